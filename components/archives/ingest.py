@@ -1,0 +1,28 @@
+"""Stage ingest: an archive as it landed becomes a manifest, and learns which files landed before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components import stage
+from components.archives import layouts, manifest
+
+
+def ingest(archive: Path, predecessor: Path, output: Path, *, name: str, layout: str, role: str) -> None:
+    """Write manifest.parquet, set_aside.parquet and earlier.parquet of one archive; raises BadArchive, UnknownName.
+
+    `predecessor` holds the manifest of the archive that landed before, or nothing (`nobody`); role is both, task or
+    benchmark.
+    """
+    known = manifest.earlier(predecessor)
+    rows = manifest.build(layouts.read(layout, archive), archive, layout=layout, role=role)
+    kept, set_aside = manifest.join_twins(rows)
+    manifest.write(kept, output / manifest.MANIFEST_FILE)
+    manifest.write(set_aside, output / manifest.SET_ASIDE_FILE)
+    manifest.write(known, output / manifest.EARLIER_FILE, manifest.EARLIER)
+    if len(set_aside):
+        print(f"{name}: {len(set_aside)} of {len(rows)} clips set aside: their bytes or pairs are in a guarded split too")
+
+
+if __name__ == "__main__":
+    stage.run(ingest)

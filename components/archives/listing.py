@@ -1,0 +1,183 @@
+"""What a layout adapter hands over: one `Clip` per file, or one BadArchive naming everything that is wrong.
+
+Adapters never guess. They read the index the publisher wrote, compare it with the files that lie there, and collect
+every disagreement in `Faults`; a path from an index is believed only if it stays inside the archive.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Final
+
+from components.errors import BadArchive
+from components.vocabulary import FORGED, GENUINE, LABELS, SPLITS
+
+VIDEO_SUFFIXES: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
+IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+MEDIA_SUFFIXES: Final = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+
+_SHOWN: Final = 5  # rows or files a message names before it only counts
+_LABEL_TEXTS: Final = frozenset(str(label) for label in LABELS)
+_REAL_METHODS: Final = frozenset({"", GENUINE, "real", "original", "pristine"})
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One clip as its publisher describes it; nothing here was measured."""
+
+    path: str
+    """POSIX, relative to the archive."""
+    label: int
+    method: str
+    identity: str
+    """Who is seen; "" if unknown."""
+    source: str
+    """Clips of one source must stay in one split."""
+    split: str
+    frames: int | None = None
+    """As the index declares it; None if it does not."""
+
+
+class Faults:
+    """Everything wrong with an archive, said at once: kind of fault -> the rows or files that have it."""
+
+    def __init__(self, root: Path, layout: str) -> None:
+        self._where = f"'{root}' does not have the layout '{layout}'"
+        self._kinds: dict[str, list[str]] = {}
+
+    def add(self, kind: str, place: str) -> None:
+        self._kinds.setdefault(kind, []).append(place)
+
+    def extend(self, kind: str, places: Iterable[str]) -> None:
+        for place in places:
+            self.add(kind, place)
+
+    def settle(self) -> None:
+        """Raise BadArchive if there is any fault."""
+        if self._kinds:
+            lines = [f"  {kind} ({len(places)}): {_first(places)}" for kind, places in self._kinds.items()]
+            raise BadArchive("\n".join([self._where + ":", *lines, "Mend these and land the archive again."]))
+
+
+def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """Rows of a CSV file with exactly these columns; raises BadArchive."""
+    if not path.is_file():
+        raise BadArchive(
+            f"expected the list '{path.name}' in '{path.parent}', found none. "
+            f"Write it with the columns {', '.join(columns)}."
+        )
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as lines:
+            header, *rows = list(csv.reader(lines, strict=True)) or [[]]
+    except (csv.Error, UnicodeDecodeError) as fault:
+        raise BadArchive(f"'{path}' is not a CSV file in UTF-8: {fault}. Export it again.") from fault
+    if sorted(header) != sorted(columns):
+        raise BadArchive(
+            f"'{path}' has the columns {', '.join(header) or '(none)'}; "
+            f"expected {', '.join(columns)}. Rename, add or drop columns."
+        )
+    ragged = [f"line {n}" for n, row in enumerate(rows, start=2) if len(row) != len(header)]
+    if ragged:
+        raise BadArchive(f"'{path}' has lines with another number of fields ({len(ragged)}): {_first(ragged)}.")
+    if not rows:
+        raise BadArchive(f"'{path}' lists no file; expected one line per file.")
+    return [dict(zip(header, row, strict=True)) for row in rows]
+
+
+def read_labelled(index: Path, columns: tuple[str, ...], faults: Faults) -> list[Clip]:
+    """The rows of an index as clips: file, label, method, source, split, and where there are any identity and frames.
+
+    Rows that cannot be believed are added to `faults` and left out.
+    """
+    clips: list[Clip] = []
+    seen: set[str] = set()
+    for line, row in enumerate(read_table(index, columns), start=2):
+        wrong = list(_wrong_with(row, seen))
+        for kind in wrong:
+            faults.add(kind, f"{index.name}:{line} '{row['file']}'")
+        seen.add(row["file"])
+        if not wrong:
+            clips.append(_clip(row))
+    return clips
+
+
+def compare(clips: Iterable[Clip], files: set[str], notes: set[str], faults: Faults) -> None:
+    """Every clip has its file and every file its clip; `notes` are the files that belong to the layout itself."""
+    listed = {clip.path for clip in clips}
+    faults.extend("listed but missing", (f"'{name}'" for name in sorted(listed - files)))
+    faults.extend("present but not listed", (f"'{name}'" for name in sorted(files - listed - notes)))
+
+
+def _wrong_with(row: dict[str, str], seen: set[str]) -> Iterable[str]:
+    if not is_inside(row["file"]):
+        yield "path that is not plain, relative and inside the archive"
+    elif PurePosixPath(row["file"]).suffix.lower() not in MEDIA_SUFFIXES:
+        yield f"neither a video ({_spell(VIDEO_SUFFIXES)}) nor a still ({_spell(IMAGE_SUFFIXES)})"
+    if row["file"] in seen:
+        yield "listed twice"
+    if row["label"] not in _LABEL_TEXTS:
+        yield f"label '{row['label']}' where 0 (real) or 1 (forged) was expected"
+    elif _method(row) is None:
+        yield f"label {row['label']} contradicts method '{row['method']}'"
+    if row["split"] not in SPLITS:
+        yield f"split '{row['split']}' where {', '.join(SPLITS)} was expected"
+    if not row["source"]:
+        yield "no source (the name of what must stay in one split)"
+    if not row.get("frames", "1").isascii() or not row.get("frames", "1").isdigit():
+        yield f"frames '{row['frames']}' where a whole number was expected"
+
+
+def _clip(row: dict[str, str]) -> Clip:
+    return Clip(
+        path=row["file"],
+        label=int(row["label"]),
+        method=_method(row) or "",
+        identity=row.get("identity", ""),
+        source=row["source"],
+        split=row["split"],
+        frames=int(row["frames"]) if "frames" in row else None,
+    )
+
+
+def _method(row: dict[str, str]) -> str | None:
+    """The method as we keep it, GENUINE for a real clip; None where it contradicts the label."""
+    says_real = row["method"] in _REAL_METHODS
+    if int(row["label"]) == FORGED:
+        return None if says_real else row["method"]
+    return GENUINE if says_real else None
+
+
+def _spell(suffixes: frozenset[str]) -> str:
+    return " ".join(sorted(suffixes))
+
+
+def is_inside(name: str) -> bool:
+    """Whether a path from an index is plain, relative and cannot leave its root."""
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    plain = bool(name) and str(posix) == name and "\\" not in name and "\0" not in name
+    return plain and not posix.is_absolute() and not windows.drive and ".." not in posix.parts
+
+
+def files_under(root: Path, faults: Faults) -> set[str]:
+    """POSIX paths of all files of an archive, hidden ones apart; a link that leaves the root is a fault."""
+    if not root.is_dir():
+        raise BadArchive(f"expected an archive folder at '{root}', found none. Check the path.")
+    real_root = root.resolve()
+    found: set[str] = set()
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders + names:
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(real_root):
+                faults.add("link that leaves the archive", f"'{path.relative_to(root).as_posix()}'")
+        found |= {Path(folder, name).relative_to(root).as_posix() for name in names if not name.startswith(".")}
+    return found
+
+
+def _first(places: list[str]) -> str:
+    more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
+    return ", ".join(places[:_SHOWN]) + more

@@ -1,0 +1,175 @@
+"""What must hold before anything is learned: rules over the manifest and over the face table, as plain data.
+
+A rule looks at one column. Where it compares rows with one another (a source in two splits, bytes under two labels),
+the comparison is worked out here as a column of its own, so that every broken rule can name its rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import pandas as pd
+
+from components.archives.manifest import BENCHMARK
+from components.params import Validation
+from components.vocabulary import FORGED, LABELS, REAL, SPLITS, TEST, TRAIN
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One expectation on one column; an empty (NaN, None) value is not looked at, except by `empty` and `holds`."""
+
+    name: str
+    words: str
+    """What is expected, for people."""
+    column: str
+    least: float | None = None
+    most: float | None = None
+    among: tuple[int | str, ...] = ()
+    """The values there may be."""
+    holds: tuple[str, ...] = ()
+    """Values of which each must occur."""
+    empty: bool = False
+    unique: bool = False
+    share: float = 1.0
+    """Of the rows, that must pass."""
+    shows: tuple[str, ...] = ()
+    """Columns quoted beside a row that broke it."""
+    warns: bool = False
+    """Reported, but no reason to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows, the column that names them, and what must hold for them."""
+
+    name: str
+    rows: pd.DataFrame
+    key: str
+    rules: tuple[Rule, ...]
+
+
+YIELD_RULES: Final = ("yield", "yield_of_real", "yield_of_forged")
+
+
+def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, params: Validation) -> Table:
+    """The manifest with what must hold for it; `earlier` maps sha256 to the archive that brought it."""
+    splits = (TEST,) if role == BENCHMARK else SPLITS
+    used = (TEST,) if role == BENCHMARK else (TRAIN, TEST)
+    few = params.min_per_class
+    rules = (
+        Rule("labels", "every label is 0 (real) or 1 (forged)", "label", among=LABELS),
+        Rule("splits", f"every split is one of {', '.join(splits)}", "split", among=splits),
+        Rule("splits_in_use", f"there are clips in {' and '.join(used)}", "split", holds=used),
+        *_both_classes(few),
+        Rule("paths", "every clip is there once", "path", unique=True),
+        Rule("sources", "no source is in two splits", "splits_of_source", most=1, shows=("source", "split")),
+        Rule("identities", "no identity is in two splits", "splits_of_identity", most=1, shows=("identity", "split")),
+        Rule("bytes_labels", "no file has both labels", "labels_of_bytes", most=1, shows=("label", "sha256")),
+        Rule("bytes_splits", "no file is in two splits", "splits_of_bytes", most=1, shows=("split", "sha256")),
+        Rule("bytes_archives", "no file has landed before", "landed_in", empty=True, shows=("landed_in",)),
+        Rule("bytes_once", "no file is there twice", "copies", most=1, shows=("sha256",), warns=True),
+        Rule(
+            "sides",
+            f"every side measures {params.min_side_px} px or more",
+            "shorter_side_px",
+            least=params.min_side_px,
+            shows=("width", "height"),
+        ),
+        Rule("frames", "every clip has a frame", "frames", least=1, shows=("frames",)),
+    )
+    return Table("manifest", _compared(manifest, earlier), "path", rules)
+
+
+def face_tables(
+    rows: pd.DataFrame, manifest: pd.DataFrame, params: Validation, size_px: int | None
+) -> tuple[Table, Table]:
+    """The faces, and the clips with the number of faces each gave; `size_px` is the side of a crop where it is fixed."""
+    faces = _faces_compared(rows, manifest, size_px)
+    face_rules = [
+        Rule("clips", "every face is of a clip of the manifest", "is_of_a_clip", least=1, shows=("frame",)),
+        Rule("agreement", "label, source and split are those of the manifest", "disagreements", most=0, shows=("frame",)),
+        Rule("once", "every frame of a clip gives one face", "faces_of_frame", most=1, shows=("frame",)),
+        Rule("scores", "every score lies between 0 and 1", "score", least=0, most=1, shows=("frame", "score")),
+        Rule("landmarks", "every landmark lies inside its crop", "landmark_outside_px", most=0, shows=("frame",)),
+        *_both_classes(params.min_per_class),
+    ]
+    if {"width", "height"} <= set(rows.columns):
+        side = size_px or int(rows["width"].mode().iat[0] if len(rows) else 0)
+        face_rules += [
+            Rule(name, f"every crop is {side} px {word}", name, least=side, most=side, shows=("frame",))
+            for name, word in (("width", "wide"), ("height", "high"))
+        ]
+    share = f"{params.min_yield:.0%} or more of the"
+    clip_rules = (
+        Rule("yield", f"{share} clips give a face", "faces", least=1, share=params.min_yield),
+        Rule("yield_of_real", f"{share} real clips give a face", "faces_of_real", least=1, share=params.min_yield),
+        Rule("yield_of_forged", f"{share} forged clips give a face", "faces_of_forged", least=1, share=params.min_yield),
+    )
+    return Table("faces", faces, "clip", tuple(face_rules)), Table("clips", _yield(rows, manifest), "path", clip_rules)
+
+
+def _both_classes(few: int) -> Iterable[Rule]:
+    for name, word in (("real_clips_of_split", "real"), ("forged_clips_of_split", "forged")):
+        words = f"{few} or more {word} clips in every split"
+        yield Rule(name.removesuffix("_of_split"), words, name, least=few, shows=("split", name))
+
+
+def _compared(manifest: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
+    named = manifest["identity"].where(manifest["identity"] != "")
+    splits_of_identity = manifest.groupby("identity")["split"].transform("nunique").where(named.notna())
+    by_bytes = manifest.groupby("sha256")
+    return manifest.assign(
+        splits_of_source=manifest.groupby("source")["split"].transform("nunique"),
+        splits_of_identity=splits_of_identity,
+        labels_of_bytes=by_bytes["label"].transform("nunique"),
+        splits_of_bytes=by_bytes["split"].transform("nunique"),
+        copies=by_bytes["path"].transform("size"),
+        landed_in=manifest["sha256"].map(dict(zip(earlier["sha256"], earlier["archive"], strict=True))),
+        shorter_side_px=manifest[["width", "height"]].min(axis=1),
+        **_clips_of_split(manifest, "path"),
+    )
+
+
+def _clips_of_split(rows: pd.DataFrame, clip: str) -> dict[str, pd.Series[int]]:
+    def count(label: int) -> pd.Series[int]:
+        clips = rows[rows["label"] == label].groupby("split")[clip].nunique()
+        return rows["split"].map(clips).fillna(0).astype(int)
+
+    return {"real_clips_of_split": count(REAL), "forged_clips_of_split": count(FORGED)}
+
+
+def _faces_compared(rows: pd.DataFrame, manifest: pd.DataFrame, size_px: int | None) -> pd.DataFrame:
+    about = manifest.set_index("path")
+    known = rows["clip"].isin(about.index)
+    claims = about.reindex(rows["clip"]).reset_index(drop=True)
+    faces = rows.drop(columns=["landmarks", "box"], errors="ignore").reset_index(drop=True)
+    differs = sum((faces[column] != claims[column]).astype(int) for column in ("label", "source", "split"))
+    return faces.assign(
+        is_of_a_clip=known.astype(int).to_numpy(),
+        disagreements=np.where(known, differs, 0),
+        faces_of_frame=faces.groupby(["clip", "frame"])["clip"].transform("size"),
+        landmark_outside_px=[_outside_px(points, size_px) for points in rows["landmarks"]],
+        **_clips_of_split(faces, "clip"),
+    )
+
+
+def _outside_px(points: object, size_px: int | None) -> float:
+    """How far the outermost landmark lies outside the crop; NaN where there are no landmarks."""
+    values = np.asarray(points, dtype=np.float64).ravel()
+    if not values.size or np.isnan(values).all():
+        return np.nan
+    low, high = -values.min(), values.max() - (size_px or np.inf)
+    return float(np.nan_to_num(max(low, high, 0.0), nan=np.inf))
+
+
+def _yield(rows: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
+    faces = manifest["path"].map(rows.groupby("clip").size()).fillna(0).astype(int)
+    return manifest.assign(
+        faces=faces,
+        faces_of_real=faces.where(manifest["label"] == REAL),
+        faces_of_forged=faces.where(manifest["label"] == FORGED),
+    )

@@ -1,0 +1,90 @@
+"""The catalogue of detectors: one file per paper, and the file's name is the detector's.
+
+    names()                         -> ("rsia_net", …)
+    options("rsia_net", {...})      -> its checked options; what is not said is the paper's
+    build("rsia_net", options)      -> the network
+
+A detector sees faces and says what it found (`Detection`) and what its paper would have it pay (`losses`). It counts no
+accuracy, moves no device, reads no data, and does not know with which strategy it learns.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from components.errors import UnknownName
+from components.params import Section, parse
+
+SHARED = {"backbones", "explain"}  # files of this folder that are no detector
+
+
+@dataclass
+class Detection:
+    """What a detector found in B faces."""
+
+    logits: Tensor
+    """(B, 2), real and forged; `softmax(logits)[:, FORGED]` is the forged probability."""
+    embedding: Tensor
+    """(B, D), what the logits were read from."""
+    levels: tuple[Tensor, ...]
+    """(B, C_l, H_l, W_l) feature maps, fine to coarse; the last one is what the embedding sees last."""
+    domains: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
+    """Per-level maps of each domain (spatial, frequency, …) where the paper has several."""
+
+
+class Detector(nn.Module):
+    """One paper. Subclasses set `Options` and `input_px` and write `forward` and `losses`."""
+
+    Options: ClassVar[type[Section]]
+    """The paper's hyper-parameters, each with its default and its place. A field `pretrained: str` names weights to
+    start from; "" starts from nothing."""
+    input_px: int
+    """Side of the square the network looks at."""
+
+    def forward(self, faces: Tensor) -> Detection:
+        """Faces (B, 3, H, W) in [0, 1], of any H and W: resized to `input_px` and normalised inside."""
+        raise NotImplementedError
+
+    def losses(self, detection: Detection, labels: Tensor) -> dict[str, Tensor]:
+        """The paper's own terms by name, already weighted, "cross_entropy" among them; labels (B,) long."""
+        raise NotImplementedError
+
+
+def names() -> tuple[str, ...]:
+    """Every detector there is, sorted."""
+    return tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - SHARED))
+
+
+def options(name: str, raw: dict[str, Any]) -> Section:
+    """The options of detector `name`; raises UnknownName or BadParams."""
+    return parse(_detector(name).Options, raw, f"detectors.{name}")
+
+
+def build(name: str, options: Section, *, blank: bool = False) -> Detector:
+    """Detector `name`, in training mode, its random weights drawn from torch's global generator.
+
+    blank: do not look for pretrained weights, because the caller is about to load a generation's own.
+    Raises UnknownName, BadParams (a trunk nobody has), MissingWeights.
+    """
+    if blank and "pretrained" in type(options).model_fields:
+        options = options.model_copy(update={"pretrained": ""})
+    return _detector(name)(options)
+
+
+def _detector(name: str) -> type[Detector]:
+    """The one Detector that file `name` defines."""
+    if name not in names():
+        raise UnknownName("detector", name, names())
+    module = importlib.import_module(f"{__name__}.{name}")
+    found = [kind for kind in vars(module).values() if _defined_in(module.__name__, kind)]
+    assert len(found) == 1, f"'{module.__name__}' must define exactly one Detector, found {found}"
+    return found[0]
+
+
+def _defined_in(module: str, kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Detector) and kind.__module__ == module

@@ -1,0 +1,69 @@
+"""What can go wrong, as a family; every message says what was expected, what was found and what to do.
+
+PerennialError
+├── BadParams          params.yaml or a recipe holds something nobody can follow
+│   └── UnknownName    a name that is in no catalogue (with the nearest one that is)
+├── BadArchive         an archive does not have the layout it claims, or cannot be read
+│   ├── NameTaken      another content already landed under that name
+│   └── Invalid        the validation suite found rows that must not be learned from
+├── NoFaceFound        too few faces in an archive or a clip
+├── MissingWeights     a weight file is not here and cannot be fetched
+├── BrokenLineage      the family register and what it points to disagree
+├── Refused            a promotion without an open verdict for exactly these weights
+└── StageFailed        a pipeline stage ended with an error
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class PerennialError(Exception):
+    """Anything the user can mend. ``str(error)`` is the whole advice."""
+
+
+class BadParams(PerennialError):
+    """``params.yaml`` or a recipe holds something nobody can follow."""
+
+
+class UnknownName(BadParams):
+    """A name that is in no catalogue."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        super().__init__(f"no {kind} '{name}'; known: {', '.join(names) or 'none'}.{hint}")
+
+
+class BadArchive(PerennialError):
+    """An archive does not have the layout it claims, or cannot be read."""
+
+
+class NameTaken(BadArchive):
+    """Another content already landed under that name."""
+
+
+class Invalid(BadArchive):
+    """The validation suite found rows that must not be learned from."""
+
+
+class NoFaceFound(PerennialError):
+    """Too few faces in an archive or a clip."""
+
+
+class MissingWeights(PerennialError):
+    """A weight file is not here and cannot be fetched."""
+
+
+class BrokenLineage(PerennialError):
+    """The family register and what it points to disagree."""
+
+
+class Refused(PerennialError):
+    """A promotion without an open verdict for exactly these weights."""
+
+
+class StageFailed(PerennialError):
+    """A pipeline stage ended with an error."""

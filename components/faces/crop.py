@@ -1,0 +1,169 @@
+"""Stage crop: the clips of an archive become its face table.
+
+Clips are worked on by threads (decoding, warping and WebP all let go of the interpreter) and written in the order of
+the manifest, so the table is the same however many there are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from rich.console import Console
+from rich.progress import track
+
+from components import stage
+from components.archives import manifest as manifests
+from components.archives.listing import is_inside
+from components.errors import BadArchive, NoFaceFound
+from components.faces import detection
+from components.faces.detection import FaceDetector
+from components.faces.extraction import OK, Outcome, extract, profile_of
+from components.faces.frames import is_still
+from components.faces.table import FaceTable, Writer, encode
+from components.params import Faces, Validation
+
+STILLS_A_JOB = 32  # stills share the detector's batches
+NAMED = 10  # clips a message names before it only counts
+THREADS = min(8, os.cpu_count() or 1)
+
+Job = list[tuple[str, Path]]  # clips: path in the manifest, file
+Found = tuple[Outcome, bytes]  # what became of a frame, and the encoded face where there is one
+
+
+def crop(
+    archive: Path,
+    manifest: Path,
+    validation: Path,
+    faces: Path,
+    *,
+    name: str,
+    detector: str,
+    params: Faces,
+    rules: Validation,
+) -> FaceTable:
+    """Write the face table of one archive to folder `faces`.
+
+    archive, manifest and validation are the folders of the stages before. Raises BadArchive naming a clip that cannot
+    be read, NoFaceFound where too few clips show a face, Invalid where the faces break a rule; then `faces` stays as
+    it was.
+    """
+    if not (validation / "report.json").is_file():
+        raise BadArchive(
+            f"expected the report of stage validate in '{validation}', found none. Run validate@{name} first."
+        )
+    from components.archives import expectations  # takes seconds to import
+
+    clips = manifests.read(manifest / manifests.MANIFEST_FILE)
+    if clips.empty:
+        raise BadArchive(f"expected clips in the manifest of archive '{name}', found none. Run ingest@{name} again.")
+    jobs = _jobs(archive, clips["path"])
+    finder = detection.build(detector, params, archive=archive)
+    about = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict("index")
+    outcomes: list[tuple[str, str, int, str]] = []
+    with Writer(faces, profile_of(finder, params)) as writer:
+        for outcome, image in chain.from_iterable(_shown(_found(jobs, finder, params), jobs, name)):
+            outcomes.append((name, outcome.clip, outcome.frame, outcome.outcome))
+            if outcome.crop is not None:
+                writer.add(_row(outcome, name, about[outcome.clip]), image)
+        seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
+        _expect_yield(seen, name, detector, rules.min_yield)
+        expectations.check_faces(writer.rows, clips, rules, None)
+        return writer.finish(seen)
+
+
+def _jobs(archive: Path, paths: Iterable[str]) -> list[Job]:
+    """Videos one by one, neighbouring stills together."""
+    jobs: list[Job] = []
+    for path in paths:
+        clip = (path, _inside(archive, path))
+        joins = jobs and is_still(clip[1]) and is_still(jobs[-1][-1][1]) and len(jobs[-1]) < STILLS_A_JOB
+        if joins:
+            jobs[-1].append(clip)
+        else:
+            jobs.append([clip])
+    return jobs
+
+
+def _inside(archive: Path, path: str) -> Path:
+    """The file of a clip; no manifest may name what lies elsewhere."""
+    if not is_inside(path):
+        raise BadArchive(
+            f"expected clip paths below '{archive}', found '{path}', which leads out of it. Run ingest again."
+        )
+    return archive / path
+
+
+def _found(jobs: Sequence[Job], finder: FaceDetector, params: Faces) -> Iterator[list[Found]]:
+    """The outcomes of each job in order; few jobs run ahead, so memory does not grow with the archive."""
+
+    def work(job: Job) -> list[Found]:
+        return [
+            (outcome, encode(outcome.crop.image) if outcome.crop else b"") for outcome in extract(job, finder, params)
+        ]
+
+    running: deque[Future[list[Found]]] = deque()
+    with _one_opencv_thread(), ThreadPoolExecutor(THREADS) as pool:
+        for job in jobs:
+            running.append(pool.submit(work, job))
+            if len(running) > 2 * THREADS:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """Clips are what runs in parallel; threads inside each warp would only get in each other's way."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
+
+
+def _shown(found: Iterator[list[Found]], jobs: Sequence[Job], name: str) -> Iterable[list[Found]]:
+    return track(
+        found,
+        description=f"cropping {name}",
+        total=len(jobs),
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def _row(outcome: Outcome, name: str, about: Mapping[Any, Any]) -> dict[str, Any]:
+    crop = outcome.crop
+    assert crop is not None
+    found = {"landmarks": crop.landmarks, "box": crop.box, "score": crop.score}
+    return {"archive": name, "clip": outcome.clip, "frame": outcome.frame, **about, **found}
+
+
+def _expect_yield(outcomes: pd.DataFrame, name: str, detector: str, least: float) -> None:
+    """At least this share of the clips must show a face."""
+    shows = outcomes["outcome"].eq(OK).groupby(outcomes["clip"]).any()
+    without = list(shows.index[~shows])
+    if shows.any() and shows.mean() >= least:
+        return
+    more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
+    raise NoFaceFound(
+        f"{len(without)} of {len(shows)} clips in '{name}' gave no face to '{detector}' (allowed: {1 - least:.0%}): "
+        f"{', '.join(repr(clip) for clip in without[:NAMED])}{more}. Is faces.min_score too high, are the faces "
+        "smaller than faces.max_input_px leaves visible, or does another face detector suit them? Otherwise leave them out."
+    )
+
+
+if __name__ == "__main__":
+    stage.run(crop)

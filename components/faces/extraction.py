@@ -1,0 +1,141 @@
+"""From clips to aligned faces: read, detect, take the largest face, align; and say what became of every frame.
+
+Differs   a frame without a face is replaced by the nearest unused ones, at most `SPARE` of them, in one more pass over
+          the clip; the canonical pipeline takes the nearest alone, which mostly fails for the same reason
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from components.errors import NoFaceFound
+from components.faces import alignment, detection, frames
+from components.faces.detection import Face, FaceDetector, Frame
+from components.faces.table import Images
+from components.params import Faces
+
+OK = "ok"
+NO_FACE = "no_face"  # the detector saw none it was sure enough of
+NO_ALIGNMENT = "no_alignment"  # its landmarks lie on one point
+OUTCOMES = (OK, NO_FACE, NO_ALIGNMENT)
+
+BATCH = 16  # frames held and detected together
+SPARE = 4  # frames tried around one that failed
+
+
+@dataclass(frozen=True)
+class Crop:
+    """An aligned face: `image` (S,S,3) RGB, `landmarks` (5,2) in it, the `box` (4,) in the frame."""
+
+    image: Images
+    landmarks: npt.NDArray[np.float64]
+    box: npt.NDArray[np.float64]
+    score: float
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one frame; there is a crop exactly where it is `ok`."""
+
+    clip: str
+    frame: int
+    outcome: str
+    crop: Crop | None = None
+
+
+def extract(clips: Sequence[tuple[str, Path]], detector: FaceDetector, params: Faces) -> list[Outcome]:
+    """The faces of `clips` (name and file), ordered as given and then by frame; raises BadArchive.
+
+    Several stills in one call share the detector's batches.
+    """
+    found = list(_outcomes(chain.from_iterable(_evenly(clip, path, params) for clip, path in clips), detector, params))
+    for clip, path in clips:
+        failed = [o.frame for o in found if o.clip == clip and o.outcome != OK]
+        if failed and not frames.is_still(path):
+            found += _replacements(clip, path, failed, detector, params)
+    place = {clip: number for number, (clip, _) in enumerate(clips)}
+    return sorted(found, key=lambda outcome: (place[outcome.clip], outcome.frame))
+
+
+def faces_of(
+    path: Path, detector: FaceDetector, params: Faces
+) -> tuple[Images, npt.NDArray[np.int64], list[tuple[int, str]]]:
+    """The faces of one file: (N,S,S,3) uint8 RGB, their frame indices (N,), and (frame, outcome) of every frame seen.
+
+    Raises BadArchive where the file cannot be read, NoFaceFound where it shows no face.
+    """
+    found = extract([(path.name, path)], detector, params)
+    crops = [(o.frame, o.crop.image) for o in found if o.crop is not None]
+    if not crops:
+        raise NoFaceFound(
+            f"expected a face in '{path}', found none in the {len(found)} frames looked at by '{detector.name}'. "
+            "Is the face visible and upright? faces.min_score in params.yaml says how sure the detector must be."
+        )
+    return (
+        np.stack([image for _, image in crops]),
+        np.array([frame for frame, _ in crops], np.int64),
+        [(o.frame, o.outcome) for o in found],
+    )
+
+
+def profile_of(detector: FaceDetector, params: Faces) -> dict[str, object]:
+    """All that decides how a face looks in the table; faces of other profiles do not compare."""
+    return {"detector": detector.name, "weights": detector.weights_digest, **params.model_dump()}
+
+
+def _evenly(clip: str, path: Path, params: Faces) -> Iterator[Frame]:
+    return (Frame(clip, index, pixels) for index, pixels in frames.read(path, params.frames))
+
+
+def _outcomes(seen: Iterable[Frame], detector: FaceDetector, params: Faces) -> Iterator[Outcome]:
+    remaining = iter(seen)
+    while batch := list(islice(remaining, BATCH)):
+        for frame, faces in zip(batch, detector.detect(batch), strict=True):
+            yield _outcome(frame, detection.largest(faces), params)
+
+
+def _outcome(frame: Frame, face: Face | None, params: Faces) -> Outcome:
+    if face is None:
+        return Outcome(frame.clip, frame.index, NO_FACE)
+    if np.isnan(face.landmarks).all():  # a crop already: where its landmarks lie is not known, and not invented
+        image, landmarks = alignment.resize(frame.pixels, params.size_px), face.landmarks
+    else:
+        try:
+            image, landmarks = alignment.align(frame.pixels, face.landmarks, params.size_px, params.margin)
+        except ValueError:
+            return Outcome(frame.clip, frame.index, NO_ALIGNMENT)
+    return Outcome(frame.clip, frame.index, OK, Crop(image, landmarks, face.box, face.score))
+
+
+def _replacements(clip: str, path: Path, failed: Sequence[int], detector: FaceDetector, params: Faces) -> list[Outcome]:
+    """For each failed frame the nearest frame with a face, preceded by those that were tried in vain."""
+    n_frames = frames.length(path)
+    spares = _spares(failed, set(frames.evenly_spaced(n_frames, params.frames)), n_frames)
+    wanted = sorted(chain.from_iterable(spares.values()))
+    seen = (Frame(clip, index, pixels) for index, pixels in frames.read_at(path, wanted)) if wanted else ()
+    tried = {outcome.frame: outcome for outcome in _outcomes(seen, detector, params)}
+    kept = []
+    for candidates in spares.values():
+        for outcome in (tried[index] for index in candidates if index in tried):
+            kept.append(outcome)
+            if outcome.outcome == OK:
+                break
+    return kept
+
+
+def _spares(failed: Sequence[int], used: set[int], n_frames: int) -> dict[int, list[int]]:
+    """Up to `SPARE` unused frames around each failed one, nearest first; no frame serves twice."""
+    taken = set(used)
+    spares: dict[int, list[int]] = {}
+    for index in failed:
+        around = (index + side * step for step in range(1, SPARE + 1) for side in (1, -1))
+        free = [i for i in around if 0 <= i < n_frames and i not in taken][:SPARE]
+        taken |= set(free)
+        spares[index] = free
+    return spares

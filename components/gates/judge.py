@@ -1,0 +1,146 @@
+"""Stage judge: the rules look at a candidate, and what they say becomes an artifact.
+
+    python -m components.gates.judge RECIPE GENERATION SCORES TEACHER_VERDICT VERDICT
+
+A verdict folder carries all the next judge needs of the past: the matrix so far, and the champion's score tables.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from components import stage
+from components.errors import BrokenLineage
+from components.evaluation.matrix import CELL_METRICS, Matrix, Row
+from components.evaluation.scores import Scores
+from components.gates.rules import Case, Finding, judged
+from components.generations.generation import WEIGHTS, file_digest, read_card
+from components.generations.recipe import Recipe
+
+FILE, CHAMPION = "verdict.json", "champion"
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the line was when the candidate was born."""
+
+    matrix: Matrix
+    champion: Scores | None
+
+
+def judge(recipe: Path, generation: Path, scores: Path, teacher_verdict: Path, verdict: Path) -> None:
+    """Decide whether a generation may replace the champion of its line.
+
+    recipe           recipes/<generation>.yaml, with the rules
+    generation       the candidate's folder
+    scores           how it did, and in teacher/ how its teacher did on benchmarks new to it
+    teacher_verdict  its teacher's verdict folder; nobody's is empty
+    verdict          output: verdict.json, matrix.json, champion/ (the score tables of the champion from now on)
+    """
+    plan = Recipe.read(recipe)
+    candidate = Scores.read(scores)
+    _expect_one_candidate(plan, generation, candidate)
+    past = _past(plan, teacher_verdict, Scores.read_if_any(scores / "teacher"))
+    _expect_same_faces(candidate, past.champion)
+    matrix = past.matrix.with_row(plan.generation, plan.row.learns, _row(candidate))
+    case = Case(candidate, past.champion, matrix, plan.row.learns, generation, plan.evaluation.bootstrap, plan.seed)
+    findings = judged(case, plan.gate)
+    opened = opens(findings)
+    champion = candidate if opened else past.champion
+    verdict.mkdir(parents=True, exist_ok=True)
+    if champion:
+        champion.write(verdict / CHAMPION)
+    matrix.write(verdict)
+    content = _verdict(plan, candidate, past.champion, champion, findings)
+    (verdict / FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    print(content["words"], *(f"  {finding.words}" for finding in findings), sep="\n", flush=True)
+
+
+def opens(findings: Sequence[Finding]) -> bool:
+    """No rule refused, and at least one was really measured: a gate whose every rule was skipped approves nobody."""
+    return all(f.passed is not False for f in findings) and any(f.passed for f in findings)
+
+
+def read_verdict(folder: Path) -> dict[str, Any]:
+    """``verdict.json``; raises BrokenLineage where nobody has judged."""
+    path = folder / FILE
+    if not path.is_file():
+        raise BrokenLineage(f"expected a verdict at '{path}', found none. Judge it: `dvc repro judge@{folder.name}`.")
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _past(plan: Recipe, teacher_verdict: Path, teacher: Scores | None) -> Past:
+    """Matrix and champion as the teacher left them, completed by how the teacher does on what is new."""
+    if plan.row.is_founder:
+        return Past(Matrix.empty(plan.row.line), None)
+    before = read_verdict(teacher_verdict)
+    if before["generation"] != plan.row.teacher:
+        raise BrokenLineage(
+            f"expected the verdict on '{plan.row.teacher}', the teacher of '{plan.generation}', found one on "
+            f"'{before['generation']}' in '{teacher_verdict}'. Check dvc.yaml and lineage.yaml."
+        )
+    matrix = replace(Matrix.read(teacher_verdict), line=plan.row.line)
+    champion = Scores.read(teacher_verdict / CHAMPION) if before["champion_after"] else None
+    if teacher:
+        matrix = matrix.with_cells(plan.row.teacher, _row(teacher))
+        if champion and champion.generation == plan.row.teacher:
+            champion = champion.joined(teacher)
+    return Past(matrix, champion)
+
+
+def _row(scores: Scores) -> Row:
+    found = {name: scores.estimates(name) for name in scores.measured}
+    return {name: {metric: estimates[metric] for metric in CELL_METRICS} for name, estimates in found.items()}
+
+
+def _expect_one_candidate(plan: Recipe, generation: Path, candidate: Scores) -> None:
+    """Recipe, card, weights on disk and scores must speak of one and the same generation."""
+    card = read_card(generation)
+    names = {"recipe": plan.generation, "card": card["generation"], "scores": candidate.generation}
+    weights = {"card": card["weights"], "file": file_digest(generation / WEIGHTS), "scores": candidate.weights}
+    if len(set(names.values())) > 1 or len(set(weights.values())) > 1:
+        found = ", ".join(f"{k} '{v}'" for k, v in names.items())
+        digests = ", ".join(f"{k} {v[:12]}" for k, v in weights.items())
+        raise BrokenLineage(
+            f"expected recipe, card and scores of one generation, found names {found} and weights {digests}. "
+            f"Examine it again: `dvc repro evaluate@{plan.generation}`."
+        )
+
+
+def _expect_same_faces(candidate: Scores, champion: Scores | None) -> None:
+    for name in candidate.measured if champion else ():
+        mine, theirs = candidate.measured[name], champion.measured.get(name) if champion else None
+        if champion and theirs and mine["faces"] != theirs["faces"]:
+            raise BrokenLineage(
+                f"expected candidate and champion to be examined on the same faces of '{name}', found "
+                f"{mine['faces'][:12]} and {theirs['faces'][:12]}: the archive was cropped again in between. "
+                f"Examine the champion again: `perennial run --again {champion.generation}`."
+            )
+
+
+def _verdict(
+    plan: Recipe, candidate: Scores, before: Scores | None, after: Scores | None, findings: Sequence[Finding]
+) -> dict[str, Any]:
+    opened = opens(findings)
+    counts = {kind: sum(f.passed is kind for f in findings) for kind in (True, False, None)}
+    tally = f"{counts[True]} passed, {counts[False]} refused, {counts[None]} skipped"
+    return {
+        "generation": plan.generation,
+        "line": plan.row.line,
+        "opens": opened,
+        "founder": plan.row.is_founder,
+        "candidate": {"name": candidate.generation, "weights": candidate.weights},
+        "champion": {"name": before.generation, "weights": before.weights} if before else None,
+        "champion_after": after.generation if after else None,
+        "rules": [finding.as_json() for finding in findings],
+        "words": f"{plan.generation}: the gate {'opens' if opened else 'stays closed'} ({tally}).",
+    }
+
+
+if __name__ == "__main__":
+    stage.run(judge)

@@ -1,0 +1,247 @@
+"""The rules of the gate: each looks at one case and says what it measured, what was required, and whether it holds.
+
+    passed True    it holds
+    passed False   it does not; a rule that was asked but cannot be measured does not hold either
+    passed None    skipped, because there is nothing yet to compare with; the words say why
+
+Only the absence of a champion or of an older task, and a benchmark on which no test is possible, skip a rule.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components import params
+from components.errors import BadParams, PerennialError
+from components.evaluation.comparison import Comparison, compare, holm
+from components.evaluation.matrix import Matrix
+from components.evaluation.scores import Scores
+from components.vocabulary import NOBODY
+
+SAME_ANSWER = 1e-4  # two processes may differ by rounding, not by more
+
+
+@dataclass(frozen=True)
+class Case:
+    """All a rule may look at."""
+
+    candidate: Scores
+    champion: Scores | None
+    """None while nobody of the line has passed the gate."""
+    matrix: Matrix
+    """With the candidate's row."""
+    learns: str
+    """The task the candidate has just learned."""
+    generation: Path
+    """The candidate's folder."""
+    bootstrap: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one rule found, once per benchmark where it looks at several."""
+
+    rule: str
+    passed: bool | None
+    words: str
+    measured: dict[str, Any] = field(default_factory=dict)
+    required: dict[str, Any] = field(default_factory=dict)
+    benchmark: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        entry = {name: getattr(self, name) for name in ("rule", "measured", "required", "passed", "words")}
+        return entry if self.benchmark is None else {**entry, "benchmark": self.benchmark}
+
+
+def judged(case: Case, rules: Sequence[params.Rule]) -> list[Finding]:
+    """The findings of all rules, in their order; raises BadParams without a rule, for silence is no approval."""
+    if not rules:
+        raise BadParams(
+            "expected at least one rule under gate in the recipe, found none; an empty gate approves nobody. "
+            f"Add one to params.yaml: {', '.join(RULES)}, for example `- {{rule: absolute, min_auc: 0.8}}`."
+        )
+    return [finding for rule in rules for finding in RULES[rule.rule](case, rule)]
+
+
+def absolute(case: Case, rule: params.Absolute) -> list[Finding]:
+    """The new task is known well enough, and few of its genuine clips are called forged."""
+    found = case.candidate.estimates(case.learns)
+    return [
+        _bound(case, "AUC", "auc", found["auc"].value, found["auc"].reason, "min_auc", rule.min_auc),
+        _bound(
+            case,
+            "the share of genuine clips called forged",
+            "false_alarms",
+            found["false_alarms"].value,
+            found["false_alarms"].reason,
+            "max_false_alarms",
+            rule.max_false_alarms,
+        ),
+    ]
+
+
+def relative(case: Case, rule: params.Relative) -> list[Finding]:
+    """On no benchmark is the candidate significantly more than `max_drop` below the champion (Holm over benchmarks)."""
+    required = {"max_drop": rule.max_drop, "alpha": rule.alpha}
+    if case.champion is None:
+        words = "Nobody of this line has passed the gate yet, so there is no champion to compare with: skipped."
+        return [Finding("relative", None, words, required=required)]
+    found = {name: _compared(case, case.champion, name, rule.max_drop) for name in case.candidate.measured}
+    tested = [name for name, c in found.items() if c.p_worse is not None]
+    corrected = dict(zip(tested, holm([found[name].p_worse or 0.0 for name in tested]), strict=True))
+    return [_relative_finding(case, name, c, corrected.get(name), rule, required) for name, c in found.items()]
+
+
+def forgetting(case: Case, rule: params.Forgetting) -> list[Finding]:
+    """What the line once knew it still knows: mean and worst fall of AUC from each old task's best.
+
+    Where a generation was born before a benchmark joined, the best is taken over the generations that were examined.
+    """
+    required = {"max_mean": rule.max_mean, "max_worst": rule.max_worst}
+    old = [case.matrix.learns[g] for g in case.matrix.generations[:-1]]
+    if not old:
+        words = "The first generation has no older task to forget: skipped."
+        return [Finding("forgetting", None, words, required=required)]
+    falls = dict(zip(old, _falls(case.matrix.square("auc")), strict=True))
+    unknown = sorted(task for task, fall in falls.items() if math.isnan(fall))
+    if unknown:
+        words = (
+            f"Forgetting of {_names(unknown)} cannot be measured: there is no AUC on it before or after. "
+            "Add it to benchmarks in params.yaml and plan the next generation: refused."
+        )
+        return [Finding("forgetting", False, words, {"unmeasured": unknown}, required)]
+    worst = max(falls, key=lambda task: falls[task])
+    mean = float(np.mean(list(falls.values())))
+    return [
+        _forgetting_finding("mean", f"Over {_names(list(falls))} the mean", mean, rule.max_mean, {"per_task": falls}),
+        _forgetting_finding("worst", f"The worst is '{worst}', where the", falls[worst], rule.max_worst, {}, worst),
+    ]
+
+
+def infra(case: Case, rule: params.Infra) -> list[Finding]:
+    """The saved weights load in a fresh process, in time, and answer a known question as they do here."""
+    from components.gates import probe  # torch, which the other rules do without
+
+    required = {"max_seconds": rule.max_seconds, "max_difference": SAME_ANSWER}
+    try:
+        here, there = probe.answer(case.generation), _asked_afresh(case.generation, rule.max_seconds)
+    except subprocess.TimeoutExpired:
+        words = f"A fresh process did not answer within {rule.max_seconds:g} s: refused."
+        return [Finding("infra", False, words, {"answered": False}, required)]
+    except (PerennialError, OSError, ValueError, KeyError, RuntimeError) as fault:
+        words = f"The saved weights do not answer ({fault}): refused."
+        return [Finding("infra", False, words, {"answered": False}, required)]
+    difference = max(abs(a - b) for a, b in zip(here, there, strict=True))
+    same = difference <= SAME_ANSWER  # False for NaN
+    words = "The saved weights load in a fresh process and answer a known input " + (
+        "as they do here: passed." if same else f"differently, by {difference:.2g}: refused."
+    )
+    return [Finding("infra", same, words, {"answered": True, "difference": round(difference, 6)}, required)]
+
+
+RULES: dict[str, Callable[[Case, Any], list[Finding]]] = {
+    "absolute": absolute,
+    "relative": relative,
+    "forgetting": forgetting,
+    "infra": infra,
+}
+
+
+def _bound(
+    case: Case, what: str, metric: str, value: float | None, reason: str | None, name: str, limit: float
+) -> Finding:
+    """One number against one limit of the rule `absolute`; what cannot be measured does not pass."""
+    at_least = name.startswith("min")
+    asked = f"at {'least' if at_least else 'most'} {limit:.3f} was asked"
+    if value is None:
+        words = f"On '{case.learns}' {what} is undefined ({reason}); {asked}: refused."
+        passed = False
+    else:
+        passed = value >= limit if at_least else value <= limit
+        words = f"On '{case.learns}' {what} is {value:.3f}, {asked}: {_outcome(passed)}."
+    return Finding("absolute", passed, words, {metric: value}, {name: limit}, case.learns)
+
+
+def _compared(case: Case, champion: Scores, benchmark: str, margin: float) -> Comparison:
+    if benchmark not in champion.measured:
+        return Comparison(reason=f"the champion '{champion.generation}' was not examined on it")
+    return compare(
+        case.candidate.clips(benchmark),
+        champion.clips(benchmark),
+        margin=margin,
+        bootstrap=case.bootstrap,
+        seed=case.seed,
+    )
+
+
+def _relative_finding(
+    case: Case, benchmark: str, found: Comparison, p: float | None, rule: params.Relative, required: dict[str, Any]
+) -> Finding:
+    champion = case.champion.generation if case.champion else NOBODY
+    measured = {"champion": champion, "clips": found.clips, "drop": found.drop, "test": found.test}
+    measured |= {"p_worse": found.p_worse, "p_worse_holm": p, "p_not_worse": found.p_not_worse}
+    if found.drop is None or p is None:
+        words = f"On '{benchmark}' no comparison with the champion is possible ({found.reason}): skipped."
+        return Finding("relative", None, words, measured, required, benchmark)
+    moved = f"On '{benchmark}' AUC is {abs(found.drop):.3f} {'below' if found.drop > 0 else 'above'} '{champion}'"
+    if abs(found.drop) < 5e-4:
+        moved = f"On '{benchmark}' AUC is that of '{champion}'"
+    allowed = f"{moved}, at most {rule.max_drop:.3f} below was allowed"
+    passed = p >= rule.alpha
+    if found.drop <= rule.max_drop:
+        words = f"{allowed}: {_outcome(passed)}."
+    elif passed:
+        words = f"{allowed}, yet with {found.clips} clips that may be chance (p = {p:.3g}): passed."
+    else:
+        words = f"{allowed}, and with {found.clips} clips that is no chance (p = {p:.3g}): refused."
+    return Finding("relative", passed, words, measured, required, benchmark)
+
+
+def _falls(R: np.ndarray) -> list[float]:
+    """Chaudhry's fall of each old task; NaN where its last score, or every earlier one, was not measured."""
+    last = len(R) - 1
+    return [float(np.fmax.reduce(R[j:last, j]) - R[last, j]) for j in range(last)]
+
+
+def _forgetting_finding(
+    which: str, subject: str, fall: float, limit: float, more: dict[str, Any], task: str | None = None
+) -> Finding:
+    passed = fall <= limit
+    words = f"{subject} AUC lost since its best is {fall:.3f}, at most {limit:.3f} was allowed: {_outcome(passed)}."
+    return Finding("forgetting", passed, words, {which: fall, **more}, {f"max_{which}": limit}, task)
+
+
+def _asked_afresh(generation: Path, max_seconds: float) -> list[float]:
+    """The answer of a new Python process; raises ValueError with its last words when it has none."""
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    ran = subprocess.run(
+        [sys.executable, "-m", "components.gates.probe", str(generation)],
+        capture_output=True,
+        text=True,
+        timeout=max_seconds,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    if ran.returncode:
+        raise ValueError((ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"])[-1])
+    p_fake: list[float] = json.loads(ran.stdout.strip().splitlines()[-1])["p_fake"]
+    return p_fake
+
+
+def _outcome(passed: bool) -> str:
+    return "passed" if passed else "refused"
+
+
+def _names(tasks: Sequence[str]) -> str:
+    return ", ".join(f"'{task}'" for task in tasks)

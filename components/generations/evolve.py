@@ -1,0 +1,162 @@
+"""Stage evolve: a student becomes the next generation by learning a task, with its teacher and its memory at hand.
+
+    python -m components.generations.evolve RECIPE TEACHER MEMORY FACES GENERATION
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import shutil
+import sys
+from pathlib import Path
+
+import pandas as pd
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from components import detectors, stage, strategies
+from components.detectors import Detector
+from components.errors import BrokenLineage
+from components.faces.table import FaceTable
+from components.generations import training
+from components.generations.generation import (
+    BEQUEST,
+    CURVE,
+    WEIGHTS,
+    file_digest,
+    load_bequest,
+    load_detector,
+    read_card,
+    save_tensors,
+    write_card,
+)
+from components.generations.recipe import Recipe
+from components.memory.buffer import Memory
+from components.tasks.dataset import Faces
+from components.vocabulary import NOBODY
+
+CHECKPOINTS = Path(".perennial/checkpoints")
+
+
+def evolve(recipe: Path, teacher: Path, memory: Path, faces: Path, generation: Path) -> None:
+    """Raise one generation.
+
+    recipe      recipes/<generation>.yaml
+    teacher     the teacher's folder; nobody's is empty, and the student starts from its detector's initialisation
+    memory      the memory the teacher left; may be empty
+    faces       face table of the task it learns
+    generation  output: weights.safetensors, bequest.safetensors, card.json, curve.csv
+    """
+    plan = Recipe.read(recipe)
+    deterministic(plan.training.threads)
+    check_roles(plan, generation.name, teacher)
+    old = None if plan.row.is_founder else load_detector(teacher)
+    table, remembered = FaceTable.load(faces), Memory.load(memory)
+    strategy = strategies.build(plan.strategy.name, strategies.options(plan.strategy.name, plan.strategy.options))
+    student = born(plan, teacher)
+    key = f"{plan.digest}-{table.digest}-{remembered.digest}-{read_card(teacher)['weights'] if old else None}"
+    checkpoint = CHECKPOINTS / plan.generation / f"{_short(key)}.pt"
+    task = Faces.training_split(plan.row.learns, table)
+    replay = Faces.whole("memory", remembered.table) if remembered.table and plan.memory.policy != "nothing" else None
+    with _bar() as bar:
+        progress = training.train(
+            student,
+            old,
+            strategy,
+            task,
+            replay,
+            plan.training,
+            epochs=plan.training.founder_epochs if old is None else plan.training.epochs,
+            seed=plan.seed,
+            bequest=load_bequest(teacher),
+            checkpoint=checkpoint,
+            watch=_watcher(bar, plan.generation),
+        )
+    generation.mkdir(parents=True, exist_ok=True)
+    save_tensors(student.state_dict(), generation / WEIGHTS)
+    save_tensors(strategy.bequeath(student, task), generation / BEQUEST)
+    pd.DataFrame(progress.rows).to_csv(generation / CURVE, index=False, float_format="%.9g", lineterminator="\n")
+    write_card(
+        generation,
+        {
+            "generation": plan.generation,
+            "line": plan.row.line,
+            "detector": plan.detector.name,
+            "options": plan.detector.options,
+            "strategy": plan.strategy.name,
+            "learns": plan.row.learns,
+            "teacher": plan.row.teacher,
+            "teacher_weights": read_card(teacher)["weights"] if old is not None else None,
+            "recipe": plan.digest,
+            "weights": file_digest(generation / WEIGHTS),
+            "faces": table.digest,
+            "memory": remembered.digest,
+            "parameters": sum(p.numel() for p in student.parameters()),
+            "images_seen": progress.images,
+            "environment": {
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "device": training.fabric().device.type,
+                "threads": plan.training.threads,
+            },
+        },
+    )
+    shutil.rmtree(checkpoint.parent, ignore_errors=True)
+
+
+def check_roles(plan: Recipe, generation: str, teacher: Path) -> None:
+    """Raise BrokenLineage unless the recipe is this generation's own and the teacher the one it names."""
+    found = NOBODY if teacher.name == NOBODY else read_card(teacher)["generation"]
+    if (plan.generation, plan.row.teacher) != (generation, found):
+        raise BrokenLineage(
+            f"expected {plan.generation} with teacher '{plan.row.teacher}', as its recipe says, found {generation} "
+            f"with '{found}'. Rows of lineage.yaml are never edited: restore the row."
+        )
+
+
+def deterministic(threads: int) -> None:
+    """Same inputs, same bytes: a fixed number of threads and deterministic kernels where torch has them."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
+
+
+def born(plan: Recipe, teacher: Path) -> Detector:
+    """The student before its first lesson: the teacher's equal, or for a founder the detector's own initialisation."""
+    torch.manual_seed(plan.seed)
+    if plan.row.is_founder:
+        return detectors.build(plan.detector.name, detectors.options(plan.detector.name, plan.detector.options))
+    if read_card(teacher)["detector"] != plan.detector.name:
+        raise BrokenLineage(
+            f"expected a teacher of detector '{plan.detector.name}' for {plan.generation}, "
+            f"found '{read_card(teacher)['detector']}' in '{teacher}'. A line keeps its detector: start a new line."
+        )
+    return load_detector(teacher).requires_grad_(True)
+
+
+def _short(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True,
+        disable=not sys.stdout.isatty(),
+    )  # fmt: skip
+
+
+def _watcher(bar: Progress, name: str) -> training.Watch:
+    line = bar.add_task(name)
+
+    def watch(progress: training.Progress, epochs: int, steps: int) -> None:
+        means = "  ".join(f"{term} {value / progress.step:.3f}" for term, value in progress.sums.items())
+        text = f"{name}  epoch {progress.epoch + 1}/{epochs}  {means}"
+        bar.update(line, total=epochs * steps, completed=progress.epoch * steps + progress.step, description=text)
+        if progress.step == steps and bar.disable:
+            print(text, flush=True)
+
+    return watch
+
+
+if __name__ == "__main__":
+    stage.run(evolve)

@@ -1,0 +1,184 @@
+"""The family register ``lineage.yaml``: what was born, one row each, never edited; and how a new row comes to be.
+
+    benches:      which archive joined the benchmarks after which          {faceswap: {after: deepfakes}, …}
+    generations:  one row a generation, in the order of birth              {rsia_net-M1: {line, detector, …}, …}
+    lines:        the youngest generation of each line (the only pointer)  {rsia_net: {head: rsia_net-M1}}
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components import detectors, strategies
+from components.errors import BadParams, BrokenLineage
+from components.generations.generation import CARD, read_card
+from components.generations.recipe import Choice, Recipe, Row
+from components.params import Name, Params, Section, parse
+from components.vocabulary import NOBODY
+
+HEADER = "# The family register. `perennial plan` appends; nothing here is ever edited by hand.\n"
+
+
+class Bench(Section):
+    """One archive joining the benchmarks."""
+
+    after: str = NOBODY
+
+
+class Head(Section):
+    """The youngest generation of a line."""
+
+    head: str
+
+
+class Lineage(Section):
+    """The whole register."""
+
+    benches: dict[Name, Bench] = {}
+    generations: dict[str, Row] = {}
+    lines: dict[Name, Head] = {}
+
+    @classmethod
+    def read(cls, path: Path) -> Lineage:
+        """The register at `path`, empty if there is none; raises BadParams for what cannot be read."""
+        if not path.is_file():
+            return cls()
+        return parse(cls, yaml.safe_load(path.read_text()) or {}, path.name)
+
+    def write(self, path: Path) -> None:
+        """Replace the file at once: a reader finds the old register or the new one."""
+        fresh = path.with_suffix(".fresh")
+        fresh.write_text(HEADER + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        os.replace(fresh, path)
+
+    def of(self, line: str) -> list[str]:
+        """Names of a line's generations, oldest first."""
+        return [name for name, row in self.generations.items() if row.line == line]
+
+    def benchmarks(self, bench: str) -> tuple[str, ...]:
+        """The benchmarks up to and including `bench`, in the order they joined."""
+        names: list[str] = []
+        while bench != NOBODY:
+            names.append(bench)
+            bench = self.benches[bench].after
+        return tuple(reversed(names))
+
+
+def check(lineage: Lineage, recipes: Path, generations: Path) -> None:
+    """Raise BrokenLineage if a row was edited after birth: it must agree with its recipe, and the recipe with the card."""
+    for name, row in lineage.generations.items():
+        recipe = Recipe.read(recipes / f"{name}.yaml")
+        if recipe.row != row:
+            differing = [k for k in Row.model_fields if getattr(recipe.row, k) != getattr(row, k)]
+            raise BrokenLineage(
+                f"lineage.yaml says of {name}: "
+                + ", ".join(f"{k} '{getattr(row, k)}'" for k in differing)
+                + f"; its recipe, written when it was planned, says "
+                + ", ".join(f"'{getattr(recipe.row, k)}'" for k in differing)
+                + ". Rows are never edited: restore the row, or plan a new line."
+            )
+        if row.teacher != NOBODY and lineage.generations.get(row.teacher, row).line != row.line:
+            raise BrokenLineage(f"{name} of line '{row.line}' names '{row.teacher}' of another line as its teacher.")
+        if row.teacher != NOBODY and row.teacher not in lineage.generations:
+            raise BrokenLineage(f"{name} names teacher '{row.teacher}', who is not in lineage.yaml. Restore the row.")
+        folder = generations / name
+        if (folder / CARD).is_file() and read_card(folder)["recipe"] != recipe.digest:
+            raise BrokenLineage(
+                f"recipes/{name}.yaml was edited after {name} was born of it (recipe {recipe.digest[:12]}, "
+                f"card {read_card(folder)['recipe'][:12]}). Restore it from version control; params.yaml shapes the next."
+            )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `perennial plan` would add."""
+
+    lineage: Lineage
+    recipes: dict[str, Recipe]
+    waiting: tuple[str, ...]
+    """Tasks or benchmarks named in params.yaml whose faces are not ready."""
+
+
+def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
+    """Rows and recipes for every (line, task) that has none yet, over archives whose faces are `ready`.
+
+    Raises BadParams where a detector, a strategy or the gate cannot be followed; nothing is written.
+    """
+    _check_names(params)
+    benches = dict(lineage.benches)
+    last = next(reversed(benches), NOBODY)
+    for name in params.benchmarks:
+        if name in ready and name not in benches:
+            benches[name] = Bench(after=last)
+            last = name
+    rows = dict(lineage.generations)
+    heads = dict(lineage.lines)
+    recipes: dict[str, Recipe] = {}
+    grown = Lineage(benches=benches, generations=rows, lines=heads)
+    for line, choice in params.lines.items():
+        learned = {rows[name].learns for name in grown.of(line)}
+        for task in params.sequence:
+            if task in learned or task not in ready:
+                continue
+            if last == NOBODY:
+                raise BadParams("expected at least one benchmark that is ready, found none. Add one to `benchmarks`.")
+            teacher = heads[line].head if line in heads else NOBODY
+            name = f"{line}-M{len(Lineage(generations=rows).of(line)) + 1}"
+            row = Row(
+                line=line, detector=choice.detector, strategy=choice.strategy, learns=task, teacher=teacher, bench=last
+            )
+            rows[name], heads[line] = row, Head(head=name)
+            grown = Lineage(benches=benches, generations=rows, lines=heads)
+            recipes[name] = _recipe(name, row, params, grown)
+    wanted = dict.fromkeys([*params.sequence, *params.benchmarks])
+    return Plan(grown, recipes, tuple(name for name in wanted if name not in ready))
+
+
+def append(plan: Plan, register: Path, recipes: Path) -> None:
+    """Write the new recipes, then the register; a crash in between leaves recipes that the next plan rewrites."""
+    for name, recipe in plan.recipes.items():
+        recipe.write(recipes / f"{name}.yaml")
+    plan.lineage.write(register)
+
+
+def _recipe(name: str, row: Row, params: Params, lineage: Lineage) -> Recipe:
+    strategy = strategies.find(row.strategy)
+    memory = params.memory
+    if memory.policy == "own":
+        memory = memory.model_copy(update={"policy": strategy.remembers})
+    return Recipe(
+        generation=name,
+        row=row,
+        detector=_choice(row.detector, detectors.options(row.detector, params.detectors.get(row.detector, {}))),
+        strategy=_choice(row.strategy, strategies.options(row.strategy, params.strategies.get(row.strategy, {}))),
+        memory=memory,
+        training=params.training,
+        evaluation=params.evaluation,
+        gate=params.gate,
+        seed=params.seed,
+        benchmarks=lineage.benchmarks(row.bench),
+        teacher_benchmarks=()
+        if row.is_founder
+        else lineage.benchmarks(lineage.generations[row.teacher].bench),
+    )
+
+
+def _choice(name: str, options: Section) -> Choice:
+    return Choice(name=name, options=options.model_dump(mode="json"))
+
+
+def _check_names(params: Params) -> None:
+    if not params.gate:
+        raise BadParams("expected rules under `gate`, found none: an empty gate is never an approval. See params.yaml.")
+    for line in params.lines.values():
+        detectors.options(line.detector, params.detectors.get(line.detector, {}))
+        strategies.options(line.strategy, params.strategies.get(line.strategy, {}))
+    wrong: list[tuple[str, Any]] = [(n, detectors) for n in params.detectors] + [(n, strategies) for n in params.strategies]
+    for name, catalogue in wrong:
+        catalogue.options(name, {})

@@ -1,0 +1,69 @@
+"""The recipe of one generation: everything that shaped it, resolved once when it was planned and never edited."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.errors import BrokenLineage
+from components.params import Evaluation, Memory, Name, Rule, Section, Training, parse
+from components.vocabulary import NOBODY
+
+
+class Row(Section):
+    """A generation's row in ``lineage.yaml``."""
+
+    line: Name
+    detector: Name
+    strategy: Name
+    learns: Name
+    teacher: str = NOBODY
+    bench: Name
+    """The archive that closes its list of benchmarks."""
+
+    @property
+    def is_founder(self) -> bool:
+        return self.teacher == NOBODY
+
+
+class Choice(Section):
+    """A detector or a strategy by name, with every option resolved."""
+
+    name: Name
+    options: dict[str, Any] = {}
+
+
+class Recipe(Section):
+    """``recipes/<generation>.yaml``."""
+
+    generation: str
+    row: Row
+    detector: Choice
+    strategy: Choice
+    memory: Memory
+    training: Training
+    evaluation: Evaluation
+    gate: tuple[Rule, ...]
+    seed: int
+    benchmarks: tuple[Name, ...]
+    teacher_benchmarks: tuple[Name, ...] = ()
+    """Benchmarks the teacher was examined on; on the others the candidate's teacher is scored beside it."""
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """The recipe at `path`; raises BrokenLineage if there is none and BadParams if it cannot be followed."""
+        if not path.is_file():
+            raise BrokenLineage(f"expected the recipe '{path}', found none. `perennial plan` writes recipes.")
+        return parse(cls, yaml.safe_load(path.read_text()), path.name)
+
+    def write(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+
+    @property
+    def digest(self) -> str:
+        """sha256 of the canonical text."""
+        return hashlib.sha256(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,182 @@
+"""The loop. It knows no paper: it draws batches, adds up named terms, steps, and can be killed at any moment.
+
+Every random number of a step is a pure function of (seed, epoch, step), and the checkpoint holds weights, optimiser
+and the position. A killed run therefore continues in mid-epoch and, on CPU with the same number of threads, ends with
+the same bytes as one that was left alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor
+from torch.optim import Adam
+from torch.optim.lr_scheduler import StepLR
+
+from components.detectors import Detector
+from components.params import Training
+from components.settings import settings
+from components.strategies import Strategy
+from components.tasks.augmentations import augment
+from components.tasks.dataset import Batch, Faces, joined
+from components.tasks.sampling import balanced_draw, epoch_batches
+
+CHECKPOINT_EVERY_S = 30.0
+NEW, REPLAYED, TORCH = 1, 2, 3  # independent streams of random numbers
+
+
+@dataclass
+class Progress:
+    """Where the training stands: mean of every named term, one row an epoch; sums of the epoch under way."""
+
+    epoch: int = 0
+    step: int = 0
+    images: int = 0
+    rows: list[dict[str, float]] = field(default_factory=list)
+    sums: dict[str, float] = field(default_factory=dict)
+
+
+Watch = Callable[[Progress, int, int], None]
+"""Called after each step with the progress, the epochs in all and the steps of this epoch."""
+
+
+def fabric() -> Fabric:
+    """Where the numbers are crunched, from the settings alone."""
+    return Fabric(accelerator=settings().device, devices=1, precision=settings().precision)  # type: ignore[arg-type]
+
+
+def train(
+    student: Detector,
+    teacher: Detector | None,
+    strategy: Strategy,
+    task: Faces,
+    memory: Faces | None,
+    params: Training,
+    *,
+    epochs: int,
+    seed: int,
+    bequest: dict[str, Tensor],
+    checkpoint: Path,
+    watch: Watch,
+) -> Progress:
+    """Train `student` in place and return the progress with its curve.
+
+    checkpoint  a file outside the stage's outputs; read if it exists, removed by the caller when the stage is done
+    """
+    engine = fabric()
+    student.to(engine.device)
+    if teacher is not None:
+        teacher.to(engine.device).eval().requires_grad_(False)
+    strategy.prepare(student, teacher, task, bequest)
+    optimiser = Adam(
+        [p for p in student.parameters() if p.requires_grad],
+        lr=params.learning_rate,
+        weight_decay=params.weight_decay,
+    )
+    scheduler = StepLR(optimiser, params.step_epochs, params.gamma)
+    progress = _restore(checkpoint, student, optimiser, scheduler)
+    student.train()
+    saved = time.monotonic()
+    while progress.epoch < epochs:
+        plan = list(_epoch(task, memory, params, seed, progress.epoch))
+        while progress.step < len(plan):
+            torch.manual_seed(_mixed(seed, progress.epoch, progress.step))
+            new, old = plan[progress.step]
+            batch = _batch(task, memory, new, old, params, (seed, progress.epoch, progress.step)).to(engine.device)
+            with engine.autocast():
+                terms = strategy.losses(student, teacher, batch)
+            total = torch.stack(list(terms.values())).sum()
+            optimiser.zero_grad(set_to_none=True)
+            engine.backward(total)
+            optimiser.step()
+            _count(progress, terms, total, len(batch.labels))
+            watch(progress, epochs, len(plan))
+            if time.monotonic() - saved > CHECKPOINT_EVERY_S:
+                _save(checkpoint, student, optimiser, scheduler, progress)
+                saved = time.monotonic()
+        scheduler.step()
+        _close_epoch(progress, optimiser)
+        _save(checkpoint, student, optimiser, scheduler, progress)
+        saved = time.monotonic()
+    return progress
+
+
+def _epoch(
+    task: Faces, memory: Faces | None, params: Training, seed: int, epoch: int
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Positions of new and of remembered faces, step by step; with a memory, half of each batch is remembered."""
+    new = params.batch // 2 if memory is not None else params.batch
+    batches = epoch_batches(task.rows, size=new, faces_per_clip=params.faces_per_clip, seed=(seed, NEW, epoch))
+    for step, chosen in enumerate(batches):
+        if memory is None:
+            yield chosen, None
+        else:
+            yield chosen, balanced_draw(memory.rows, size=params.batch - new, seed=(seed, REPLAYED, epoch, step))
+
+
+def _batch(
+    task: Faces,
+    memory: Faces | None,
+    new: np.ndarray,
+    old: np.ndarray | None,
+    params: Training,
+    seed: tuple[int, int, int],
+) -> Batch:
+    remembered = memory.batch(old, replayed=True) if memory is not None and old is not None else None
+    batch = joined(task.batch(new), remembered)
+    generator = torch.Generator().manual_seed(_mixed(*seed) + 1)
+    return Batch(augment(batch.faces, params.augment, generator), batch.labels, batch.replayed)
+
+
+def _mixed(*parts: int) -> int:
+    """One 62-bit seed of several numbers."""
+    return int(np.random.SeedSequence([TORCH, *parts]).generate_state(1, np.uint64)[0] >> 2)
+
+
+def _count(progress: Progress, terms: dict[str, Tensor], total: Tensor, images: int) -> None:
+    progress.step += 1
+    progress.images += images
+    for name, term in {**terms, "loss": total}.items():
+        progress.sums[name] = progress.sums.get(name, 0.0) + term.item()
+
+
+def _close_epoch(progress: Progress, optimiser: Adam) -> None:
+    means = {name: value / progress.step for name, value in progress.sums.items()}
+    progress.epoch += 1
+    progress.rows.append({"epoch": progress.epoch, **means, "images": progress.images})
+    progress.step, progress.sums = 0, {}
+
+
+def _save(path: Path, student: Detector, optimiser: Adam, scheduler: StepLR, progress: Progress) -> None:
+    """Write the checkpoint so that a reader finds the old one or the new one, never half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state = {
+        "student": student.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "scheduler": scheduler.state_dict(),
+        "progress": vars(progress),
+    }
+    fresh = path.with_suffix(".fresh")
+    with fresh.open("wb") as file:
+        torch.save(state, file)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def _restore(path: Path, student: Detector, optimiser: Adam, scheduler: StepLR) -> Progress:
+    if not path.is_file():
+        return Progress()
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    student.load_state_dict(state["student"])
+    optimiser.load_state_dict(state["optimiser"])
+    scheduler.load_state_dict(state["scheduler"])
+    return Progress(**state["progress"])

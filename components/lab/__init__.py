@@ -1,0 +1,1 @@
+"""The forgery lab: a small world of people, clips and forgeries, rendered from numpy or made from given portraits."""

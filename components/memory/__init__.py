@@ -1,0 +1,1 @@
+"""What a line remembers: exemplars chosen for a reason, in a table of their own that outlives the archives."""

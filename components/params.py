@@ -1,0 +1,250 @@
+"""``params.yaml`` in types: every choice, every fault reported at once, before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from components.errors import BadParams
+from components.vocabulary import NOBODY
+
+M = TypeVar("M", bound=BaseModel)
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """A section that refuses unknown keys and cannot change after it was read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Archive(Section):
+    """An archive that landed; `perennial land` writes these."""
+
+    layout: Name
+    role: Literal["both", "task", "benchmark"] = "both"
+    """A benchmark is never trained on: all its clips are test clips."""
+    faces: Literal["none", "annotated", "yunet", "retinaface"] = "none"
+    after: str = NOBODY
+    """The archive that landed before it: the two may share no file."""
+
+
+class Line(Section):
+    """A family: one detector raised with one strategy."""
+
+    detector: Name
+    strategy: Name
+
+
+class Faces(Section):
+    """Stage crop."""
+
+    frames: int = Field(32, ge=1)
+    """Frames taken of a clip, evenly spaced."""
+    size_px: int = Field(256, ge=32)
+    margin: float = Field(1.3, ge=1)
+    """Side of the crop over the side of the tight five-point crop (DeepfakeBench, `scale`)."""
+    min_score: Share = 0.6
+    max_input_px: int = Field(1280, ge=128)
+    """Longer sides are scaled down before detection."""
+
+
+class Validation(Section):
+    """Stage validate, and the end of crop."""
+
+    min_side_px: int = 64
+    min_per_class: int = Field(2, ge=1)
+    """Clips of each class in every split that is used."""
+    min_yield: Share = 0.9
+    """Share of clips that must give at least one face."""
+
+
+class Training(Section):
+    """Stage evolve: the loop; a detector's and a strategy's own numbers are theirs."""
+
+    founder_epochs: int = Field(20, ge=1)
+    epochs: int = Field(10, ge=1)
+    batch: int = Field(32, ge=2)
+    """Faces a step; from the second generation on, half of them replayed where there is a memory."""
+    faces_per_clip: int = Field(8, ge=1)
+    """Faces drawn from a clip per epoch."""
+    learning_rate: float = Field(2e-4, gt=0)
+    weight_decay: float = Field(1e-5, ge=0)
+    step_epochs: int = Field(5, ge=1)
+    """StepLR: the learning rate is multiplied by `gamma` every so many epochs."""
+    gamma: float = Field(0.5, gt=0, le=1)
+    augment: tuple[str, ...] = ("flip",)
+    threads: int = Field(1, ge=1)
+    """CPU threads; part of the recipe because the order of additions changes the bytes."""
+
+
+class Memory(Section):
+    """Stage curate."""
+
+    budget: int = Field(500, ge=0)
+    """Exemplars in all."""
+    policy: Literal["own", "nothing", "hybrid", "reservoir"] = "own"
+    """`own`: what the strategy's paper uses."""
+    hard: Share = 0.5
+    representative: Share = 0.25
+    """The rest is diverse."""
+    views: Literal[1, 2] = 2
+    """Views over which uncertainty is measured: the face, and its mirror image."""
+
+
+class Evaluation(Section):
+    """Stage evaluate."""
+
+    batch: int = Field(64, ge=1)
+    bootstrap: int = Field(1000, ge=0)
+    """Resamples of the confidence intervals, over sources."""
+    confidence: float = Field(0.95, gt=0, lt=1)
+
+
+class Absolute(Section):
+    """The new task is known well enough, and genuine faces are left in peace."""
+
+    rule: Literal["absolute"]
+    min_auc: Share
+    max_false_alarms: Share = 1.0
+
+
+class Relative(Section):
+    """No benchmark falls significantly by more than `max_drop` below the champion."""
+
+    rule: Literal["relative"]
+    max_drop: Share
+    alpha: float = Field(0.05, gt=0, lt=1)
+
+
+class Forgetting(Section):
+    """What the line once knew it still knows."""
+
+    rule: Literal["forgetting"]
+    max_mean: Share
+    max_worst: Share = 1.0
+
+
+class Infra(Section):
+    """The saved weights load in a fresh process and answer a known input."""
+
+    rule: Literal["infra"]
+    max_seconds: float = Field(120, gt=0)
+
+
+Rule = Annotated[Absolute | Relative | Forgetting | Infra, Field(discriminator="rule")]
+
+
+class Params(Section):
+    """The whole of ``params.yaml``, in the order of the story."""
+
+    seed: int = 0
+    archives: dict[Name, Archive] = {}
+    sequence: tuple[Name, ...] = ()
+    """Tasks in the order they are learned."""
+    benchmarks: tuple[Name, ...] = ()
+    """Archives every new generation is examined on."""
+    lines: dict[Name, Line] = {}
+    faces: Faces = Faces()
+    validation: Validation = Validation()
+    detectors: dict[Name, dict[str, Any]] = {}
+    """Options by detector; what is not said here is the paper's."""
+    strategies: dict[Name, dict[str, Any]] = {}
+    memory: Memory = Memory()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    gate: tuple[Rule, ...] = ()
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Params:
+        faults = []
+        for section, names in (("sequence", self.sequence), ("benchmarks", self.benchmarks)):
+            faults += [
+                f"{section} names archive '{n}', which has not landed; landed: {', '.join(self.archives) or 'none'}. "
+                f"Land it with `perennial land {n} PATH --layout LAYOUT`"
+                for n in names
+                if n not in self.archives
+            ]
+            faults += [f"{section} names '{n}' twice" for n in sorted({n for n in names if names.count(n) > 1})]
+        faults += [
+            f"sequence names '{n}', which landed as a benchmark and is never trained on"
+            for n in self.sequence
+            if n in self.archives and self.archives[n].role == "benchmark"
+        ]
+        seen: list[str] = [NOBODY]
+        for name, archive in self.archives.items():
+            if archive.after not in seen:
+                faults.append(f"archives.{name}.after is '{archive.after}', which is not an archive above it")
+            seen.append(name)
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+
+def load(path: Path) -> Params:
+    """Read and check ``params.yaml``; raises BadParams listing every fault."""
+    if not path.is_file():
+        raise BadParams(f"expected a params.yaml at '{path}', found none. Run inside a workspace, or name one with -C.")
+    try:
+        raw = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as fault:
+        raise BadParams(f"'{path}' is not YAML: {fault}") from fault
+    return parse(Params, raw, path.name)
+
+
+def parse(model: type[M], raw: Any, where: str) -> M:
+    """`raw` as a `model`; raises BadParams with every fault, its place, and the nearest known key for a typo."""
+    try:
+        return model.model_validate(raw)
+    except ValidationError as errors:
+        lines = [f"  {_place(e['loc'])}: {_advice(model, e)}" for e in errors.errors()]
+        raise BadParams(f"{where} cannot be followed:\n" + "\n".join(lines)) from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location) or "(whole file)"
+
+
+def _advice(model: type[BaseModel], error: Any) -> str:
+    if error["type"] == "value_error":
+        return str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] != "extra_forbidden":
+        return f"{error['msg']}; found {_short(error.get('input'))}"
+    known = _keys_at(model, error["loc"][:-1])
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    return f"unknown key; known: {', '.join(known)}.{hint}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Keys of the section at `location`; walks dictionaries, tuples and tagged unions."""
+    here: list[Any] = [model]
+    for part in location:
+        step: list[Any] = []
+        for kind in here:
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                if part in kind.model_fields:
+                    step.append(kind.model_fields[str(part)].annotation)
+                elif any(part in get_args(f.annotation) for f in kind.model_fields.values()):
+                    step.append(kind)  # the tag of a union
+            else:
+                step += list(get_args(kind))
+        here = step
+    flat: list[Any] = []
+    while here:
+        kind = here.pop()
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            flat.append(kind)
+        else:
+            here += [a for a in get_args(kind) if not isinstance(a, str | int)]
+    return sorted({key for kind in flat for key in kind.model_fields})

@@ -1,0 +1,195 @@
+"""Put a generation in charge of its line: only with an open verdict for exactly these weights against exactly this champion.
+
+    verdict opens, digests agree -> the registered weights load and answer -> ledger line -> aliases
+
+The ledger line is the decision; the aliases follow from it. Killed in between, the next call sets them right.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mlflow.entities.model_registry import ModelVersion
+
+from components.errors import Refused
+from components.generations.generation import file_digest, read_card
+from components.registry import catalogue, ledger
+from components.registry.ledger import Entry, Holder
+from components.registry.record import challenge
+from components.tracking import Tracking
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Promotion:
+    """How a promotion or a rollback ended."""
+
+    line: str
+    champion: str
+    """Who answers now."""
+    previous: str | None
+    moved: bool
+    """False: nothing had to change, and `words` says why."""
+    words: str
+
+
+def promote(
+    generation: Path, *, verdict: Path, ledger_path: Path, tracking: Tracking, override: str = "", who: str = ""
+) -> Promotion:
+    """Make the generation in that folder the champion of its line; doing it again changes nothing.
+
+    `verdict` is its verdict's folder. Raises Refused without an open verdict for these weights against the champion of
+    today; `override`, a person's reason, goes on all the same and stands in the ledger. Nothing overrides weights that
+    are not registered, or that do not load and answer.
+    A generation that was promoted once and replaced since (by an heir, by a rollback) stays replaced: running a
+    lifecycle again never undoes what a person decided. Only `override` brings it back.
+    """
+    card = read_card(generation)
+    name, line, weights = str(card["generation"]), str(card["line"]), str(card["weights"])
+    version = catalogue.version_of(line, name, weights, tracking)
+    if version is None:
+        raise Refused(
+            f"expected weights {weights[:12]} of '{name}' in the registered model '{catalogue.model_name(line)}', found "
+            "none. Record the generation first: `perennial run` does."
+        )
+    reigning = _reigning(line, ledger_path, tracking)
+    if reigning is not None and (reigning.generation, reigning.weights) == (name, weights):
+        _remember(ledger_path, line, reigning)
+        follow_ledger(line, ledger_path, tracking)
+        return _promotion(line, ledger_path, moved=False, words=f"'{name}' is the champion of '{line}'")
+    before = ledger.promoted(ledger_path, line, name, weights)
+    if before is not None and not override:
+        follow_ledger(line, ledger_path, tracking)
+        words = f"'{name}' was promoted on {before.when} and has been replaced since; an override brings it back"
+        return _promotion(line, ledger_path, moved=False, words=words)
+    objection = _objection(name, weights, verdict, reigning)
+    if objection and not override:
+        raise Refused(f"{objection} A person may go on with --override 'REASON'.")
+    smoke(version, tracking)
+    ledger.append(
+        ledger_path,
+        Entry(
+            when=ledger.now(),
+            who=who or ledger.somebody(),
+            action=ledger.PROMOTE,
+            line=line,
+            came_from=reigning,
+            to=Holder(name, weights, str(version.version)),
+            why=override or "the gate opened",
+            verdict=_digest_of(verdict / "verdict.json"),
+            override=bool(override),
+        ),
+    )
+    follow_ledger(line, ledger_path, tracking)
+    came_from = f", after '{reigning.generation}'" if reigning else ", the first"
+    return _promotion(line, ledger_path, moved=True, words=f"'{name}' is the champion of '{line}'{came_from}")
+
+
+def follow_ledger(line: str, ledger_path: Path, tracking: Tracking) -> None:
+    """Set ``champion``, ``previous`` and ``challenger`` as the ledger says; a version not recorded here yet is left out."""
+    name, now = catalogue.model_name(line), ledger.standing(ledger_path, line)
+    wanted = {catalogue.PREVIOUS: now.previous, catalogue.CHAMPION: now.champion}  # the way back first
+    for alias, who in wanted.items():
+        version = catalogue.version_of(line, who.generation, who.weights, tracking) if who else None
+        there = catalogue.holder(line, alias, tracking)
+        if version is not None and (there is None or str(there.version) != str(version.version)):
+            tracking.client.set_registered_model_alias(name, alias, str(version.version))
+    challenge(line, tracking)
+
+
+def smoke(version: ModelVersion, tracking: Tracking) -> None:
+    """Load what the registry would serve and let it answer; raises Refused unless the answers are probabilities.
+
+    The weights' digest is taken of the fetched file first. `BrokenLineage` when it is not the recorded one.
+    """
+    import mlflow
+
+    folder = catalogue.fetch(version, tracking)
+    faces = np.linspace(0, 255, 2 * 64 * 64 * 3).astype(np.uint8).reshape(2, 64, 64, 3)
+    with _own_modules():
+        answers = np.asarray(mlflow.pyfunc.load_model(str(folder.parent)).predict(faces))
+    if answers.shape != (2,) or not np.isfinite(answers).all() or answers.min() < 0 or answers.max() > 1:
+        raise Refused(
+            f"expected two probabilities from version {version.version} of '{version.name}', found {answers.tolist()}. "
+            "Raise the generation again."
+        )
+
+
+def _objection(name: str, weights: str, verdict: Path, reigning: Holder | None) -> str:
+    """Why the rules forbid it; empty when they do not."""
+    path = verdict / "verdict.json"
+    if not path.is_file():
+        return f"expected a verdict of '{name}' at '{path}', found none. Judge it: `perennial run`."
+    said: dict[str, Any] = json.loads(path.read_text())
+    if said["candidate"]["weights"] != weights:
+        return (
+            f"expected a verdict on weights {weights[:12]} of '{name}', found one on {said['candidate']['weights'][:12]}. "
+            "Judge the generation again: `perennial run`."
+        )
+    if said["opens"] is not True:
+        words = "; ".join(str(rule["words"]) for rule in said["rules"] if rule["passed"] is False)
+        return f"expected an open gate for '{name}', found it closed: {words or 'no rule says why'}."
+    judged_against = (said["champion"] or {}).get("weights")
+    now = reigning.weights if reigning else None
+    if judged_against != now:
+        return (
+            f"expected a verdict of '{name}' against the champion of today ({_short(reigning)}), found one against "
+            f"{_short_raw(said['champion'])}. Judge it again: `perennial run`."
+        )
+    return ""
+
+
+def _reigning(line: str, ledger_path: Path, tracking: Tracking) -> Holder | None:
+    """The champion: by the ledger, or by the alias where the ledger knows nothing of this line (it was lost)."""
+    champion = ledger.standing(ledger_path, line).champion
+    alias = catalogue.holder(line, catalogue.CHAMPION, tracking)
+    if champion is None and alias is not None:
+        return Holder(alias.tags[catalogue.GENERATION_TAG], alias.tags[catalogue.WEIGHTS_TAG], str(alias.version))
+    return champion
+
+
+def _remember(ledger_path: Path, line: str, reigning: Holder) -> None:
+    """Write down a champion the ledger has lost."""
+    if ledger.standing(ledger_path, line).champion is None:
+        why = "found in the registry; the ledger knew nothing of this line"
+        ledger.append(
+            ledger_path,
+            Entry(ledger.now(), ledger.somebody(), ledger.PROMOTE, line, came_from=None, to=reigning, why=why),
+        )
+
+
+def _promotion(line: str, ledger_path: Path, *, moved: bool, words: str) -> Promotion:
+    now = ledger.standing(ledger_path, line)
+    assert now.champion is not None
+    return Promotion(line, now.champion.generation, now.previous.generation if now.previous else None, moved, words)
+
+
+@contextmanager
+def _own_modules() -> Iterator[None]:
+    """Undo what loading a model does to ``sys.path``: the code stored with it would shadow ours in later imports."""
+    import sys
+
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def _digest_of(path: Path) -> str:
+    return file_digest(path) if path.is_file() else ""
+
+
+def _short(holder: Holder | None) -> str:
+    return f"'{holder.generation}', weights {holder.weights[:12]}" if holder else "nobody yet"
+
+
+def _short_raw(champion: dict[str, str] | None) -> str:
+    return f"'{champion['name']}', weights {champion['weights'][:12]}" if champion else "nobody"

@@ -1,0 +1,411 @@
+"""Project one generation into MLflow: a run under its line's run, a model version, and nothing twice.
+
+    perennial (experiment)
+    └── rsia_net               one run per line: curves over generations, the page
+        ├── rsia_net-M1        one run per generation: params, named losses, its matrix row, inputs, verdict, model
+        └── rsia_net-M2
+
+What is on disk is the truth. The run carries the digest of what it was made from; running again with the same files
+changes nothing, whatever moment the last attempt was killed at: a finished run is kept, an unfinished one is deleted
+and made again, and a version is created only if these weights have none. Two generations of one line must not be
+recorded at the same time (the flow sees to it).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import yaml
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models.signature import ModelSignature
+from mlflow.types.schema import Schema, TensorSpec
+
+from components.errors import BrokenLineage
+from components.generations.generation import CARD, CURVE, WEIGHTS, file_digest, read_card
+from components.registry import catalogue
+from components.tracking import Tracking
+
+COMPONENTS = Path(__file__).resolve().parents[1]
+SERVED = COMPONENTS / "serving" / "model.py"
+# What the served code imports; pinned to what is installed here, where the generation was seen to work.
+REQUIREMENTS = (
+    "mlflow", "numpy", "opencv-python", "pandas", "pydantic", "pydantic-settings", "pyyaml", "safetensors", "scipy",
+    "timm", "torch", "torchvision", "open_clip_torch",
+)  # fmt: skip
+LINE_TAG, DIGEST_TAG, REPORT_TAG = "perennial.line", "perennial.digest", "perennial.report"
+PARENT_TAG = "mlflow.parentRunId"
+MATRIX_ROW = ("auc", "acc", "ap", "eer", "false_alarms")
+PER_BATCH = 100  # params or tags MLflow takes at once
+LONGEST_PARAM = 500
+LONGEST_DIGEST = 36  # MLflow's column
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Where a generation is now found in MLflow."""
+
+    run_id: str
+    name: str
+    """Of the registered model."""
+    version: str
+
+
+@dataclass(frozen=True)
+class _Birth:
+    """The files of one generation, read once."""
+
+    folder: Path
+    recipe: dict[str, Any]
+    scores: Path
+    verdict: Path
+    card: dict[str, Any]
+    metrics: dict[str, Any]
+    judged: dict[str, Any]
+    matrix: dict[str, Any]
+    digest: str
+
+    @property
+    def name(self) -> str:
+        return str(self.card["generation"])
+
+    @property
+    def line(self) -> str:
+        return str(self.card["line"])
+
+    @property
+    def index(self) -> int:
+        """1 for the founder."""
+        return int(self.matrix["generations"].index(self.name)) + 1
+
+
+def record(
+    generation: Path, *, recipe: Path, scores: Path, verdict: Path, tracking: Tracking, report: Path | None = None
+) -> Recorded:
+    """Make MLflow show a generation as its files are; call it again whenever in doubt.
+
+    `generation`, `scores` and `verdict` are the folders of that generation, `report` the page of its line.
+    Raises BrokenLineage when the files do not belong together.
+    """
+    birth = _read(generation, recipe, scores, verdict)
+    parent = _line_run(birth.line, tracking)
+    run = _finished_run(birth, parent, tracking) or _make_run(birth, parent, tracking)
+    registered = _register(birth, run, tracking)
+    _draw_curves(birth, parent, tracking)
+    if report is not None:
+        _attach(report, run, tracking, replace=False)  # the page as it was when this generation was judged
+        _attach(report, parent, tracking, replace=True)
+    tracking.client.set_terminated(parent.info.run_id)
+    challenge(birth.line, tracking)
+    return Recorded(run.info.run_id, registered.name, str(registered.version))
+
+
+def challenge(line: str, tracking: Tracking) -> None:
+    """Point ``challenger`` at the newest generation while it is younger than the champion, else take the alias away."""
+    known = catalogue.versions(line, tracking)
+    name = catalogue.model_name(line)
+    reigning = catalogue.holder(line, catalogue.CHAMPION, tracking)
+    newest = known[-1] if known else None
+    now = catalogue.holder(line, catalogue.CHALLENGER, tracking)
+    if newest is not None and (reigning is None or _age(newest) > _age(reigning)):
+        if now is None or str(now.version) != str(newest.version):
+            tracking.client.set_registered_model_alias(name, catalogue.CHALLENGER, str(newest.version))
+    elif now is not None:
+        tracking.client.delete_registered_model_alias(name, catalogue.CHALLENGER)
+
+
+def _age(registered: ModelVersion) -> tuple[int, int]:
+    return int(registered.tags[catalogue.INDEX_TAG]), int(registered.version)
+
+
+# -- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read(folder: Path, recipe: Path, scores: Path, verdict: Path) -> _Birth:
+    card = read_card(folder)
+    for path in (folder / WEIGHTS, folder / CURVE, recipe, scores / "metrics.json", verdict / "verdict.json"):
+        if not path.is_file():
+            raise BrokenLineage(
+                f"expected '{path}' of generation '{card['generation']}', found none. Run the lifecycle."
+            )
+    weights = file_digest(folder / WEIGHTS)
+    judged = json.loads((verdict / "verdict.json").read_text())
+    metrics = json.loads((scores / "metrics.json").read_text())
+    for where, said in (
+        (f"{folder / CARD}", card["weights"]),
+        (f"{scores / 'metrics.json'}", metrics["weights"]),
+        (f"{verdict / 'verdict.json'}", judged["candidate"]["weights"]),
+    ):
+        if said != weights:
+            raise BrokenLineage(
+                f"expected '{where}' to speak of weights {weights[:12]}, found {said[:12]}. "
+                "A stage has not been run since the generation was raised: run the lifecycle."
+            )
+    return _Birth(
+        folder=folder,
+        recipe=yaml.safe_load(recipe.read_text()),
+        scores=scores,
+        verdict=verdict,
+        card=card,
+        metrics=metrics,
+        judged=judged,
+        matrix=json.loads((verdict / "matrix.json").read_text()),
+        digest=_digest(weights, scores, verdict),
+    )
+
+
+def _digest(weights: str, scores: Path, verdict: Path) -> str:
+    """sha256 over the weights, every score and the verdict: what a run is made from."""
+    files = [path for path in scores.rglob("*") if path.is_file() and path.name != ".gitignore"]
+    lines = [f"{path.relative_to(scores).as_posix()} {file_digest(path)}" for path in files]
+    lines += [f"{name} {file_digest(verdict / name)}" for name in ("verdict.json", "matrix.json")]
+    return hashlib.sha256("\n".join([weights, *sorted(lines)]).encode()).hexdigest()
+
+
+# -- the run of a line ------------------------------------------------------------------------------------------------
+
+
+def _line_run(line: str, tracking: Tracking) -> Run:
+    found = _runs(f"tags.`{LINE_TAG}` = '{line}' and tags.`perennial.kind` = 'line'", tracking)
+    if found:
+        return found[0]
+    return tracking.client.create_run(
+        tracking.experiment, run_name=line, tags={LINE_TAG: line, "perennial.kind": "line"}
+    )
+
+
+def _draw_curves(birth: _Birth, parent: Run, tracking: Tracking) -> None:
+    """The line's run shows every cell and every summary over generations; a step already drawn is left alone."""
+    drawn = {
+        (key, metric.step, metric.value)
+        for key in parent.data.metrics
+        for metric in tracking.client.get_metric_history(parent.info.run_id, key)
+    }
+    points = {**_row(birth), **_summary(birth)}
+    missing = [_metric(k, v, birth.index) for k, v in points.items() if (k, birth.index, v) not in drawn]
+    if missing:
+        tracking.client.log_batch(parent.info.run_id, metrics=missing)
+    tracking.client.log_dict(parent.info.run_id, birth.matrix, "matrix.json")
+
+
+# -- the run of a generation ------------------------------------------------------------------------------------------
+
+
+def _finished_run(birth: _Birth, parent: Run, tracking: Tracking) -> Run | None:
+    """The run of exactly these files; unfinished ones are cleared away."""
+    wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' and tags.`{DIGEST_TAG}` = '{birth.digest}'"
+    finished = None
+    for run in _runs(wanted, tracking):
+        if finished is None and run.info.status == "FINISHED":
+            finished = run
+        else:
+            _clear(run, tracking)
+    return finished
+
+
+def _clear(run: Run, tracking: Tracking) -> None:
+    for output in tracking.client.search_logged_models([tracking.experiment], f"source_run_id = '{run.info.run_id}'"):
+        tracking.client.delete_logged_model(output.model_id)
+    tracking.client.delete_run(run.info.run_id)
+
+
+def _make_run(birth: _Birth, parent: Run, tracking: Tracking) -> Run:
+    client = tracking.client
+    run = client.create_run(tracking.experiment, run_name=birth.name, tags=_tags(birth, parent))
+    run_id = run.info.run_id
+    params = [Param(key, value) for key, value in _flatten(birth.recipe)]
+    for start in range(0, len(params), PER_BATCH):
+        client.log_batch(run_id, params=params[start : start + PER_BATCH])
+    client.log_inputs(run_id, datasets=list(_inputs(birth)))
+    losses = list(_curve(birth.folder / CURVE))
+    for start in range(0, len(losses), PER_BATCH):
+        client.log_batch(run_id, metrics=losses[start : start + PER_BATCH])
+    for path in (birth.verdict / "verdict.json", birth.verdict / "matrix.json", birth.scores / "metrics.json"):
+        client.log_artifact(run_id, str(path))
+    with mlflow.start_run(run_id=run_id, nested=True):  # its end says FINISHED: a run without that word was killed
+        model_id = _log_model(birth)
+        cells = [_metric(k, v, birth.index, model_id) for k, v in {**_row(birth), **_summary(birth)}.items()]
+        client.log_batch(run_id, metrics=cells)
+    return client.get_run(run_id)
+
+
+def _tags(birth: _Birth, parent: Run) -> dict[str, str]:
+    return {
+        PARENT_TAG: parent.info.run_id,
+        LINE_TAG: birth.line,
+        DIGEST_TAG: birth.digest,
+        "perennial.kind": "generation",
+        catalogue.GENERATION_TAG: birth.name,
+        catalogue.WEIGHTS_TAG: birth.card["weights"],
+        catalogue.OPENS_TAG: str(birth.judged["opens"]).lower(),
+        "perennial.learns": birth.card["learns"],
+        "perennial.teacher": birth.card["teacher"],
+        "perennial.detector": birth.card["detector"],
+        "perennial.strategy": birth.card["strategy"],
+    }
+
+
+def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """``{"memory": {"budget": 500}}`` -> ``("memory.budget", "500")``; MLflow's params are flat text."""
+    if isinstance(value, dict) and value:
+        for key, inner in value.items():
+            yield from _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+    elif isinstance(value, list) and any(isinstance(inner, dict) for inner in value):
+        for position, inner in enumerate(value):
+            yield from _flatten(inner, f"{prefix}.{position}")
+    else:
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        yield _key(prefix), text[:LONGEST_PARAM]
+
+
+def _inputs(birth: _Birth) -> Iterator[DatasetInput]:
+    yield _input(birth.card["learns"], birth.card["faces"], "training")
+    if birth.card.get("memory"):
+        yield _input(f"memory of {birth.card['teacher']}", birth.card["memory"], "replay")
+    for benchmark, measured in birth.metrics["benchmarks"].items():
+        yield _input(benchmark, measured["faces"], "evaluation")
+
+
+def _input(name: str, digest: str, context: str) -> DatasetInput:
+    source = json.dumps({"faces": digest}, sort_keys=True)  # whole: the digest column is too short for a sha256
+    dataset = Dataset(name=name, digest=digest[:LONGEST_DIGEST], source_type="perennial", source=source)
+    return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])
+
+
+def _curve(path: Path) -> Iterator[Metric]:
+    """``curve.csv`` under the losses' own names; the step is its first column of ``step`` and ``epoch``."""
+    with path.open(newline="") as file:
+        rows = csv.DictReader(file)
+        columns = rows.fieldnames or []
+        clock = next((name for name in ("step", "epoch") if name in columns), None)
+        for number, row in enumerate(rows):
+            step = int(float(row[clock])) if clock else number
+            for name in columns:
+                if name != clock and (value := _number(row[name])) is not None:
+                    yield _metric(f"training/{name}", value, step)
+
+
+def _row(birth: _Birth) -> dict[str, float]:
+    """The generation's row of the matrix: ``auc/<benchmark>`` and its sisters; a missing value stays missing."""
+    return {
+        f"{measure}/{benchmark}": float(cell[measure]["value"])
+        for benchmark, cell in birth.metrics["benchmarks"].items()
+        for measure in MATRIX_ROW
+        if measure in cell and cell[measure]["value"] is not None
+    }
+
+
+def _summary(birth: _Birth) -> dict[str, float]:
+    summary = birth.matrix["summary"].get(birth.name, {})
+    return {name: float(entry["value"]) for name, entry in summary.items() if _known(entry)}
+
+
+def _known(entry: Any) -> bool:
+    return isinstance(entry, dict) and isinstance(entry.get("value"), int | float)
+
+
+def _log_model(birth: _Birth) -> str:
+    """Log the generation as a pyfunc of code and safetensors, nothing pickled; returns MLflow's id of it."""
+    faces = TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))  # (B, H, W, RGB)
+    forged = TensorSpec(np.dtype("float32"), (-1,))  # (B,)
+    info = mlflow.pyfunc.log_model(
+        name=birth.name,
+        python_model=str(SERVED),
+        artifacts={"weights": str(birth.folder / WEIGHTS), "card": str(birth.folder / CARD)},
+        code_paths=[str(COMPONENTS)],
+        signature=ModelSignature(Schema([faces]), Schema([forged])),
+        pip_requirements=_requirements(),
+        tags={catalogue.WEIGHTS_TAG: birth.card["weights"], catalogue.GENERATION_TAG: birth.name},
+    )
+    return str(info.model_id)
+
+
+def _requirements() -> list[str]:
+    pinned = []
+    for package in REQUIREMENTS:
+        try:
+            pinned.append(f"{package}=={version(package).partition('+')[0]}")  # "+cpu" is no index's version
+        except PackageNotFoundError:
+            continue
+    return pinned
+
+
+# -- the registered version -------------------------------------------------------------------------------------------
+
+
+def _register(birth: _Birth, run: Run, tracking: Tracking) -> ModelVersion:
+    """The one version of these weights; a generation judged again gets a new verdict, not a new version."""
+    client, name = tracking.client, catalogue.model_name(birth.line)
+    opens = str(birth.judged["opens"]).lower()
+    known = catalogue.version_of(birth.line, birth.name, birth.card["weights"], tracking)
+    if known is not None:
+        if known.tags.get(catalogue.OPENS_TAG) != opens:
+            client.set_model_version_tag(name, str(known.version), catalogue.OPENS_TAG, opens)
+        return known
+    try:
+        client.create_registered_model(name, tags={LINE_TAG: birth.line})
+    except MlflowException as exists:
+        if exists.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    logged = client.search_logged_models([tracking.experiment], f"source_run_id = '{run.info.run_id}'")[0]
+    return client.create_model_version(
+        name,
+        source=f"models:/{logged.model_id}",
+        run_id=run.info.run_id,
+        model_id=logged.model_id,
+        description=f"{birth.name} learned '{birth.card['learns']}' from {birth.card['teacher']}",
+        tags={
+            catalogue.GENERATION_TAG: birth.name,
+            catalogue.WEIGHTS_TAG: birth.card["weights"],
+            catalogue.INDEX_TAG: str(birth.index),
+            catalogue.OPENS_TAG: opens,
+        },
+    )
+
+
+# -- small things -----------------------------------------------------------------------------------------------------
+
+
+def _attach(report: Path, run: Run, tracking: Tracking, *, replace: bool) -> None:
+    digest, before = file_digest(report), run.data.tags.get(REPORT_TAG)
+    if before == digest or (before is not None and not replace):
+        return
+    tracking.client.log_artifact(run.info.run_id, str(report), "report")
+    tracking.client.set_tag(run.info.run_id, REPORT_TAG, digest)
+
+
+def _runs(wanted: str, tracking: Tracking) -> list[Run]:
+    """Oldest first, so that every process picks the same one."""
+    return list(tracking.client.search_runs([tracking.experiment], wanted, order_by=["attributes.start_time ASC"]))
+
+
+def _metric(key: str, value: float, step: int, model_id: str | None = None) -> Metric:
+    return Metric(_key(key), value, int(time.time() * 1000), step, model_id=model_id)
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[^\w\-. /]", "_", text)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+__all__ = ["Recorded", "challenge", "record"]

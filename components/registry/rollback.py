@@ -1,0 +1,43 @@
+"""Give a line back to the champion before: one ledger line, two aliases changing places."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from components.errors import Refused
+from components.registry import catalogue, ledger
+from components.registry.ledger import Entry
+from components.registry.promote import Promotion, follow_ledger, smoke
+from components.tracking import Tracking
+
+
+def rollback(line: str, *, ledger_path: Path, tracking: Tracking, why: str, who: str = "") -> Promotion:
+    """Make the previous champion of a line the champion again; doing it twice returns to where it started.
+
+    Raises Refused when there is nobody to go back to, and when the previous champion's weights are no longer
+    registered; it is loaded and asked once before the aliases move.
+    """
+    now = ledger.standing(ledger_path, line)
+    if now.champion is None or now.previous is None:
+        found = f"'{now.champion.generation}' and nobody before it" if now.champion else "nobody was ever promoted"
+        raise Refused(f"expected a previous champion of line '{line}', found {found}. There is nothing to go back to.")
+    version = catalogue.version_of(line, now.previous.generation, now.previous.weights, tracking)
+    if version is None:
+        raise Refused(
+            f"expected '{now.previous.generation}', weights {now.previous.weights[:12]}, in the registered model "
+            f"'{catalogue.model_name(line)}', found none. Record it first: `perennial run`."
+        )
+    smoke(version, tracking)
+    entry = Entry(
+        when=ledger.now(),
+        who=who or ledger.somebody(),
+        action=ledger.ROLLBACK,
+        line=line,
+        came_from=now.champion,
+        to=now.previous,
+        why=why,
+    )
+    ledger.append(ledger_path, entry)
+    follow_ledger(line, ledger_path, tracking)
+    words = f"'{now.previous.generation}' is the champion of '{line}' again, '{now.champion.generation}' stepped back"
+    return Promotion(line, now.previous.generation, now.champion.generation, moved=True, words=words)

@@ -1,0 +1,57 @@
+"""Where things run, from the environment (``PERENNIAL_*``). What is trained is set in ``params.yaml`` alone."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+# No tool we use may phone home or fetch anything behind the user's back.
+SILENCE = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "GX_ANALYTICS_ENABLED": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+}
+
+
+class Settings(BaseSettings):
+    """One field, one variable: ``device`` is ``PERENNIAL_DEVICE``."""
+
+    model_config = SettingsConfigDict(env_prefix="PERENNIAL_", frozen=True)
+
+    workspace: Path = Path()
+    """The folder with dvc.yaml, params.yaml and lineage.yaml."""
+    device: str = "auto"
+    """Accelerator for Lightning Fabric: auto, cpu, cuda, mps."""
+    precision: str = "32-true"
+    """Fabric precision: 32-true, bf16-mixed, 16-mixed."""
+    workers: int = os.cpu_count() or 1
+    """Pipeline stages that may run at once."""
+    stage_timeout_s: float = 24 * 3600
+    """A stage that runs longer is stopped."""
+    tracking_uri: str = ""
+    """MLflow; empty means ``<workspace>/mlflow.db`` (sqlite)."""
+    yunet_weights: Path | None = None
+    """face_detection_yunet.onnx of the OpenCV model zoo."""
+    retinaface_weights: Path | None = None
+    """retinaface_resnet50_2020-07-20 state dict (.pth); fetched by name where a network exists and this is unset."""
+    inbox: str = ""
+    """What `perennial watch` looks at: a folder or ``s3://bucket/prefix``."""
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process, read once."""
+    return Settings()
+
+
+def hush() -> None:
+    """Set the variables of ``SILENCE`` unless the user has set them; call before importing the tools."""
+    for name, value in SILENCE.items():
+        os.environ.setdefault(name, value)

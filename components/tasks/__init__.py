@@ -1,0 +1,1 @@
+"""A task as the student meets it: faces of an archive, drawn into batches, half of them remembered."""

@@ -1,0 +1,120 @@
+"""The door to MLflow: where it keeps its books, and one client per place.
+
+Embedded by default: ``<workspace>/mlflow.db`` (sqlite) with artifacts under ``<workspace>/mlartifacts``;
+``PERENNIAL_TRACKING_URI`` names a server instead, which then decides about artifacts itself.
+
+    tracking = connect(workspace)
+    tracking.client.search_runs([tracking.experiment], ...)
+
+Everything Perennial writes there is a projection of files in the workspace: deleting it loses nothing, `record` and
+`promote` write it again.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from components.settings import hush, settings
+
+hush()  # before the import: MLflow reads its telemetry switch then
+
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", message=".*Any type hint is inferred as AnyType")  # about its own classes
+    import mlflow
+    import mlflow.pyfunc
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports every table it makes and every version it registers
+
+EXPERIMENT = "perennial"
+DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """A place where MLflow keeps its books."""
+
+    uri: str
+    experiment: str
+    """Id of the experiment that holds every line."""
+
+    @property
+    def client(self) -> MlflowClient:
+        """The client of this place; it also becomes the place of MLflow's own global functions."""
+        return _client(self.uri)
+
+
+def connect(workspace: Path, uri: str = "") -> Tracking:
+    """Open the books of a workspace, and create them on first use.
+
+    `uri` wins over ``PERENNIAL_TRACKING_URI``, which wins over the workspace's own sqlite file.
+    """
+    return _connect(workspace.resolve(), uri or settings().tracking_uri)
+
+
+@cache
+def _connect(workspace: Path, uri: str) -> Tracking:
+    with warnings.catch_warnings():
+        # MLflow 3.17 maps its tables in a way that SQLAlchemy 2.1 means to drop; said once, when they are mapped.
+        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
+        if uri:
+            return Tracking(uri, _experiment(_client(uri), artifacts=None))
+        workspace.mkdir(parents=True, exist_ok=True)
+        _create_database(workspace / DATABASE)
+        uri = f"sqlite:///{workspace / DATABASE}"
+        return Tracking(uri, _experiment(_client(uri), (workspace / ARTIFACTS).as_uri()))
+
+
+def _client(uri: str) -> MlflowClient:
+    # log_model and create_model_version reach for the global place whatever client they are called through.
+    if mlflow.get_tracking_uri() != uri:
+        mlflow.set_tracking_uri(uri)
+    return _cached_client(uri)
+
+
+@cache
+def _cached_client(uri: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+
+def _create_database(database: Path) -> None:
+    """Make the tables beside `database` and move them in place in one step.
+
+    A process killed in the middle of the migrations would otherwise leave a database that MLflow refuses to open, and
+    two first users would migrate it at once. ``link`` fails where the other was first: its database then stands.
+    """
+    if database.exists():
+        return
+    from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
+
+    draft = database.with_name(f".{database.name}.{os.getpid()}")
+    draft.unlink(missing_ok=True)
+    engine = create_sqlalchemy_engine(f"sqlite:///{draft}")
+    try:
+        _initialize_tables(engine)
+        engine.dispose()
+        os.link(draft, database)
+    except FileExistsError:
+        pass
+    finally:
+        engine.dispose()
+        for left in database.parent.glob(f"{draft.name}*"):
+            left.unlink(missing_ok=True)
+
+
+def _experiment(client: MlflowClient, artifacts: str | None) -> str:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        try:
+            return str(client.create_experiment(EXPERIMENT, artifact_location=artifacts))
+        except MlflowException:  # another process was first
+            found = client.get_experiment_by_name(EXPERIMENT)
+            if found is None:
+                raise
+    return str(found.experiment_id)

@@ -1,0 +1,299 @@
+"""``perennial …``: every command's imports stay inside it, so that the help answers at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from components.errors import PerennialError
+from components.settings import hush, settings
+
+if TYPE_CHECKING:
+    from components.tracking import Tracking
+    from flows.lifecycle import Outcome
+    from flows.workspace import Workspace
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    help="Keep face-forgery detectors alive: archives land, generations learn them, a gate decides.",
+)
+lab = typer.Typer(no_args_is_help=True, help="The small world the demo lives in.")
+app.add_typer(lab, name="lab")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+Root = Annotated[Path | None, typer.Option("--workspace", "-C", help="The workspace; default: here.", show_default=False)]
+
+
+@app.command()
+def init(path: Path) -> None:
+    """Make a workspace at PATH: dvc.yaml, params.yaml, an empty register."""
+    from flows import pipeline
+    from flows.workspace import CHECKOUT, Workspace
+
+    workspace = Workspace.create(path, (CHECKOUT / "params.yaml").read_text())
+    pipeline.start(workspace.root)
+    print(f"A workspace is at {workspace.root}. Next, from there: perennial land.")
+
+
+@app.command()
+def demo(path: Annotated[Path, typer.Option(help="Where the demo's workspace lives.")] = Path(".perennial/demo")) -> None:
+    """Render three archives, raise three generations of two lines, and show who forgets."""
+    from flows.demo import ARCHIVES, prepare
+    from flows.terminal import console
+
+    console.print(f"[bold]1[/] Rendering and landing {len(ARCHIVES)} archives: {', '.join(ARCHIVES)}")
+    workspace = prepare(path)
+    console.print("[bold]2[/] Raising generations (a line that remembers, and a control that does not)")
+    outcome = _run(workspace)
+    _show(workspace)
+    for line in workspace.lineage().lines:
+        console.print(f"Page of line [bold]{line}[/]: {workspace.page(line)}", soft_wrap=True)
+    _end(outcome)
+
+
+@app.command()
+def land(
+    name: str,
+    path: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")],
+    layout: Annotated[str, typer.Option(help="crops, faceforensics or lab.")],
+    role: Annotated[str, typer.Option(help="both, task (never a benchmark) or benchmark (never trained on).")] = "both",
+    faces: Annotated[str | None, typer.Option(help="none, annotated, yunet or retinaface; default: the layout's.")] = None,
+    root: Root = None,
+) -> None:
+    """Bring an archive under version control and write its manifest."""
+    from flows.land import land as _land
+
+    found = _land(_workspace(root), name, path, layout=layout, role=role, faces=faces)
+    word = "had landed already" if found.already else "landed"
+    print(f"'{name}' {word}: {found.clips} clips, content {found.digest[:12]}. Next: perennial run")
+
+
+@app.command()
+def watch(
+    inbox: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix; default: PERENNIAL_INBOX.")] = "",
+    once: Annotated[bool, typer.Option(help="Look once and end.")] = False,
+    every: Annotated[float, typer.Option(help="Seconds between looks.", min=1)] = 30,
+    root: Root = None,
+) -> None:
+    """Land archives whose completion marker is there, each once, and say so with the event archive.landed."""
+    from flows.watch import watch as _watch
+
+    _watch(_workspace(root), inbox or settings().inbox, once=once, every_s=every)
+
+
+@app.command()
+def deploy(
+    cron: Annotated[str, typer.Option(help="When to look even though nothing was announced.")] = "0 3 * * *",
+    root: Root = None,
+) -> None:
+    """Serve the lifecycle: on a schedule, on the event archive.landed, never two at once. Needs a Prefect server."""
+    from flows.deployments import serve
+
+    serve(_workspace(root), cron=cron)
+
+
+@app.command()
+def plan(root: Root = None) -> None:
+    """Append a row and a recipe for every task a line has not learned yet; archives must have faces (perennial run)."""
+    from flows.lifecycle import plan_only
+
+    rows, waiting = plan_only(_workspace(root))
+    for name, words in rows.items():
+        print(f"{name} {words}")
+    for name in waiting:
+        print(f"'{name}' waits for its faces: perennial run")
+    if not rows and not waiting:
+        print("Nothing to plan: every line has learned every task.")
+
+
+@app.command()
+def run(
+    again: Annotated[list[str] | None, typer.Option(help="Re-raise this generation and its heirs on purpose.")] = None,
+    root: Root = None,
+) -> None:
+    """Do whatever is pending: faces, plans, generations, verdicts, registry, pages."""
+    workspace = _workspace(root)
+    outcome = _run(workspace, again or [])
+    if outcome is not None:
+        _show(workspace)
+    _end(outcome)
+
+
+@app.command()
+def status(as_json: Json = False, root: Root = None) -> None:
+    """Lines, generations, champions and the matrix."""
+    workspace = _workspace(root)
+    if as_json:
+        from components.reports.terminal import status_json
+
+        print(json.dumps(status_json(workspace.root), indent=2))
+    else:
+        _show(workspace)
+
+
+@app.command()
+def promote(
+    generation: str,
+    override: Annotated[str, typer.Option(help="Go on although the gate says no; the reason is kept.")] = "",
+    root: Root = None,
+) -> None:
+    """Make a generation the champion of its line, if its verdict opens against the champion of today."""
+    from components.registry.promote import promote as _promote
+
+    workspace = _workspace(root)
+    said = _promote(
+        workspace.data("generations", generation),
+        verdict=workspace.data("verdicts", generation),
+        ledger_path=workspace.ledger,
+        tracking=_tracking(workspace),
+        override=override,
+    )
+    print(said.words)
+
+
+@app.command()
+def rollback(
+    line: str, why: Annotated[str, typer.Option(help="Kept in the ledger.")] = "asked for", root: Root = None
+) -> None:
+    """Make the previous champion of a line the champion again."""
+    from components.registry.rollback import rollback as _rollback
+
+    workspace = _workspace(root)
+    print(_rollback(line, ledger_path=workspace.ledger, tracking=_tracking(workspace), why=why).words)
+
+
+@app.command()
+def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json = False, root: Root = None) -> None:
+    """Who was champion, since when, and why."""
+    from dataclasses import asdict
+
+    from components.registry import ledger
+    from components.reports.terminal import history_table
+    from flows.terminal import console
+
+    entries = ledger.read(_workspace(root).ledger, line)
+    if as_json:
+        print(json.dumps([asdict(entry) for entry in entries], indent=2))
+    elif entries:
+        console.print(history_table(entries))
+    else:
+        print("No promotion yet.")
+
+
+@app.command()
+def score(
+    files: list[Path],
+    line: Annotated[str | None, typer.Option(help="Whose champion answers; default: the only line with one.")] = None,
+    faces: Annotated[str, typer.Option(help="How faces are found: none, yunet or retinaface.")] = "yunet",
+    heat_maps: Annotated[Path | None, typer.Option(help="A folder for Grad-CAM overlays (PNG).")] = None,
+    as_json: Json = False,
+    root: Root = None,
+) -> None:
+    """Ask the champion about images or clips."""
+    from components.reports.terminal import answers_json, answers_table
+    from components.serving.verdicts import score as _score
+    from flows.serving import champion_of
+    from flows.terminal import console
+
+    workspace = _workspace(root)
+    answers = _score(files, champion_of(workspace, line, _tracking(workspace)), faces=faces, heat_maps=heat_maps)
+    if as_json:
+        print(json.dumps(answers_json(answers), indent=2))
+    else:
+        console.print(answers_table(answers))
+    if any(answer.error for answer in answers):
+        raise typer.Exit(1)
+
+
+@app.command()
+def doctor(root: Root = None) -> None:
+    """Check what this machine has: tools, weights, the workspace, the tracking server."""
+    from flows.doctor import examine
+    from flows.terminal import console
+
+    findings = examine(root or settings().workspace)
+    for finding in findings:
+        mark = {"good": "[green]✓[/]", "absent": "[yellow]·[/]", "bad": "[red]✗[/]"}[finding.state]
+        console.print(f"{mark} {finding.what}: {finding.words}", soft_wrap=True)
+    if any(finding.state == "bad" for finding in findings):
+        raise typer.Exit(1)
+
+
+@lab.command()
+def sheet(
+    out: Path,
+    portraits: Annotated[Path | None, typer.Option(help="Forge these photographs instead: <identity>/<file>.jpg.")] = None,
+) -> None:
+    """Draw a contact sheet: people, and what every forgery family makes of them."""
+    from components.lab.sheet import draw
+
+    draw(out, portraits=portraits, yunet=settings().yunet_weights)
+    print(out)
+
+
+def main() -> None:
+    """Entry point: a PerennialError is advice, not a traceback."""
+    hush()
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    try:
+        app()
+    except PerennialError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _workspace(root: Path | None) -> Workspace:
+    from flows.workspace import Workspace
+
+    return Workspace.at(root or settings().workspace)
+
+
+def _tracking(workspace: Workspace) -> Tracking:
+    from components.tracking import connect
+
+    return connect(workspace.root)
+
+
+def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None:
+    """Run the lifecycle, or say that there is nothing to do without starting an engine for it."""
+    from flows.pending import pending
+
+    if not again and not pending(workspace):
+        print("Everything is up to date: nothing to run.")
+        return None
+    from flows.lifecycle import lifecycle
+    from flows.terminal import watching
+
+    with watching():
+        return lifecycle(workspace.root, again or [])
+
+
+def _show(workspace: Workspace) -> None:
+    from components.reports.terminal import status_view
+    from flows.terminal import console
+
+    console.print(status_view(workspace.root))
+
+
+def _end(outcome: Outcome | None) -> None:
+    """What was refused is told; what failed is told and makes the exit code 1."""
+    if outcome is None:
+        return
+    for name, why in outcome.refused.items():
+        print(f"{name} was not promoted: {why}")
+    for name, why in outcome.failed.items():
+        print(f"{name} failed:\n{why}\n", file=sys.stderr)
+    if outcome.failed:
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""The lab sequence, nothing to download: three forgeries land one after another; a line with CFFD learns them, and
+beside it a control line that is merely fine-tuned."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from components.lab.archive import render_archive
+from flows import pipeline
+from flows.land import land
+from flows.workspace import Workspace
+
+ARCHIVES = {"swap": "identity_swap", "reenactment": "reenactment", "generated": "generated"}
+PEOPLE = 24
+
+PARAMS = """\
+# The demo: three archives from the lab, one line that remembers and one that does not.
+seed: 0
+archives: {}
+sequence: []
+benchmarks: []
+lines:
+  cffd: {detector: rsia_net, strategy: cffd}
+  control: {detector: rsia_net, strategy: finetune}
+faces: {frames: 6, size_px: 128}
+validation: {min_side_px: 64, min_per_class: 2, min_yield: 0.9}
+detectors:
+  rsia_net: {size: tiny}
+memory: {budget: 120}
+training:
+  founder_epochs: 12
+  epochs: 12
+  batch: 32
+  faces_per_clip: 6
+  learning_rate: 0.001
+  step_epochs: 6
+evaluation: {bootstrap: 500}
+gate:
+  - {rule: absolute, min_auc: 0.7, max_false_alarms: 0.5}
+  - {rule: relative, max_drop: 0.1}
+  - {rule: forgetting, max_mean: 0.15, max_worst: 0.3}
+  - {rule: infra}
+"""
+
+
+def prepare(root: Path) -> Workspace:
+    """The demo's workspace with its archives landed; what is there already stays."""
+    workspace = Workspace.create(root, PARAMS)
+    pipeline.start(workspace.root)
+    for number, (name, family) in enumerate(ARCHIVES.items()):
+        if name in workspace.params().archives:
+            continue
+        rendered = workspace.root / ".perennial" / "rendered" / name
+        shutil.rmtree(rendered, ignore_errors=True)
+        render_archive(
+            rendered,
+            families=[family],
+            people=PEOPLE,
+            clips_per_person=2,
+            frames=6,
+            size_px=160,
+            seed=number,
+            first_person=number * PEOPLE,
+        )
+        land(workspace, name, str(rendered), layout="lab")
+        shutil.rmtree(rendered)
+    return workspace

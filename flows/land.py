@@ -1,0 +1,125 @@
+"""An archive lands: checked before anything changes, then copied, versioned and written into params.yaml.
+
+Every step can be killed and done again: the archive counts as landed once params.yaml names it.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from ruamel.yaml import YAML
+
+from components.archives import layouts, manifest
+from components.archives.landing import stage_copy
+from components.errors import BadArchive, BadParams, NameTaken
+from components.params import Params, parse
+from components.settings import settings
+from components.vocabulary import NOBODY
+from flows import pipeline
+from flows.workspace import Workspace
+
+CLOUD = ("s3://", "remote://")
+
+
+@dataclass(frozen=True)
+class Landed:
+    """What `land` found or did."""
+
+    name: str
+    clips: int
+    digest: str
+    already: bool
+
+
+def land(
+    workspace: Workspace, name: str, source: str, *, layout: str, role: str = "both", faces: str | None = None
+) -> Landed:
+    """Bring the archive at `source` (a folder or ``s3://…``) into the workspace under `name`.
+
+    Raises UnknownName for a layout, BadArchive for an archive that does not have it, NameTaken if other content has
+    that name already. In each case nothing has changed.
+    """
+    params = workspace.params()
+    entry = _entry(params, name, layout, role, faces or layouts.default_faces(layout))
+    target = workspace.data("archives", name)
+    if name in params.archives:
+        return _landed_before(workspace, name, source, params, entry)
+    if source.startswith(CLOUD):
+        rows = _fetch(workspace, source, target, layout, role)
+    else:
+        folder = Path(source).expanduser().resolve()
+        rows = _read(folder, layout, role)
+        if not target.is_dir() or manifest.tree_digest(target) != manifest.tree_digest(folder):
+            stage_copy(folder, target)
+        pipeline.add(workspace.root, target)
+    _announce(workspace, name, entry)
+    pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
+    return Landed(name, len(rows), manifest.content_digest(rows), already=False)
+
+
+def _entry(params: Params, name: str, layout: str, role: str, faces: str) -> dict[str, Any]:
+    """The archive's section of params.yaml, checked together with everything else there."""
+    after = params.archives[name].after if name in params.archives else next(reversed(params.archives), NOBODY)
+    entry = {"layout": layout, "role": role, "faces": faces, "after": after}
+    raw = params.model_dump(mode="json")
+    raw["archives"][name] = entry
+    parse(Params, raw, f"archive '{name}'")
+    return entry
+
+
+def _landed_before(
+    workspace: Workspace, name: str, source: str, params: Params, entry: dict[str, Any]
+) -> Landed:
+    """The same archive again is fine; anything else under its name is not."""
+    known = params.archives[name].model_dump()
+    if known != entry:
+        differing = {k: (known[k], entry[k]) for k in entry if known[k] != entry[k]}
+        raise BadParams(
+            f"'{name}' landed as {known}; expected the same, found "
+            + ", ".join(f"{k} '{new}' instead of '{old}'" for k, (old, new) in differing.items())
+            + ". Land it under another name."
+        )
+    target = workspace.data("archives", name)
+    if not source.startswith(CLOUD):
+        folder = Path(source).expanduser().resolve()
+        if manifest.tree_digest(folder) != manifest.tree_digest(target):
+            raise NameTaken(
+                f"expected the content that landed as '{name}', found other files in '{source}'. "
+                "An archive never changes after it landed: land this one under another name."
+            )
+    pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
+    rows = manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE)
+    return Landed(name, len(rows), manifest.content_digest(rows), already=True)
+
+
+def _read(folder: Path, layout: str, role: str) -> pd.DataFrame:
+    return manifest.build(layouts.read(layout, folder), folder, layout=layout, role=role)
+
+
+def _fetch(workspace: Workspace, source: str, target: Path, layout: str, role: str) -> pd.DataFrame:
+    pipeline.import_url(workspace.root, source, target)
+    try:
+        return _read(target, layout, role)
+    except BadArchive:
+        pipeline.remove(workspace.root, target)
+        raise
+
+
+def _announce(workspace: Workspace, name: str, entry: dict[str, Any]) -> None:
+    """Write the archive, its place in the sequence and among the benchmarks into params.yaml, comments kept."""
+    yaml = YAML()
+    yaml.preserve_quotes = True
+    document = yaml.load(workspace.params_file.read_text())
+    document["archives"] = document.get("archives") or {}
+    document["archives"][name] = entry
+    for section, roles in (("sequence", ("both", "task")), ("benchmarks", ("both", "benchmark"))):
+        if entry["role"] in roles:
+            document[section] = [*(document.get(section) or []), name]
+    fresh = workspace.params_file.with_suffix(".fresh")
+    with fresh.open("w") as file:
+        yaml.dump(document, file)
+    os.replace(fresh, workspace.params_file)

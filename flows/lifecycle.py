@@ -1,0 +1,264 @@
+"""When a new forgery appears, its clips become faces, the faces become a task, the next generation learns it from its
+teacher and its memory, a matrix shows what was gained and forgotten, a gate decides, the registry remembers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.events import emit_event
+from prefect.futures import PrefectFuture, wait
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from components.errors import PerennialError, Refused, UnknownName
+from components.generations import lineage as register
+from components.settings import settings
+from flows import pipeline
+from flows.pending import ARCHIVE_STAGES, judged, marker, pending, ready
+from flows.workspace import Workspace
+
+Watcher = Callable[[str, str], None]
+"""Told (stage, line of output) while stages run; `done` and `failed` end a stage."""
+watchers: list[Watcher] = []
+
+
+@dataclass
+class Outcome:
+    """What one lifecycle did."""
+
+    ran: list[str] = field(default_factory=list)
+    """Stage instances that had to run."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Stage instance, and its last words."""
+    planned: list[str] = field(default_factory=list)
+    promoted: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def nothing_to_do(self) -> bool:
+        return not (self.ran or self.failed or self.planned or self.promoted)
+
+
+@flow(name="lifecycle", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=settings().workers))
+def lifecycle(root: Path, again: Sequence[str] = ()) -> Outcome:
+    """Do whatever is pending in the workspace at `root`, and nothing else. A closed gate is a result, not an error.
+
+    `again` names generations to raise once more on purpose, with their heirs.
+    """
+    workspace = Workspace.at(Path(root))
+    outcome = Outcome()
+    with only_one(workspace):
+        pipeline.checkout(workspace.root)
+        prepare(workspace, outcome)  # bad data stops here, archive by archive
+        plan(workspace, outcome)
+        births = raise_generations(workspace, outcome, heirs(workspace, again))  # M_i learns; its row of the matrix; the gate
+        publish(workspace, outcome, births)
+        remember(workspace, outcome)  # MLflow and the registry follow the files
+    create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
+    return outcome
+
+
+def only_one(workspace: Workspace) -> FileLock:
+    """Two lifecycles never share a workspace; the lock dies with its holder."""
+    lock = FileLock(workspace.lock, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise PerennialError(
+            f"expected no other lifecycle in '{workspace.root}', found one running. Wait for it to end; it will also "
+            "do what has landed meanwhile."
+        ) from None
+    return lock
+
+
+def prepare(workspace: Workspace, outcome: Outcome) -> None:
+    """Ingest, validate and crop what landed; a failing archive stops itself only."""
+    chains = []
+    ingested: dict[str, PrefectFuture[bool]] = {}
+    archives = workspace.params().archives
+    for name in pending(workspace).archives:
+        before = [ingested[archives[name].after]] if archives[name].after in ingested else []
+        chain = _chain(workspace, [f"{stage}@{name}" for stage in ARCHIVE_STAGES], before)
+        ingested[name] = chain[f"ingest@{name}"]
+        chains.append(chain)
+    _settle({stage: future for chain in chains for stage, future in chain.items()}, outcome)
+
+
+def plan(workspace: Workspace, outcome: Outcome) -> None:
+    """Append a row and a recipe for every task a line has not learned yet."""
+    proposal = pending(workspace).plan
+    if proposal.recipes or proposal.lineage.benches != workspace.lineage().benches:
+        register.append(proposal, workspace.lineage_file, workspace.recipes)
+    outcome.planned += list(proposal.recipes)
+
+
+def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
+    """`perennial plan`: the rows appended, in words, and what still waits for its faces."""
+    proposal = pending(workspace).plan
+    register.append(proposal, workspace.lineage_file, workspace.recipes)
+    rows = {n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in proposal.recipes.items()}
+    return rows, proposal.waiting
+
+
+def heirs(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
+    """The named generations and everyone descended from them, oldest first; raises UnknownName."""
+    lineage = workspace.lineage()
+    for name in names:
+        if name not in lineage.generations:
+            raise UnknownName("generation", name, lineage.generations)
+    chosen = set(names)
+    for name, row in lineage.generations.items():  # teachers stand before their heirs
+        if row.teacher in chosen:
+            chosen.add(name)
+    return tuple(name for name in lineage.generations if name in chosen)
+
+
+def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[str]) -> list[str]:
+    """Every generation without a verdict, each line in order, lines side by side; returns those judged now."""
+    lineage, without = workspace.lineage(), pending(workspace).generations
+    unborn = [name for name in lineage.generations if name in without or name in again]
+    futures: dict[str, PrefectFuture[bool]] = {}
+    before: list[PrefectFuture[bool]] = []
+    for name in lineage.benches:
+        if not (workspace.data("benches", name) / "bench.json").is_file():
+            before = [stage.submit(workspace.root, f"enrol@{name}", wait_for=before)]
+            futures[f"enrol@{name}"] = before[0]
+    for name in unborn:
+        row = lineage.generations[name]
+        bench = [futures[f] for f in [f"enrol@{row.bench}"] if f in futures]
+        heritage = [futures[f] for f in [f"curate@{row.teacher}"] if f in futures]
+        judgement = [futures[f] for f in [f"judge@{row.teacher}"] if f in futures]
+        force = name in again
+        born = stage.submit(workspace.root, f"evolve@{name}", force, wait_for=heritage)
+        scored = stage.submit(workspace.root, f"evaluate@{name}", force, wait_for=[born, *bench])
+        futures[f"evolve@{name}"] = born
+        futures[f"curate@{name}"] = stage.submit(workspace.root, f"curate@{name}", force, wait_for=[born])
+        futures[f"evaluate@{name}"] = scored
+        futures[f"judge@{name}"] = stage.submit(workspace.root, f"judge@{name}", force, wait_for=[scored, *judgement])
+    _settle(futures, outcome)
+    return [name for name in unborn if judged(workspace, name)]
+
+
+def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
+    """One page for every line that has news."""
+    lineage = workspace.lineage()
+    news = {lineage.generations[name].line for name in births} | set(pending(workspace).pages)
+    lines = sorted(line for line in news if judged(workspace, lineage.lines[line].head))
+    _settle({f"publish@{line}": stage.submit(workspace.root, f"publish@{line}") for line in lines}, outcome)
+
+
+def remember(workspace: Workspace, outcome: Outcome) -> None:
+    """Show MLflow every generation it has not seen, oldest first, and promote those whose gate opened."""
+    for name in pending(workspace).unrecorded:
+        said = record(workspace, name)
+        if said.get("promoted"):
+            outcome.promoted.append(name)
+        if said.get("refused"):
+            outcome.refused[name] = said["refused"]
+    for name in outcome.promoted:
+        emit_event("generation.promoted", resource={"prefect.resource.id": f"perennial.generation.{name}"})
+
+
+@task(
+    task_run_name="{name}",
+    cache_policy=NO_CACHE,
+    retries=5,
+    retry_delay_seconds=3,
+    retry_condition_fn=lambda _task, _run, state: isinstance(state.data, pipeline.Busy) or "waits for another" in str(state.message),
+)
+def stage(root: Path, name: str, force: bool = False) -> bool:
+    """Bring one stage instance up to date, or run it whatever its state; True if it ran."""
+    logger = get_run_logger()
+
+    def listen(line: str) -> None:
+        logger.info(line)
+        _tell(name, line)
+
+    try:
+        ran = pipeline.reproduce(root, name, timeout_s=settings().stage_timeout_s, listen=listen, force=force)
+    except PerennialError:
+        _tell(name, "failed")
+        raise
+    _tell(name, "done")
+    return ran
+
+
+@task(task_run_name="record {name}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+def record(workspace: Workspace, name: str) -> dict[str, Any]:
+    """Project one generation into MLflow and, if its gate opened, into the registry; doing it again changes nothing."""
+    from components.gates.judge import read_verdict
+    from components.registry.promote import promote
+    from components.registry.record import record as project
+    from components.tracking import connect
+
+    _tell(f"record {name}", "")
+    tracking = connect(workspace.root)
+    folder, verdict = workspace.data("generations", name), workspace.data("verdicts", name)
+    page = workspace.page(workspace.lineage().generations[name].line)
+    project(
+        folder,
+        recipe=workspace.recipes / f"{name}.yaml",
+        scores=workspace.data("scores", name),
+        verdict=verdict,
+        tracking=tracking,
+        report=page if page.is_file() else None,
+    )
+    said: dict[str, Any] = {}
+    if read_verdict(verdict)["opens"]:
+        try:
+            said["promoted"] = promote(folder, verdict=verdict, ledger_path=workspace.ledger, tracking=tracking).moved
+        except Refused as refusal:
+            said["refused"] = str(refusal)
+    seen = marker(workspace, name)
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    seen.touch()
+    _tell(f"record {name}", "done")
+    return said
+
+
+def _chain(workspace: Workspace, names: list[str], before: list[PrefectFuture[bool]]) -> dict[str, PrefectFuture[bool]]:
+    futures: dict[str, PrefectFuture[bool]] = {}
+    for name in names:
+        before = [stage.submit(workspace.root, name, wait_for=before)]
+        futures[name] = before[0]
+    return futures
+
+
+def _settle(futures: dict[str, PrefectFuture[bool]], outcome: Outcome) -> None:
+    """Wait for all of them; what failed is written down, what waited for it never ran."""
+    wait(list(futures.values()))
+    for name, future in futures.items():
+        state = future.state
+        if state.is_completed():
+            if future.result():
+                outcome.ran.append(name)
+        elif state.is_failed() or state.is_crashed():
+            error = future.result(raise_on_failure=False)
+            outcome.failed[name] = str(error)
+
+
+def _tell(name: str, line: str) -> None:
+    for watcher in watchers:
+        watcher(name, line)
+
+
+def _told(outcome: Outcome) -> str:
+    if outcome.nothing_to_do:
+        return "Everything is up to date."
+    parts = [
+        ("Ran", outcome.ran),
+        ("Planned", outcome.planned),
+        ("Promoted", outcome.promoted),
+        ("Not promoted", [f"{name}: {why}" for name, why in outcome.refused.items()]),
+        ("Failed", [f"{name}: {why}" for name, why in outcome.failed.items()]),
+    ]
+    return "\n\n".join(f"**{title}**\n" + "\n".join(f"- {x}" for x in rows) for title, rows in parts if rows)
+
+
+__all__ = ["Outcome", "lifecycle", "ready", "watchers"]

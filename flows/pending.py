@@ -1,0 +1,88 @@
+"""What is still to be done in a workspace. The lifecycle asks this instead of trusting an event: events get lost or
+arrive in any order, the files do not."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.generations.generation import WEIGHTS, file_digest
+from components.generations.lineage import Lineage, Plan, check, plan
+from components.params import Params
+from components.settings import settings
+from flows import pipeline
+from flows.workspace import Workspace
+
+ARCHIVE_STAGES = ("ingest", "validate", "crop")
+GENERATION_STAGES = ("evolve", "curate", "evaluate", "judge")
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Everything a lifecycle would do now."""
+
+    archives: tuple[str, ...]
+    """Landed, but without faces; or with stale ones that no generation has used yet."""
+    plan: Plan
+    """Rows that `plan` would append now."""
+    generations: tuple[str, ...]
+    """Planned, without a verdict."""
+    pages: tuple[str, ...]
+    unrecorded: tuple[str, ...]
+    """Judged, but not shown in the tracking server of these settings."""
+
+    def __bool__(self) -> bool:
+        return bool(self.archives or self.plan.recipes or self.generations or self.pages or self.unrecorded)
+
+
+def pending(workspace: Workspace) -> Pending:
+    """Look at params.yaml, lineage.yaml and the files; raises BadParams or BrokenLineage before anything runs."""
+    params, lineage = workspace.params(), workspace.lineage()
+    check(lineage, workspace.recipes, workspace.data("generations"))
+    proposal = plan(params, lineage, ready(workspace, params))
+    stale = pipeline.stale(workspace.root) if params.archives else set()
+    generations = tuple(name for name in lineage.generations if not judged(workspace, name))
+    return Pending(
+        archives=tuple(name for name in params.archives if _needs_faces(workspace, name, lineage, stale)),
+        plan=proposal,
+        generations=generations,
+        pages=tuple(
+            line
+            for line, head in lineage.lines.items()
+            if f"publish@{line}" in stale and (head.head in generations or _is_new(workspace, line, head.head))
+        ),
+        unrecorded=tuple(
+            name for name in lineage.generations if name not in generations and not marker(workspace, name).exists()
+        ),
+    )
+
+
+def ready(workspace: Workspace, params: Params) -> set[str]:
+    """Archives whose faces are there."""
+    return {name for name in params.archives if (workspace.data("faces", name) / "faces.json").is_file()}
+
+
+def judged(workspace: Workspace, generation: str) -> bool:
+    return (workspace.data("verdicts", generation) / "verdict.json").is_file()
+
+
+def marker(workspace: Workspace, generation: str) -> Path:
+    """A file that says: this verdict of these weights is recorded in this tracking server."""
+    where = hashlib.sha256((settings().tracking_uri or "embedded").encode()).hexdigest()[:8]
+    what = [workspace.data("generations", generation) / WEIGHTS, workspace.data("verdicts", generation) / "verdict.json"]
+    digest = hashlib.sha256("".join(file_digest(path) for path in what).encode()).hexdigest()[:16]
+    return workspace.root / ".perennial" / "recorded" / where / f"{generation}-{digest}"
+
+
+def _needs_faces(workspace: Workspace, name: str, lineage: Lineage, stale: set[str]) -> bool:
+    if not (workspace.data("faces", name) / "faces.json").is_file():
+        return True
+    used = name in lineage.benches or any(row.learns == name for row in lineage.generations.values())
+    return not used and any(f"{stage}@{name}" in stale for stage in ARCHIVE_STAGES)
+
+
+def _is_new(workspace: Workspace, line: str, head: str) -> bool:
+    """The page was never made, or it is older in lineage than the line's head."""
+    page = workspace.page(line)
+    return not page.is_file() or head not in page.read_text()

@@ -1,0 +1,146 @@
+"""The only door to DVC: which stages are stale, run one of them, bring data under version control.
+
+DVC is started as a subprocess: a stage that is killed, runs out of memory or out of time cannot take the flow along.
+A flow that is killed takes its stages along: every stage watches the process named in PERENNIAL_GUARDIAN.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from components.errors import StageFailed
+from components.settings import SILENCE
+
+Listener = Callable[[str], None]
+BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
+
+
+class Busy(StageFailed):
+    """Another DVC process holds a file this stage needs; trying again later helps."""
+
+
+def reproduce(
+    root: Path, stage: str, *, timeout_s: float, listen: Listener | None = None, force: bool = False
+) -> bool:
+    """Bring one stage instance up to date, or with `force` run it whatever its state; returns whether it ran.
+
+    Raises Busy where another process holds its files, StageFailed with the stage's own last words otherwise.
+    """
+    how = ["--single-item", "--force"] if force else ["--single-item"]
+    code, lines = _dvc(root, ["--wait-for-lock", "repro", *how, stage], timeout_s, listen)
+    text = "\n".join(lines)
+    if code == 0:
+        return "Running stage" in text
+    if any(sign in text for sign in BUSY):
+        raise Busy(f"stage {stage} waits for another DVC process: {lines[-1] if lines else ''}")
+    raise StageFailed(f"stage {stage} failed: {_last_words(lines)}")
+
+
+def stale(root: Path) -> set[str]:
+    """Stage instances whose inputs, command or outputs are not what ``dvc.lock`` says."""
+    code, lines = _dvc(root, ["status", "--json"], 600, None)
+    if code:
+        raise StageFailed(f"dvc status failed: {_last_words(lines)}")
+    status = json.loads(lines[-1]) if lines else {}
+    return {stage.rpartition("dvc.yaml:")[2] or stage for stage in status}
+
+
+def checkout(root: Path) -> None:
+    """Put back what the cache has and the workspace lacks; what was never made is no error."""
+    _dvc(root, ["checkout", "--quiet", "--allow-missing"], 3600, None)
+
+
+def start(root: Path) -> None:
+    """Make `root` a DVC repository unless it is one."""
+    if not (root / ".dvc").is_dir():
+        _must(root, ["init", "--no-scm", "--quiet"])
+        _must(root, ["config", "core.autostage", "false"])
+        _must(root, ["config", "core.analytics", "false"])
+
+
+def add(root: Path, target: Path) -> None:
+    """Bring a folder inside the workspace under version control."""
+    _must(root, ["add", "--quiet", str(target.relative_to(root))])
+
+
+def import_url(root: Path, url: str, target: Path) -> None:
+    """Fetch a folder of an object store and remember where it came from."""
+    _must(root, ["import-url", "--quiet", "--force", url, str(target.relative_to(root))])
+
+
+def remove(root: Path, target: Path) -> None:
+    """Forget a folder that was brought in by mistake, and delete it."""
+    if target.with_name(target.name + ".dvc").is_file():
+        _must(root, ["remove", "--quiet", str(target.relative_to(root)) + ".dvc"])
+    shutil.rmtree(target, ignore_errors=True)
+
+
+def _must(root: Path, arguments: list[str]) -> None:
+    code, lines = _dvc(root, ["--wait-for-lock", *arguments] if arguments[0] != "init" else arguments, 24 * 3600, None)
+    if code:
+        raise StageFailed(f"dvc {arguments[0]} failed: {_last_words(lines)}")
+
+
+def _dvc(root: Path, arguments: list[str], timeout_s: float, listen: Listener | None) -> tuple[int, list[str]]:
+    """Run dvc in a process group of its own; past the time limit the whole group is killed."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=root,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    lines: deque[str] = deque(maxlen=400)
+    timer = threading.Timer(timeout_s, _kill, [process])
+    timer.start()
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip())
+            if listen:
+                listen(line.rstrip())
+        code = process.wait()
+    except BaseException:
+        _kill(process)
+        raise
+    finally:
+        timer.cancel()
+    if code == -signal.SIGKILL:
+        lines.append(f"killed (time limit {timeout_s:.0f} s, or out of memory)")
+    return code, list(lines)
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def _environment() -> dict[str, str]:
+    """The stages' environment: our python first, silence, and whom to outlive: nobody."""
+    bin_folder = str(Path(sys.executable).parent)
+    return {
+        **SILENCE,
+        **os.environ,
+        "PATH": bin_folder + os.pathsep + os.environ.get("PATH", ""),
+        "PERENNIAL_GUARDIAN": str(os.getpid()),
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+def _last_words(lines: Iterable[str]) -> str:
+    """The stage's own error if it gave one, else the end of what was printed."""
+    said = [line for line in lines if line.strip()]
+    own = [line for line in said if not line.startswith(("ERROR: failed to reproduce", "Running stage", "> "))]
+    return "\n".join(own[-12:]) or "it printed nothing"

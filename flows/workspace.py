@@ -1,0 +1,93 @@
+"""A workspace: the folder in which one family lives. The repository's root is one; ``perennial demo`` makes another.
+
+    dvc.yaml  params.yaml  lineage.yaml  recipes/  data/  reports/  ledger.jsonl  mlflow.db
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.errors import PerennialError
+from components.generations.lineage import Lineage
+from components.params import Params, load
+from components.vocabulary import NOBODY
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts")
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where the files of a workspace are; the wiring between them is ``dvc.yaml``'s."""
+
+    root: Path
+
+    @classmethod
+    def at(cls, root: Path) -> Workspace:
+        """The workspace at `root`; raises PerennialError if there is none."""
+        root = root.resolve()
+        if not (root / "dvc.yaml").is_file() or not (root / "params.yaml").is_file():
+            raise PerennialError(
+                f"expected a workspace (dvc.yaml and params.yaml) at '{root}', found none. "
+                "Run inside the checkout, name one with -C, or make one with `perennial init PATH`."
+            )
+        return cls(root)
+
+    @classmethod
+    def create(cls, root: Path, params: str) -> Workspace:
+        """Make a workspace at `root` with this ``params.yaml``, or finish one that was begun; DVC is started by the caller."""
+        root = root.resolve()
+        root.mkdir(parents=True, exist_ok=True)
+        for folder in NOBODYS:
+            nobody = root / "data" / folder / NOBODY
+            nobody.mkdir(parents=True, exist_ok=True)
+            (nobody / ".gitkeep").touch()
+        (root / "recipes").mkdir(exist_ok=True)
+        if root != CHECKOUT:
+            shutil.copyfile(CHECKOUT / "dvc.yaml", root / "dvc.yaml")
+            link = root / "components"
+            if not link.is_symlink():
+                link.symlink_to(CHECKOUT / "components")
+        if not (root / "lineage.yaml").is_file():
+            Lineage().write(root / "lineage.yaml")
+        if not (root / "params.yaml").is_file():
+            (root / "params.yaml").write_text(params)
+        return cls(root)
+
+    @property
+    def params_file(self) -> Path:
+        return self.root / "params.yaml"
+
+    @property
+    def lineage_file(self) -> Path:
+        return self.root / "lineage.yaml"
+
+    @property
+    def recipes(self) -> Path:
+        return self.root / "recipes"
+
+    @property
+    def ledger(self) -> Path:
+        return self.root / "ledger.jsonl"
+
+    @property
+    def lock(self) -> Path:
+        """Held while a lifecycle runs in this workspace; the system frees it when its holder dies."""
+        path = self.root / ".perennial" / "lifecycle.lock"
+        path.parent.mkdir(exist_ok=True)
+        return path
+
+    def data(self, kind: str, name: str = "") -> Path:
+        """``data/<kind>/<name>``, as in ``dvc.yaml``."""
+        return self.root / "data" / kind / name
+
+    def page(self, line: str) -> Path:
+        return self.root / "reports" / "lines" / line / "index.html"
+
+    def params(self) -> Params:
+        return load(self.params_file)
+
+    def lineage(self) -> Lineage:
+        return Lineage.read(self.lineage_file)

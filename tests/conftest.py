@@ -1,0 +1,51 @@
+"""Fixtures every test may ask for. The network is closed; nothing phones home."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from components.settings import hush
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+hush()
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _closed_homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tools that keep something in the home directory keep it in a temporary one."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(home / "prefect"))
+        patch.setenv("DVC_SITE_CACHE_DIR", str(home / "dvc"))
+        patch.setenv("DVC_GLOBAL_CONFIG_DIR", str(home / "dvc-global"))
+        patch.setenv("HF_HOME", str(home / "hf"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Real photographs and clips, which are not part of the repository."""
+    folder = Path(os.environ.get("PERENNIAL_REAL_DATA", ROOT.parent / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no real material: set PERENNIAL_REAL_DATA to a folder with crops/, clips/, portraits/ and weights/")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def golden() -> Callable[[str], dict[str, np.ndarray]]:
+    """Read ``<name>.npz`` of the golden vectors (PERENNIAL_GOLDEN, default tests/golden)."""
+    folder = Path(os.environ.get("PERENNIAL_GOLDEN", ROOT / "tests" / "golden"))
+
+    def read(name: str) -> dict[str, np.ndarray]:
+        with np.load(folder / f"{name}.npz", allow_pickle=False) as file:
+            return dict(file)
+
+    return read
