@@ -37,10 +37,10 @@ def complete() -> bool:
     """
     if _extension_loads():
         return True
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
     for name, schema in SCHEMAS.items():
         if not hasattr(torch.ops.torchvision, name):  # a half-loaded extension may have declared some
-            library.define(schema)
+            library.define(schema)  # type: ignore[no-untyped-call]
     _declared.append(library)
     return False
 
@@ -53,7 +53,7 @@ def _extension_loads() -> bool:
 
 def _loads(extension: Path) -> bool:
     try:
-        torch.ops.load_library(str(extension))
+        torch.ops.load_library(str(extension))  # type: ignore[no-untyped-call]
     except (OSError, RuntimeError):
         return False  # built for another torch: a library is missing, or operators it builds upon are
     return True

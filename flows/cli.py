@@ -28,7 +28,9 @@ lab = typer.Typer(no_args_is_help=True, help="The small world the demo lives in.
 app.add_typer(lab, name="lab")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
-Root = Annotated[Path | None, typer.Option("--workspace", "-C", help="The workspace; default: here.", show_default=False)]
+Root = Annotated[
+    Path | None, typer.Option("--workspace", "-C", help="The workspace; default: here.", show_default=False)
+]
 
 
 @app.command()
@@ -43,7 +45,9 @@ def init(path: Path) -> None:
 
 
 @app.command()
-def demo(path: Annotated[Path, typer.Option(help="Where the demo's workspace lives.")] = Path(".perennial/demo")) -> None:
+def demo(
+    path: Annotated[Path, typer.Option(help="Where the demo's workspace lives.")] = Path(".perennial/demo"),
+) -> None:
     """Render three archives, raise three generations of two lines, and show who forgets."""
     from flows.demo import ARCHIVES, prepare
     from flows.terminal import console
@@ -53,7 +57,7 @@ def demo(path: Annotated[Path, typer.Option(help="Where the demo's workspace liv
     console.print("[bold]2[/] Raising generations (a line that remembers, and a control that does not)")
     outcome = _run(workspace)
     _show(workspace)
-    for line in workspace.lineage().lines:
+    for line in workspace.lineage().heads:
         console.print(f"Page of line [bold]{line}[/]: {workspace.page(line)}", soft_wrap=True)
     _end(outcome)
 
@@ -64,7 +68,9 @@ def land(
     path: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")],
     layout: Annotated[str, typer.Option(help="crops, faceforensics or lab.")],
     role: Annotated[str, typer.Option(help="both, task (never a benchmark) or benchmark (never trained on).")] = "both",
-    faces: Annotated[str | None, typer.Option(help="none, annotated, yunet or retinaface; default: the layout's.")] = None,
+    faces: Annotated[
+        str | None, typer.Option(help="none, annotated, yunet or retinaface; default: the layout's.")
+    ] = None,
     root: Root = None,
 ) -> None:
     """Bring an archive under version control and write its manifest."""
@@ -132,8 +138,9 @@ def status(as_json: Json = False, root: Root = None) -> None:
     workspace = _workspace(root)
     if as_json:
         from components.reports.terminal import status_json
+        from flows.serving import champions
 
-        print(json.dumps(status_json(workspace.root), indent=2))
+        print(json.dumps(status_json(workspace.root, champions(workspace)), indent=2))
     else:
         _show(workspace)
 
@@ -174,8 +181,9 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
     """Who was champion, since when, and why."""
     from dataclasses import asdict
 
-    from components.registry import ledger
     from components.reports.terminal import history_table
+
+    from components.registry import ledger
     from flows.terminal import console
 
     entries = ledger.read(_workspace(root).ledger, line)
@@ -196,18 +204,24 @@ def score(
     as_json: Json = False,
     root: Root = None,
 ) -> None:
-    """Ask the champion about images or clips."""
-    from components.reports.terminal import answers_json, answers_table
+    """Ask the champion about images, clips or folders of them."""
+    from components.generations.recipe import Recipe
     from components.serving.verdicts import score as _score
     from flows.serving import champion_of
-    from flows.terminal import console
+    from flows.terminal import console, show_answer
 
     workspace = _workspace(root)
-    answers = _score(files, champion_of(workspace, line, _tracking(workspace)), faces=faces, heat_maps=heat_maps)
+    champion, folder = champion_of(workspace, line)
+    params = Recipe.read(workspace.recipes / f"{champion.generation}.yaml").faces
+    answers = []
+    for answer in _score(files, folder, params=params, face_detector=faces, overlays=heat_maps):
+        answers.append(answer)
+        if not as_json:
+            show_answer(answer)
     if as_json:
-        print(json.dumps(answers_json(answers), indent=2))
+        print(json.dumps({"champion": champion.generation, "answers": [a.as_json() for a in answers]}, indent=2))
     else:
-        console.print(answers_table(answers))
+        console.print(f"[dim]answered by {champion.generation}, weights {champion.weights[:12]}[/]")
     if any(answer.error for answer in answers):
         raise typer.Exit(1)
 
@@ -229,20 +243,21 @@ def doctor(root: Root = None) -> None:
 @lab.command()
 def sheet(
     out: Path,
-    portraits: Annotated[Path | None, typer.Option(help="Forge these photographs instead: <identity>/<file>.jpg.")] = None,
+    portraits: Annotated[
+        Path | None, typer.Option(help="Forge these photographs instead: <identity>/<file>.jpg.")
+    ] = None,
 ) -> None:
     """Draw a contact sheet: people, and what every forgery family makes of them."""
-    from components.lab.sheet import draw
+    from components.lab.sheet import contact_sheet
 
-    draw(out, portraits=portraits, yunet=settings().yunet_weights)
-    print(out)
+    print(contact_sheet(out, portraits=portraits, yunet=settings().yunet_weights))
 
 
 def main() -> None:
     """Entry point: a PerennialError is advice, not a traceback."""
     hush()
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # the terminal shows stages itself
     try:
         app()
     except PerennialError as error:
@@ -278,6 +293,7 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
 
 def _show(workspace: Workspace) -> None:
     from components.reports.terminal import status_view
+
     from flows.terminal import console
 
     console.print(status_view(workspace.root))

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from components.lab.archive import render_archive
+
 from flows import pipeline
 from flows.land import land
 from flows.workspace import Workspace

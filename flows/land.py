@@ -5,7 +5,6 @@ Every step can be killed and done again: the archive counts as landed once param
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pandas as pd
 from ruamel.yaml import YAML
 
 from components.archives import layouts, manifest
-from components.archives.landing import stage_copy
+from components.archives.landing import MARKER, stage_copy
 from components.errors import BadArchive, BadParams, NameTaken
 from components.params import Params, parse
 from components.settings import settings
@@ -53,8 +52,9 @@ def land(
     else:
         folder = Path(source).expanduser().resolve()
         rows = _read(folder, layout, role)
-        if not target.is_dir() or manifest.tree_digest(target) != manifest.tree_digest(folder):
-            stage_copy(folder, target)
+        if target.is_dir() and not _same(folder, target):  # left behind by a landing that was killed
+            pipeline.remove(workspace.root, target)
+        stage_copy(folder, target)
         pipeline.add(workspace.root, target)
     _announce(workspace, name, entry)
     pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
@@ -71,9 +71,7 @@ def _entry(params: Params, name: str, layout: str, role: str, faces: str) -> dic
     return entry
 
 
-def _landed_before(
-    workspace: Workspace, name: str, source: str, params: Params, entry: dict[str, Any]
-) -> Landed:
+def _landed_before(workspace: Workspace, name: str, source: str, params: Params, entry: dict[str, Any]) -> Landed:
     """The same archive again is fine; anything else under its name is not."""
     known = params.archives[name].model_dump()
     if known != entry:
@@ -86,7 +84,7 @@ def _landed_before(
     target = workspace.data("archives", name)
     if not source.startswith(CLOUD):
         folder = Path(source).expanduser().resolve()
-        if manifest.tree_digest(folder) != manifest.tree_digest(target):
+        if not _same(folder, target):
             raise NameTaken(
                 f"expected the content that landed as '{name}', found other files in '{source}'. "
                 "An archive never changes after it landed: land this one under another name."
@@ -94,6 +92,11 @@ def _landed_before(
     pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
     rows = manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE)
     return Landed(name, len(rows), manifest.content_digest(rows), already=True)
+
+
+def _same(folder: Path, target: Path) -> bool:
+    without = frozenset({MARKER})
+    return manifest.tree_digest(folder, without=without) == manifest.tree_digest(target, without=without)
 
 
 def _read(folder: Path, layout: str, role: str) -> pd.DataFrame:
@@ -122,4 +125,4 @@ def _announce(workspace: Workspace, name: str, entry: dict[str, Any]) -> None:
     fresh = workspace.params_file.with_suffix(".fresh")
     with fresh.open("w") as file:
         yaml.dump(document, file)
-    os.replace(fresh, workspace.params_file)
+    fresh.replace(workspace.params_file)

@@ -6,21 +6,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 from filelock import FileLock, Timeout
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
 from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from components.errors import PerennialError, Refused, UnknownName
+from components.errors import PerennialError, Refused, StageFailed, UnknownName
 from components.generations import lineage as register
 from components.settings import settings
 from flows import pipeline
-from flows.pending import ARCHIVE_STAGES, judged, marker, pending, ready
+from flows.pending import ARCHIVE_STAGES, judged, marker, pending
 from flows.workspace import Workspace
 
 Watcher = Callable[[str, str], None]
@@ -45,28 +46,38 @@ class Outcome:
         return not (self.ran or self.failed or self.planned or self.promoted)
 
 
-@flow(name="lifecycle", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=settings().workers))
-def lifecycle(root: Path, again: Sequence[str] = ()) -> Outcome:
+# A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
+TURNSTILE = BoundedSemaphore(settings().workers)
+THREADS = 512
+
+
+@flow(name="lifecycle", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=THREADS))
+def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> Outcome:
     """Do whatever is pending in the workspace at `root`, and nothing else. A closed gate is a result, not an error.
 
-    `again` names generations to raise once more on purpose, with their heirs.
+    `again` names generations to raise once more on purpose, with their heirs; `patience_s` is how long to wait for
+    another lifecycle in this workspace. A failed stage makes a deployed run fail, after everything else was done.
     """
     workspace = Workspace.at(Path(root))
     outcome = Outcome()
-    with only_one(workspace):
+    with only_one(workspace, patience_s):
         pipeline.checkout(workspace.root)
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
-        births = raise_generations(workspace, outcome, heirs(workspace, again))  # M_i learns; its row of the matrix; the gate
+        births = raise_generations(
+            workspace, outcome, heirs(workspace, again)
+        )  # M_i learns; its row of the matrix; the gate
         publish(workspace, outcome, births)
         remember(workspace, outcome)  # MLflow and the registry follow the files
     create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
+    if outcome.failed and runtime.deployment.id:
+        raise StageFailed("; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
     return outcome
 
 
-def only_one(workspace: Workspace) -> FileLock:
+def only_one(workspace: Workspace, patience_s: float) -> FileLock:
     """Two lifecycles never share a workspace; the lock dies with its holder."""
-    lock = FileLock(workspace.lock, timeout=0)
+    lock = FileLock(workspace.lock, timeout=patience_s)
     try:
         lock.acquire()
     except Timeout:
@@ -102,7 +113,9 @@ def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
     """`perennial plan`: the rows appended, in words, and what still waits for its faces."""
     proposal = pending(workspace).plan
     register.append(proposal, workspace.lineage_file, workspace.recipes)
-    rows = {n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in proposal.recipes.items()}
+    rows = {
+        n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in proposal.recipes.items()
+    }
     return rows, proposal.waiting
 
 
@@ -149,7 +162,7 @@ def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
     """One page for every line that has news."""
     lineage = workspace.lineage()
     news = {lineage.generations[name].line for name in births} | set(pending(workspace).pages)
-    lines = sorted(line for line in news if judged(workspace, lineage.lines[line].head))
+    lines = sorted(line for line in news if judged(workspace, lineage.heads[line].generation))
     _settle({f"publish@{line}": stage.submit(workspace.root, f"publish@{line}") for line in lines}, outcome)
 
 
@@ -170,7 +183,9 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
     cache_policy=NO_CACHE,
     retries=5,
     retry_delay_seconds=3,
-    retry_condition_fn=lambda _task, _run, state: isinstance(state.data, pipeline.Busy) or "waits for another" in str(state.message),
+    retry_condition_fn=lambda _task, _run, state: (
+        isinstance(state.data, pipeline.Busy) or "waits for another" in str(state.message)
+    ),
 )
 def stage(root: Path, name: str, force: bool = False) -> bool:
     """Bring one stage instance up to date, or run it whatever its state; True if it ran."""
@@ -181,7 +196,8 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
         _tell(name, line)
 
     try:
-        ran = pipeline.reproduce(root, name, timeout_s=settings().stage_timeout_s, listen=listen, force=force)
+        with TURNSTILE:
+            ran = pipeline.reproduce(root, name, timeout_s=settings().stage_timeout_s, listen=listen, force=force)
     except PerennialError:
         _tell(name, "failed")
         raise
@@ -259,6 +275,3 @@ def _told(outcome: Outcome) -> str:
         ("Failed", [f"{name}: {why}" for name, why in outcome.failed.items()]),
     ]
     return "\n\n".join(f"**{title}**\n" + "\n".join(f"- {x}" for x in rows) for title, rows in parts if rows)
-
-
-__all__ = ["Outcome", "lifecycle", "ready", "watchers"]

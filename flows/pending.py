@@ -49,8 +49,9 @@ def pending(workspace: Workspace) -> Pending:
         generations=generations,
         pages=tuple(
             line
-            for line, head in lineage.lines.items()
-            if f"publish@{line}" in stale and (head.head in generations or _is_new(workspace, line, head.head))
+            for line, head in lineage.heads.items()
+            if f"publish@{line}" in stale
+            and (head.generation in generations or _is_new(workspace, line, head.generation))
         ),
         unrecorded=tuple(
             name for name in lineage.generations if name not in generations and not marker(workspace, name).exists()
@@ -70,7 +71,10 @@ def judged(workspace: Workspace, generation: str) -> bool:
 def marker(workspace: Workspace, generation: str) -> Path:
     """A file that says: this verdict of these weights is recorded in this tracking server."""
     where = hashlib.sha256((settings().tracking_uri or "embedded").encode()).hexdigest()[:8]
-    what = [workspace.data("generations", generation) / WEIGHTS, workspace.data("verdicts", generation) / "verdict.json"]
+    what = [
+        workspace.data("generations", generation) / WEIGHTS,
+        workspace.data("verdicts", generation) / "verdict.json",
+    ]
     digest = hashlib.sha256("".join(file_digest(path) for path in what).encode()).hexdigest()[:16]
     return workspace.root / ".perennial" / "recorded" / where / f"{generation}-{digest}"
 

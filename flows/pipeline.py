@@ -21,6 +21,7 @@ from components.errors import StageFailed
 from components.settings import SILENCE
 
 Listener = Callable[[str], None]
+NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
 
 
@@ -28,9 +29,7 @@ class Busy(StageFailed):
     """Another DVC process holds a file this stage needs; trying again later helps."""
 
 
-def reproduce(
-    root: Path, stage: str, *, timeout_s: float, listen: Listener | None = None, force: bool = False
-) -> bool:
+def reproduce(root: Path, stage: str, *, timeout_s: float, listen: Listener | None = None, force: bool = False) -> bool:
     """Bring one stage instance up to date, or with `force` run it whatever its state; returns whether it ran.
 
     Raises Busy where another process holds its files, StageFailed with the stage's own last words otherwise.
@@ -69,18 +68,18 @@ def start(root: Path) -> None:
 
 def add(root: Path, target: Path) -> None:
     """Bring a folder inside the workspace under version control."""
-    _must(root, ["add", "--quiet", str(target.relative_to(root))])
+    _must(root, ["add", str(target.relative_to(root))])
 
 
 def import_url(root: Path, url: str, target: Path) -> None:
     """Fetch a folder of an object store and remember where it came from."""
-    _must(root, ["import-url", "--quiet", "--force", url, str(target.relative_to(root))])
+    _must(root, ["import-url", "--force", url, str(target.relative_to(root))])
 
 
 def remove(root: Path, target: Path) -> None:
     """Forget a folder that was brought in by mistake, and delete it."""
     if target.with_name(target.name + ".dvc").is_file():
-        _must(root, ["remove", "--quiet", str(target.relative_to(root)) + ".dvc"])
+        _must(root, ["remove", str(target.relative_to(root)) + ".dvc"])
     shutil.rmtree(target, ignore_errors=True)
 
 
@@ -142,5 +141,5 @@ def _environment() -> dict[str, str]:
 def _last_words(lines: Iterable[str]) -> str:
     """The stage's own error if it gave one, else the end of what was printed."""
     said = [line for line in lines if line.strip()]
-    own = [line for line in said if not line.startswith(("ERROR: failed to reproduce", "Running stage", "> "))]
-    return "\n".join(own[-12:]) or "it printed nothing"
+    own = [line for line in said if not line.startswith(NOISE)]
+    return "\n".join((own or said)[-12:]) or "it printed nothing"

@@ -1,15 +1,21 @@
-"""What a person watching the terminal sees while stages run: one line each, with the stage's latest word."""
+"""What a person sees in the terminal: running stages with their latest word, answers, and who was champion when."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
-from flows import lifecycle
+from components.registry.ledger import Entry
+
+if TYPE_CHECKING:
+    from components.serving.verdicts import Answer
 
 console = Console()
 
@@ -38,9 +44,40 @@ def watching() -> Iterator[None]:
         elif line and not line.startswith(("Running stage", "> ", "Updating lock", "Generating lock", "Use `dvc")):
             bar.update(rows[name], word=line[: max(console.width - 48, 20)])
 
+    from flows import lifecycle
+
     lifecycle.watchers.append(tell)
     try:
         with bar:
             yield
     finally:
         lifecycle.watchers.remove(tell)
+
+
+def show_answer(answer: Answer) -> None:
+    """One file: verdict, probability, and a block per frame."""
+    from components.serving.verdicts import strip
+
+    if answer.error:
+        console.print(f"[yellow]?[/] {answer.file}: {answer.error}", soft_wrap=True, highlight=False)
+        return
+    colour = "red" if answer.verdict == "forged" else "green"
+    line = Text.assemble(
+        (f"{answer.verdict:8}", f"bold {colour}"),
+        f" {answer.probability:.3f}  ",
+        strip(answer.frames),
+        f"  {answer.file}",
+    )
+    console.print(line, soft_wrap=True)
+    if answer.overlay:
+        console.print(f"         where it looked: {answer.overlay}", soft_wrap=True, style="dim")
+
+
+def history_table(entries: Sequence[Entry]) -> Table:
+    """The ledger, oldest first."""
+    table = Table("when", "line", "what", "from", "to", "why", "by", box=None, header_style="bold")
+    for e in entries:
+        came_from = e.came_from.generation if e.came_from else "nobody"
+        why = f"{e.why} (override)" if e.override else e.why
+        table.add_row(e.when, e.line, e.action, came_from, e.to.generation, why, e.who)
+    return table

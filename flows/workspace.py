@@ -1,6 +1,6 @@
 """A workspace: the folder in which one family lives. The repository's root is one; ``perennial demo`` makes another.
 
-    dvc.yaml  params.yaml  lineage.yaml  recipes/  data/  reports/  ledger.jsonl  mlflow.db
+dvc.yaml  params.yaml  lineage.yaml  recipes/  data/  reports/  ledger.jsonl  mlflow.db
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ def check_faces(
 ) -> Report:
     """The suite over the rows of a face table, and over how many faces each clip of the manifest gave.
 
-    Raises Invalid, or NoFaceFound if nothing but the yield is too low. `size_px`: side of every crop, where it is fixed.
+    Raises Invalid, or NoFaceFound if nothing but the yield is too low. `size_px`: side of every crop, if it is fixed.
     """
     report = check(list(face_tables(rows, manifest, params, size_px)), docs)
     report.enforce(str(rows["archive"].iat[0]) if len(rows) else "")
@@ -103,7 +103,7 @@ def check(tables: list[Table], docs: Path | None = None) -> Report:
         context = _context(Path(workplace) if docs else None)
         findings = [finding for table in tables for finding in _run(context, table)]
         if docs:
-            _render(context, Path(workplace), docs)
+            _publish(Path(workplace), docs)
     return Report(tuple(findings))
 
 
@@ -132,7 +132,10 @@ def _run(context: AbstractDataContext, table: Table) -> list[Finding]:
         name=table.name, data=asset.add_batch_definition_whole_dataframe("all"), suite=context.suites.add(suite)
     )
     checkpoint = gx.Checkpoint(
-        name=table.name, validation_definitions=[context.validation_definitions.add(definition)], result_format=_COMPLETE
+        name=table.name,
+        validation_definitions=[context.validation_definitions.add(definition)],
+        actions=[gx.checkpoint.UpdateDataDocsAction(name="data_docs")],
+        result_format=_COMPLETE,
     )
     outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
     (validation,) = outcome.run_results.values()
@@ -178,8 +181,7 @@ def _named(row: pd.Series[Any], key: str, rule: Rule) -> str:
     return f"'{row[key]}' ({shown})"
 
 
-def _render(context: AbstractDataContext, workplace: Path, docs: Path) -> None:
-    context.build_data_docs()
+def _publish(workplace: Path, docs: Path) -> None:
     site = docs / "local_site"
     shutil.rmtree(site, ignore_errors=True)
     shutil.copytree(workplace / "gx" / "uncommitted" / "data_docs" / "local_site", site)

@@ -21,7 +21,7 @@ def ingest(archive: Path, predecessor: Path, output: Path, *, name: str, layout:
     manifest.write(set_aside, output / manifest.SET_ASIDE_FILE)
     manifest.write(known, output / manifest.EARLIER_FILE, manifest.EARLIER)
     if len(set_aside):
-        print(f"{name}: {len(set_aside)} of {len(rows)} clips set aside: their bytes or pairs are in a guarded split too")
+        print(f"{name}: {len(set_aside)} of {len(rows)} clips set aside: their source is also in a more guarded split")
 
 
 if __name__ == "__main__":

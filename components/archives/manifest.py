@@ -22,7 +22,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.progress import track
 
 from components.archives.listing import Clip, Faults
-from components.archives.media import Measured, Unreadable, measure, sha256_of
+from components.archives.media import Measured, UnreadableError, measure, sha256_of
 from components.errors import BadArchive
 from components.vocabulary import TEST, TRAIN, VAL
 
@@ -73,7 +73,7 @@ def build(clips: list[Clip], root: Path, *, layout: str, role: str) -> pd.DataFr
     faults = Faults(root, layout)
     rows = []
     for clip, found in zip(clips, _measured(clips, root), strict=True):
-        if isinstance(found, Unreadable):
+        if isinstance(found, UnreadableError):
             faults.add("file that cannot be read to its end", f"'{clip.path}' ({found})")
         elif clip.frames not in (None, found.frames):
             faults.add("other number of frames", f"'{clip.path}' ({clip.frames} listed, {found.frames} there)")
@@ -89,8 +89,10 @@ def join_twins(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(manifest with the sources of equal files joined, its rows that were set aside); see Twins above."""
     joined = manifest.assign(source=_joined_sources(manifest))
     guard = joined["split"].map(_GUARDED.index)
-    declared = manifest.groupby("source")["split"].transform("nunique") > 1  # a fault of the archive: the suite says so
-    torn = (guard < guard.groupby(joined["source"]).transform("max")) & ~declared.groupby(joined["source"]).transform("any")
+    behind = guard < guard.groupby(joined["source"]).transform("max")
+    # A source the archive itself puts in two splits is its own fault: it stays, and the suite says so.
+    declared = manifest.groupby("source")["split"].transform("nunique") > 1
+    torn = behind & ~declared.groupby(joined["source"]).transform("any")
     if not 0 < torn.sum() <= MAX_SET_ASIDE * len(manifest):
         torn &= False
     return joined[~torn].reset_index(drop=True), joined[torn].reset_index(drop=True)
@@ -145,9 +147,16 @@ def tree_digest(root: Path, *, without: frozenset[str] = frozenset()) -> str:
 
 def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
     try:
-        return pq.read_table(path, schema=schema).to_pandas()
-    except (OSError, ValueError, KeyError) as fault:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as fault:
         raise BadArchive(f"expected '{path}' as stage ingest writes it: {fault}. Run ingest again.") from fault
+    if not table.schema.equals(schema):
+        columns = ", ".join(schema.names)
+        raise BadArchive(
+            f"expected '{path}' as stage ingest writes it, with the columns {columns}; "
+            f"found {', '.join(table.schema.names)}. Run ingest again."
+        )
+    return table.to_pandas()
 
 
 def _joined_sources(manifest: pd.DataFrame) -> pd.Series[str]:
@@ -165,11 +174,11 @@ def _joined_sources(manifest: pd.DataFrame) -> pd.Series[str]:
     return manifest["source"].map(lead)
 
 
-def _measured(clips: list[Clip], root: Path) -> Iterable[Measured | Unreadable]:
-    def look(clip: Clip) -> Measured | Unreadable:
+def _measured(clips: list[Clip], root: Path) -> Iterable[Measured | UnreadableError]:
+    def look(clip: Clip) -> Measured | UnreadableError:
         try:
             return measure(root / clip.path)
-        except Unreadable as fault:
+        except UnreadableError as fault:
             return fault
 
     quiet = len(clips) < _SLOW_FILES and all(clip.path.endswith((".jpg", ".png")) for clip in clips)
@@ -184,7 +193,7 @@ def _measured(clips: list[Clip], root: Path) -> Iterable[Measured | Unreadable]:
         )
 
 
-def _frame(rows: list[tuple[object, ...]], schema: pa.Schema) -> pd.DataFrame:
+def _frame(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pd.DataFrame:
     columns = zip(*rows, strict=True) if rows else ((),) * len(schema)
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema).to_pandas()

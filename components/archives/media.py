@@ -1,4 +1,4 @@
-"""Look at one file: its digest, its size in pixels, its frames; a truncated or broken file is told apart from a whole one.
+"""Look at one file: its digest, its size in pixels, its frames; tell a truncated or broken file from a whole one.
 
 A still is decoded. A video whose container declares its number of frames is read packet by packet, which costs about
 as much as hashing it, and must hold that many; one that declares none is decoded to its end and must reach the
@@ -27,7 +27,7 @@ _CHUNK_BYTES: Final = 1 << 20
 _SLACK_FRAMES: Final = Fraction(3, 2)  # containers round the duration they declare
 
 
-class Unreadable(Exception):
+class UnreadableError(Exception):
     """A file that is no whole still or video; says why."""
 
 
@@ -43,7 +43,7 @@ class Measured:
 
 
 def measure(path: Path) -> Measured:
-    """Read a file to its end; raises Unreadable."""
+    """Read a file to its end; raises UnreadableError."""
     if path.suffix.lower() in IMAGE_SUFFIXES:
         content = path.read_bytes()
         return Measured(hashlib.sha256(content).hexdigest(), IMAGE, 1, *_still_size(content))
@@ -64,7 +64,7 @@ def _still_size(content: bytes) -> tuple[int, int]:
             image.load()
             return image.width, image.height
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as fault:
-        raise Unreadable(f"no whole image: {_words(fault)}") from fault
+        raise UnreadableError(f"no whole image: {_words(fault)}") from fault
 
 
 def _video_size(path: Path) -> tuple[int, int, int]:
@@ -72,47 +72,52 @@ def _video_size(path: Path) -> tuple[int, int, int]:
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:
-                raise Unreadable("no video stream")
+                raise UnreadableError("no video stream")
             declared = container.streams.video[0].frames
             width, height = _first_frame_size(container)
         frames = _packets(path) if declared else _decoded_frames(path)
     except (av.FFmpegError, OSError, ValueError) as fault:
-        raise Unreadable(f"broken or truncated video: {_words(fault)}") from fault
+        raise UnreadableError(f"broken or truncated video: {_words(fault)}") from fault
     if declared and frames != declared:
-        raise Unreadable(f"truncated video: {declared} frames declared, {frames} there")
+        raise UnreadableError(f"truncated video: {declared} frames declared, {frames} there")
     return frames, width, height
 
 
 def _first_frame_size(container: InputContainer) -> tuple[int, int]:
     for frame in container.decode(video=0):
         return frame.width, frame.height
-    raise Unreadable("truncated video: no frame can be decoded")
+    raise UnreadableError("truncated video: no frame can be decoded")
 
 
 def _packets(path: Path) -> int:
-    """Frames the file holds, without those its edit list hides."""
+    """Frames the file holds."""
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux(video=0) if packet.size]
-    if any(packet.is_corrupt for packet in packets):
-        raise Unreadable("truncated video: a packet is incomplete")
+    for packet in packets:
+        _refuse_incomplete(packet)
     return len(packets)
 
 
 def _decoded_frames(path: Path) -> int:
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
         rate = stream.average_rate or Fraction(25)
         frames, end = 0, Fraction(0)
         for packet in container.demux():
+            _refuse_incomplete(packet)
             if packet.pts is not None and packet.time_base is not None:
                 end = max(end, (packet.pts + (packet.duration or 0)) * packet.time_base)
             if packet.stream is stream:
                 frames += len(packet.decode())
         claimed = Fraction(container.duration or 0, av.time_base)
     if claimed - end > _SLACK_FRAMES / rate:
-        raise Unreadable(f"truncated video: {float(claimed):.2f} s declared, {float(end):.2f} s there")
+        raise UnreadableError(f"truncated video: {float(claimed):.2f} s declared, {float(end):.2f} s there")
     return frames
+
+
+def _refuse_incomplete(packet: av.Packet) -> None:
+    if packet.is_corrupt:
+        raise UnreadableError("truncated video: a packet is incomplete")
 
 
 def _words(fault: BaseException) -> str:

@@ -68,10 +68,10 @@ def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, par
         Rule("paths", "every clip is there once", "path", unique=True),
         Rule("sources", "no source is in two splits", "splits_of_source", most=1, shows=("source", "split")),
         Rule("identities", "no identity is in two splits", "splits_of_identity", most=1, shows=("identity", "split")),
-        Rule("bytes_labels", "no file has both labels", "labels_of_bytes", most=1, shows=("label", "sha256")),
-        Rule("bytes_splits", "no file is in two splits", "splits_of_bytes", most=1, shows=("split", "sha256")),
+        Rule("bytes_labels", "no file has both labels", "labels_of_bytes", most=1, shows=("label", "bytes")),
+        Rule("bytes_splits", "no file is in two splits", "splits_of_bytes", most=1, shows=("split", "bytes")),
         Rule("bytes_archives", "no file has landed before", "landed_in", empty=True, shows=("landed_in",)),
-        Rule("bytes_once", "no file is there twice", "copies", most=1, shows=("sha256",), warns=True),
+        Rule("bytes_once", "no file is there twice", "copies", most=1, shows=("bytes",), warns=True),
         Rule(
             "sides",
             f"every side measures {params.min_side_px} px or more",
@@ -87,27 +87,31 @@ def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, par
 def face_tables(
     rows: pd.DataFrame, manifest: pd.DataFrame, params: Validation, size_px: int | None
 ) -> tuple[Table, Table]:
-    """The faces, and the clips with the number of faces each gave; `size_px` is the side of a crop where it is fixed."""
+    """The faces, and the clips with the number of faces each gave; `size_px` is the side of a crop, if it is fixed."""
     faces = _faces_compared(rows, manifest, size_px)
     face_rules = [
         Rule("clips", "every face is of a clip of the manifest", "is_of_a_clip", least=1, shows=("frame",)),
-        Rule("agreement", "label, source and split are those of the manifest", "disagreements", most=0, shows=("frame",)),
-        Rule("once", "every frame of a clip gives one face", "faces_of_frame", most=1, shows=("frame",)),
+        Rule(
+            "agreement", "no face contradicts the manifest", "disagreements", most=0, shows=("label", "source", "split")
+        ),
         Rule("scores", "every score lies between 0 and 1", "score", least=0, most=1, shows=("frame", "score")),
         Rule("landmarks", "every landmark lies inside its crop", "landmark_outside_px", most=0, shows=("frame",)),
         *_both_classes(params.min_per_class),
     ]
-    if {"width", "height"} <= set(rows.columns):
-        side = size_px or int(rows["width"].mode().iat[0] if len(rows) else 0)
+    if len(rows) and {"width", "height"} <= set(rows.columns):
+        side = size_px or int(rows["width"].to_numpy()[0])
         face_rules += [
             Rule(name, f"every crop is {side} px {word}", name, least=side, most=side, shows=("frame",))
             for name, word in (("width", "wide"), ("height", "high"))
         ]
-    share = f"{params.min_yield:.0%} or more of the"
-    clip_rules = (
-        Rule("yield", f"{share} clips give a face", "faces", least=1, share=params.min_yield),
-        Rule("yield_of_real", f"{share} real clips give a face", "faces_of_real", least=1, share=params.min_yield),
-        Rule("yield_of_forged", f"{share} forged clips give a face", "faces_of_forged", least=1, share=params.min_yield),
+    share = params.min_yield
+    clip_rules = tuple(
+        Rule(name, f"{share:.0%} or more of the {word} give a face", column, least=1, share=share)
+        for name, word, column in (
+            ("yield", "clips", "faces"),
+            ("yield_of_real", "real clips", "faces_of_real"),
+            ("yield_of_forged", "forged clips", "faces_of_forged"),
+        )
     )
     return Table("faces", faces, "clip", tuple(face_rules)), Table("clips", _yield(rows, manifest), "path", clip_rules)
 
@@ -127,6 +131,7 @@ def _compared(manifest: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
         splits_of_identity=splits_of_identity,
         labels_of_bytes=by_bytes["label"].transform("nunique"),
         splits_of_bytes=by_bytes["split"].transform("nunique"),
+        bytes=manifest["sha256"].str.slice(0, 12),
         copies=by_bytes["path"].transform("size"),
         landed_in=manifest["sha256"].map(dict(zip(earlier["sha256"], earlier["archive"], strict=True))),
         shorter_side_px=manifest[["width", "height"]].min(axis=1),
@@ -151,7 +156,6 @@ def _faces_compared(rows: pd.DataFrame, manifest: pd.DataFrame, size_px: int | N
     return faces.assign(
         is_of_a_clip=known.astype(int).to_numpy(),
         disagreements=np.where(known, differs, 0),
-        faces_of_frame=faces.groupby(["clip", "frame"])["clip"].transform("size"),
         landmark_outside_px=[_outside_px(points, size_px) for points in rows["landmarks"]],
         **_clips_of_split(faces, "clip"),
     )

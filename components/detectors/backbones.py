@@ -1,7 +1,7 @@
 """Trunks that detectors share, cut into stages so that a paper may step in between, and the weights they start from.
 
     trunk = build("efficientnet_b4", pretrained="ra2_in1k")
-    for stage in trunk.stages: maps = stage(maps)          # (B, trunk.channels[l], H/4, H/8, H/16, H/32)
+    for stage in trunk.stages: maps = stage(maps)          # (B, trunk.channels[l], H_l, W_l), fine to coarse
 
 A trunk is any timm network whose parts follow one another (ResNets, EfficientNets, MobileNets, ConvNeXts, …), or "small",
 built here for machines without an accelerator.
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -27,14 +28,15 @@ from components import torchvision_ops
 from components.errors import BadParams, MissingWeights, UnknownName
 
 SMALL = "small"
-SMALL_CHANNELS = (16, 24, 32, 48)
+SMALL_STEM = 16
+SMALL_CHANNELS = (32, 32, 48, 64)
 LEVELS = 4
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
 FETCH_TIMEOUT_S = 30
 
 
 class Trunk(nn.Module):
-    """Stages in order, each of which halves the map of the one before; the first one quarters the image."""
+    """Stages in order, each of which halves the map of the one before."""
 
     def __init__(self, stages: list[nn.Module], channels: list[int]) -> None:
         super().__init__()
@@ -66,12 +68,15 @@ def build(
 
 
 def small() -> Trunk:
-    """Four stages of two 3 x 3 convolutions: about a hundred faces a second and more, learned on one CPU core."""
+    """Four stages for one CPU core: an eighth of the image after the first, then halved; 3 x 3 convolutions throughout.
+
+    The first map is half as wide as a timm trunk's, because there a detector spends most of its time.
+    """
     stages: list[nn.Module] = []
-    before = 3
+    before = SMALL_STEM
     for level, channels in enumerate(SMALL_CHANNELS):
-        steps = [_convolution(before, channels, stride=2), _convolution(channels, channels, stride=1 if level else 2)]
-        stages.append(nn.Sequential(*steps))
+        stem = [] if level else [_convolution(3, SMALL_STEM, stride=2), _convolution(SMALL_STEM, SMALL_STEM, stride=2)]
+        stages.append(nn.Sequential(*stem, _convolution(before, channels, stride=2)))
         before = channels
     return Trunk(stages, list(SMALL_CHANNELS))
 
@@ -103,7 +108,8 @@ def _stages(name: str, network: nn.Module) -> tuple[list[nn.Module], list[int]]:
         if place in ends:
             stages.append(nn.Sequential(*stage))
             stage = []
-    if len(stages) != LEVELS:
+    reductions = [level["reduction"] for level in levels]
+    if len(stages) != LEVELS or reductions != sorted(set(reductions)):
         raise BadParams(
             f"expected a trunk with {LEVELS} feature levels whose parts follow one another, found '{name}'. "
             "Choose a ResNet, EfficientNet, MobileNetV2 or ConvNeXt of timm."
@@ -136,9 +142,9 @@ def find_weights(name: str, network: nn.Module, pretrained: str) -> Path:
 def _tagged_weights(name: str, network: nn.Module, tag: str) -> Path:
     import timm
 
-    config = timm.get_pretrained_cfg(f"{name}.{tag}", allow_unregistered=False)
+    known = [model.partition(".")[2] for model in timm.list_pretrained(f"{name}.*")]
+    config = timm.get_pretrained_cfg(f"{name}.{tag}") if tag in known else None
     if config is None or not str(config.url or "").startswith("https://"):
-        known = [model.partition(".")[2] for model in timm.list_pretrained(f"{name}.*")]
         raise UnknownName(f"pretrained tag of '{name}'", tag, known)
     file = str(config.url).rpartition("/")[2]
     digest = Path(file).stem.rpartition("-")[2]  # the catalogue's names end in the first digits of their SHA-256
@@ -181,9 +187,14 @@ def read_weights(path: Path, sha256: str = "") -> dict[str, Tensor]:
         from safetensors.torch import load_file
 
         return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as fault:
+        raise BadParams(
+            f"expected nothing but tensors in '{path}', found something else. Save a plain state dict."
+        ) from fault
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise BadParams(f"expected tensors by name in '{path}', found something else. Save a plain state dict.")
+        raise BadParams(f"expected tensors by name in '{path}', found otherwise. Save a plain state dict.")
     return state
 
 

@@ -26,12 +26,14 @@ from components.losses.frequency import Bands
 from components.params import Section
 
 SIZES: dict[str, dict[str, Any]] = {
-    "paper": {"trunk": "efficientnet_b4", "input_px": 256, "width": 128},
-    "tiny": {"trunk": backbones.SMALL, "input_px": 96, "width": 32},
+    "paper": {"trunk": "efficientnet_b4", "input_px": 256, "width": 128, "temperature": 0.01},
+    "tiny": {"trunk": backbones.SMALL, "input_px": 96, "width": 32, "temperature": 0.1},
 }
 
+BAND_GAINS = (0.1, 1.0, 8.0)  # low, mid, high: in faces their deviations are about 0.43, 0.13, 0.10 of [-1, 1]
 
-class Options(Section):
+
+class RSIANetOptions(Section):
     """The paper's values; `size: tiny` is the same architecture for machines without an accelerator."""
 
     size: Literal["paper", "tiny"] = "paper"
@@ -42,12 +44,14 @@ class Options(Section):
     pretrained: str = ""
     """Weights of both trunks: none, a file, or a timm tag such as `ra2_in1k`."""
     pretrained_sha256: str = ""
-    input_px: int = Field(ge=64, multiple_of=32)
+    input_px: int = Field(ge=96, multiple_of=32)
     """By size."""
     width: int = Field(ge=8)
     """Channels of every f^l, of the projections and of the embedding. By size."""
     hscl_weight: float = Field(0.1, ge=0)
-    temperature: float = Field(0.01, gt=0)
+    temperature: float = Field(gt=0)
+    """T of HSCL. By size: 0.1 at `tiny`, which learns from random weights in tens of steps (face AUC 0.98 after 66 steps,
+    0.88 at the paper's 0.01)."""
 
     @model_validator(mode="before")
     @classmethod
@@ -60,14 +64,14 @@ class Options(Section):
 class RSIANet(Detector):
     """Two trunks in conversation, their relations gathered level by level."""
 
-    Options: ClassVar[type[Section]] = Options
+    Options: ClassVar[type[Section]] = RSIANetOptions
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: RSIANetOptions) -> None:
         super().__init__()
         self.options = options
         self.input_px = options.input_px
         self.bands = Bands(options.input_px, options.input_px)
-        self.band_stem = BandStem(self.bands.bands * 3)
+        self.band_stem = BandStem()
         self.spatial_trunk, self.frequency_trunk = _trunk(options), _trunk(options)
         channels, width = self.spatial_trunk.channels, options.width
         self.interactions = nn.ModuleList(SFIA(C, max(width // 4, C // 2)) for C in channels)
@@ -80,8 +84,12 @@ class RSIANet(Detector):
     def forward(self, faces: Tensor) -> Detection:
         images = _normalised(faces, self.input_px)
         s, f = images, self.band_stem(self.bands(images))
-        spatial, frequency, levels = [], [], []
-        stages = zip(self.spatial_trunk.stages, self.frequency_trunk.stages, self.interactions, self.relations, strict=True)
+        spatial: list[Tensor] = []
+        frequency: list[Tensor] = []
+        levels: list[Tensor] = []
+        stages = zip(
+            self.spatial_trunk.stages, self.frequency_trunk.stages, self.interactions, self.relations, strict=True
+        )
         for spatial_stage, frequency_stage, interact, relate in stages:
             s, f = interact(spatial_stage(s), frequency_stage(f))
             levels.append(relate(s, f, levels[-1] if levels else None))
@@ -106,12 +114,18 @@ class RSIANet(Detector):
 class BandStem(nn.Module):
     """The 1x1 convolution from all bands' colours to the three channels a trunk takes: (B, bands, 3, H, W) -> (B, 3, H, W).
 
+    Starts with each colour's fine bands raised. Drawn at random, the stem lets the low band drown the others, which are
+    several times weaker in faces, and learning is far slower (portraits with a smoothed face, 66 steps: clip AUC 0.61
+    drawn at random, 0.98 raised).
     Written as a matrix product: with three output channels, CPU convolutions spend a third of a training step here.
     """
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.mix = nn.Linear(channels, 3)
+        self.mix = nn.Linear(3 * len(BAND_GAINS), 3)
+        with torch.no_grad():
+            self.mix.weight.copy_(torch.kron(torch.tensor(BAND_GAINS), torch.eye(3)))
+            self.mix.bias.zero_()
 
     def forward(self, bands: Tensor) -> Tensor:
         B, _, _, H, W = bands.shape
@@ -151,8 +165,8 @@ def _agreement(theta: Tensor, phi: Tensor) -> Tensor:
 class RSIA(nn.Module):
     """Relations of both branches at one level, refined by the finer level before it.
 
-        E = MSFE(A) per branch,   P = FRM(f^{l-1}),   (G_s, G_f) = SFIA(E_s + P, E_f + P)
-        f^l = ReLU(BN(1x1 [G_s, G_f, E_s + E_f]))
+    E = MSFE(A) per branch,   P = FRM(f^{l-1}),   (G_s, G_f) = SFIA(E_s + P, E_f + P)
+    f^l = ReLU(BN(1x1 [G_s, G_f, E_s + E_f]))
     """
 
     def __init__(self, C: int, width: int, *, follows: bool) -> None:
@@ -175,13 +189,28 @@ class MSFE(nn.Module):
 
     def __init__(self, C: int, width: int) -> None:
         super().__init__()
-        self.scales = nn.ModuleList(nn.Conv2d(C, C, 3, padding=r, dilation=r, groups=C) for r in (3, 5, 7))
+        self.scales = nn.ModuleList(Dilated(C, rate) for rate in (3, 5, 7))
         self.mix = nn.Sequential(nn.Conv2d(3 * C, width, 1), _conv_bn_relu(width, width, 3))
         self.residual = nn.Conv2d(C, width, 1)
 
     def forward(self, A: Tensor) -> Tensor:
         mixed: Tensor = self.mix(torch.cat([scale(A) for scale in self.scales], dim=1))
         return mixed + self.residual(A)
+
+
+class Dilated(nn.Conv2d):
+    """A depthwise 3x3 convolution whose taps lie `rate` apart; (B, C, H, W) -> the same shape."""
+
+    def __init__(self, C: int, rate: int) -> None:
+        super().__init__(C, C, 3, padding=rate, dilation=rate, groups=C)
+        self.rate = rate
+
+    def forward(self, A: Tensor) -> Tensor:
+        if self.rate < max(A.shape[-2:]):
+            return super().forward(A)
+        # Every tap but the middle one reads padding: the same sum, without convolving zeros.
+        assert self.bias is not None
+        return A * self.weight[:, 0, 1, 1][:, None, None] + self.bias[:, None, None]
 
 
 class FAF(nn.Module):
@@ -196,7 +225,7 @@ class FAF(nn.Module):
         return (self.weigh(v).softmax(dim=1) * v).sum(dim=1)
 
 
-def _trunk(options: Options) -> backbones.Trunk:
+def _trunk(options: RSIANetOptions) -> backbones.Trunk:
     return backbones.build(
         options.trunk,
         pretrained=options.pretrained,

@@ -22,13 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from components import detectors, stage
+from components import detectors, losses, stage
 from components.errors import BrokenLineage
 from components.evaluation import scoring
 from components.evaluation.enrol import read_bench
 from components.evaluation.scores import COLUMNS, Scores, metrics_of
 from components.faces.table import FaceTable, write_parquet
-from components.generations.evolve import deterministic
+from components.generations.training import deterministic
 from components.generations.generation import load_detector, read_card
 from components.generations.recipe import Recipe
 from components.generations.training import fabric
@@ -96,8 +96,9 @@ class Examiner:
         plan = self.plan
         said = [detector, options, plan.evaluation.batch, plan.training.threads, self.device.type, torch.__version__]
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-        for source in (*sorted(Path(str(detectors.__file__)).parent.glob("*.py")), Path(scoring.__file__)):
-            digest.update(source.read_bytes())
+        for package in (detectors, losses):
+            for source in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+                digest.update(source.read_bytes())
         return digest.hexdigest()[:16]
 
 

@@ -36,11 +36,11 @@ def clip_scores(faces: pd.DataFrame) -> pd.DataFrame:
     faces: rows with archive, clip, source, method, label, p_fake. Raises BadArchive for a clip with two labels.
     """
     grouped = faces.groupby(["archive", "clip"], sort=False)
-    if len(faces) and (grouped["label"].nunique() > 1).any():
-        archive, clip = grouped["label"].nunique().idxmax()
+    torn = faces[grouped["label"].transform("nunique") > 1]
+    if len(torn):
         raise BadArchive(
-            f"every face of a clip has one label; those of '{clip}' in '{archive}' have both. "
-            "Mend the labels of the archive and land it again."
+            f"every face of a clip has one label; those of '{torn['clip'].iloc[0]}' in '{torn['archive'].iloc[0]}' "
+            "have both. Mend the labels of the archive and land it again."
         )
     clips = grouped.agg(
         source=("source", "first"),

@@ -42,10 +42,10 @@ def similarity(source: Points, target: Points) -> Matrix:
 
     Raises ValueError where the source points are one point, or not numbers.
     """
+    if not np.isfinite(source).all() or np.ptp(source, axis=0).max() < 1e-3:  # px
+        raise ValueError("landmarks that lie on one point, or are not numbers, fix no similarity")
     source_mean, target_mean = source.mean(0), target.mean(0)
     spread = ((source - source_mean) ** 2).sum() / len(source)
-    if not np.isfinite(source).all() or spread < 1e-6:  # px^2
-        raise ValueError("landmarks that lie on one point, or are not numbers, fix no similarity")
     covariance = (target - target_mean).T @ (source - source_mean) / len(source)
     u, singular, vt = np.linalg.svd(covariance)
     proper = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])

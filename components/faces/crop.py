@@ -78,7 +78,7 @@ def crop(
                 writer.add(_row(outcome, name, about[outcome.clip]), image)
         seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
         _expect_yield(seen, name, detector, rules.min_yield)
-        expectations.check_faces(writer.rows, clips, rules, None)
+        expectations.check_faces(writer.rows, clips, rules, size_px=params.size_px)
         return writer.finish(seen)
 
 
@@ -161,7 +161,7 @@ def _expect_yield(outcomes: pd.DataFrame, name: str, detector: str, least: float
     raise NoFaceFound(
         f"{len(without)} of {len(shows)} clips in '{name}' gave no face to '{detector}' (allowed: {1 - least:.0%}): "
         f"{', '.join(repr(clip) for clip in without[:NAMED])}{more}. Is faces.min_score too high, are the faces "
-        "smaller than faces.max_input_px leaves visible, or does another face detector suit them? Otherwise leave them out."
+        "smaller than faces.max_input_px leaves visible, or does another face detector suit them? Else leave them out."
     )
 
 

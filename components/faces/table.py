@@ -133,7 +133,8 @@ class FaceTable:
 
     def images(self, indices: Indices) -> Images:
         """Decoded faces, (N, H, W, 3) uint8 RGB."""
-        return np.stack([self._image(int(i)) for i in indices])
+        images = [self._image(int(i)) for i in indices]
+        return np.stack(images) if images else np.empty((0, *self._image(0).shape), np.uint8)
 
     def _image(self, index: int) -> Images:
         known = self._decoded.get(index)

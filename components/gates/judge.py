@@ -8,6 +8,7 @@ A verdict folder carries all the next judge needs of the past: the matrix so far
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +53,7 @@ def judge(recipe: Path, generation: Path, scores: Path, teacher_verdict: Path, v
     opened = opens(findings)
     champion = candidate if opened else past.champion
     verdict.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(verdict / CHAMPION, ignore_errors=True)
     if champion:
         champion.write(verdict / CHAMPION)
     matrix.write(verdict)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from components import params
-from components.errors import BadParams, PerennialError
+from components.errors import BadParams
 from components.evaluation.comparison import Comparison, compare, holm
 from components.evaluation.matrix import Matrix
 from components.evaluation.scores import Scores
@@ -135,19 +135,20 @@ def infra(case: Case, rule: params.Infra) -> list[Finding]:
 
     required = {"max_seconds": rule.max_seconds, "max_difference": SAME_ANSWER}
     try:
-        here, there = probe.answer(case.generation), _asked_afresh(case.generation, rule.max_seconds)
+        there = _asked_afresh(case.generation, rule.max_seconds)
     except subprocess.TimeoutExpired:
         words = f"A fresh process did not answer within {rule.max_seconds:g} s: refused."
         return [Finding("infra", False, words, {"answered": False}, required)]
-    except (PerennialError, OSError, ValueError, KeyError, RuntimeError) as fault:
-        words = f"The saved weights do not answer ({fault}): refused."
+    except ValueError as fault:
+        words = f"The saved weights do not answer in a fresh process ({fault}): refused."
         return [Finding("infra", False, words, {"answered": False}, required)]
-    difference = max(abs(a - b) for a, b in zip(here, there, strict=True))
+    difference = max(abs(a - b) for a, b in zip(probe.answer(case.generation), there, strict=True))
     same = difference <= SAME_ANSWER  # False for NaN
+    measured = {"answered": True, "difference": round(difference, 6) if math.isfinite(difference) else None}
     words = "The saved weights load in a fresh process and answer a known input " + (
         "as they do here: passed." if same else f"differently, by {difference:.2g}: refused."
     )
-    return [Finding("infra", same, words, {"answered": True, "difference": round(difference, 6)}, required)]
+    return [Finding("infra", same, words, measured, required)]
 
 
 RULES: dict[str, Callable[[Case, Any], list[Finding]]] = {

@@ -1,6 +1,6 @@
 """Stage curate: what the newest generation keeps of its task, and what it lets go of the older ones.
 
-    python -m components.generations.curate RECIPE GENERATION OLD_MEMORY FACES MEMORY
+python -m components.generations.curate RECIPE GENERATION OLD_MEMORY FACES MEMORY
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import torch
 from components import stage
 from components.detectors import Detector
 from components.faces.table import FaceTable
-from components.generations.evolve import deterministic
 from components.generations.generation import load_detector
 from components.generations.recipe import Recipe
-from components.generations.training import fabric
+from components.generations.training import deterministic, fabric
 from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
 from components.tasks.dataset import Faces, as_faces

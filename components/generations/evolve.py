@@ -1,6 +1,6 @@
 """Stage evolve: a student becomes the next generation by learning a task, with its teacher and its memory at hand.
 
-    python -m components.generations.evolve RECIPE TEACHER MEMORY FACES GENERATION
+python -m components.generations.evolve RECIPE TEACHER MEMORY FACES GENERATION
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def evolve(recipe: Path, teacher: Path, memory: Path, faces: Path, generation: P
     generation  output: weights.safetensors, bequest.safetensors, card.json, curve.csv
     """
     plan = Recipe.read(recipe)
-    deterministic(plan.training.threads)
+    training.deterministic(plan.training.threads)
     check_roles(plan, generation.name, teacher)
     old = None if plan.row.is_founder else load_detector(teacher)
     table, remembered = FaceTable.load(faces), Memory.load(memory)
@@ -113,12 +113,6 @@ def check_roles(plan: Recipe, generation: str, teacher: Path) -> None:
             f"expected {plan.generation} with teacher '{plan.row.teacher}', as its recipe says, found {generation} "
             f"with '{found}'. Rows of lineage.yaml are never edited: restore the row."
         )
-
-
-def deterministic(threads: int) -> None:
-    """Same inputs, same bytes: a fixed number of threads and deterministic kernels where torch has them."""
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
 
 
 def born(plan: Recipe, teacher: Path) -> Detector:

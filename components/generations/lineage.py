@@ -1,13 +1,12 @@
 """The family register ``lineage.yaml``: what was born, one row each, never edited; and how a new row comes to be.
 
-    benches:      which archive joined the benchmarks after which          {faceswap: {after: deepfakes}, …}
-    generations:  one row a generation, in the order of birth              {rsia_net-M1: {line, detector, …}, …}
-    lines:        the youngest generation of each line (the only pointer)  {rsia_net: {head: rsia_net-M1}}
+benches:      which archive joined the benchmarks after which          {faceswap: {after: deepfakes}, …}
+generations:  one row a generation, in the order of birth              {rsia_net-M1: {line, detector, …}, …}
+lines:        the youngest generation of each line (the only pointer)  {rsia_net: {head: rsia_net-M1}}
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +33,7 @@ class Bench(Section):
 class Head(Section):
     """The youngest generation of a line."""
 
-    head: str
+    generation: str
 
 
 class Lineage(Section):
@@ -42,7 +41,7 @@ class Lineage(Section):
 
     benches: dict[Name, Bench] = {}
     generations: dict[str, Row] = {}
-    lines: dict[Name, Head] = {}
+    heads: dict[Name, Head] = {}
 
     @classmethod
     def read(cls, path: Path) -> Lineage:
@@ -55,7 +54,7 @@ class Lineage(Section):
         """Replace the file at once: a reader finds the old register or the new one."""
         fresh = path.with_suffix(".fresh")
         fresh.write_text(HEADER + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
-        os.replace(fresh, path)
+        fresh.replace(path)
 
     def of(self, line: str) -> list[str]:
         """Names of a line's generations, oldest first."""
@@ -79,7 +78,7 @@ def check(lineage: Lineage, recipes: Path, generations: Path) -> None:
             raise BrokenLineage(
                 f"lineage.yaml says of {name}: "
                 + ", ".join(f"{k} '{getattr(row, k)}'" for k in differing)
-                + f"; its recipe, written when it was planned, says "
+                + "; its recipe, written when it was planned, says "
                 + ", ".join(f"'{getattr(recipe.row, k)}'" for k in differing)
                 + ". Rows are never edited: restore the row, or plan a new line."
             )
@@ -118,9 +117,9 @@ def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
             benches[name] = Bench(after=last)
             last = name
     rows = dict(lineage.generations)
-    heads = dict(lineage.lines)
+    heads = dict(lineage.heads)
     recipes: dict[str, Recipe] = {}
-    grown = Lineage(benches=benches, generations=rows, lines=heads)
+    grown = Lineage(benches=benches, generations=rows, heads=heads)
     for line, choice in params.lines.items():
         learned = {rows[name].learns for name in grown.of(line)}
         for task in params.sequence:
@@ -128,13 +127,13 @@ def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
                 continue
             if last == NOBODY:
                 raise BadParams("expected at least one benchmark that is ready, found none. Add one to `benchmarks`.")
-            teacher = heads[line].head if line in heads else NOBODY
+            teacher = heads[line].generation if line in heads else NOBODY
             name = f"{line}-M{len(Lineage(generations=rows).of(line)) + 1}"
             row = Row(
                 line=line, detector=choice.detector, strategy=choice.strategy, learns=task, teacher=teacher, bench=last
             )
-            rows[name], heads[line] = row, Head(head=name)
-            grown = Lineage(benches=benches, generations=rows, lines=heads)
+            rows[name], heads[line] = row, Head(generation=name)
+            grown = Lineage(benches=benches, generations=rows, heads=heads)
             recipes[name] = _recipe(name, row, params, grown)
     wanted = dict.fromkeys([*params.sequence, *params.benchmarks])
     return Plan(grown, recipes, tuple(name for name in wanted if name not in ready))
@@ -157,15 +156,14 @@ def _recipe(name: str, row: Row, params: Params, lineage: Lineage) -> Recipe:
         row=row,
         detector=_choice(row.detector, detectors.options(row.detector, params.detectors.get(row.detector, {}))),
         strategy=_choice(row.strategy, strategies.options(row.strategy, params.strategies.get(row.strategy, {}))),
+        faces=params.faces,
         memory=memory,
         training=params.training,
         evaluation=params.evaluation,
         gate=params.gate,
         seed=params.seed,
         benchmarks=lineage.benchmarks(row.bench),
-        teacher_benchmarks=()
-        if row.is_founder
-        else lineage.benchmarks(lineage.generations[row.teacher].bench),
+        teacher_benchmarks=() if row.is_founder else lineage.benchmarks(lineage.generations[row.teacher].bench),
     )
 
 
@@ -179,6 +177,8 @@ def _check_names(params: Params) -> None:
     for line in params.lines.values():
         detectors.options(line.detector, params.detectors.get(line.detector, {}))
         strategies.options(line.strategy, params.strategies.get(line.strategy, {}))
-    wrong: list[tuple[str, Any]] = [(n, detectors) for n in params.detectors] + [(n, strategies) for n in params.strategies]
+    wrong: list[tuple[str, Any]] = [(n, detectors) for n in params.detectors] + [
+        (n, strategies) for n in params.strategies
+    ]
     for name, catalogue in wrong:
         catalogue.options(name, {})

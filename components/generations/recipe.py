@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from components.errors import BrokenLineage
-from components.params import Evaluation, Memory, Name, Rule, Section, Training, parse
+from components.params import Evaluation, Faces, Memory, Name, Rule, Section, Training, parse
 from components.vocabulary import NOBODY
 
 
@@ -43,6 +43,8 @@ class Recipe(Section):
     row: Row
     detector: Choice
     strategy: Choice
+    faces: Faces
+    """How the faces it learned from were cut, and how those it is asked about must be."""
     memory: Memory
     training: Training
     evaluation: Evaluation

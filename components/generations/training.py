@@ -12,15 +12,15 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor
 from torch.optim import Adam
 from torch.optim.lr_scheduler import StepLR
 
+from components import torchvision_ops
 from components.detectors import Detector
 from components.params import Training
 from components.settings import settings
@@ -28,6 +28,9 @@ from components.strategies import Strategy
 from components.tasks.augmentations import augment
 from components.tasks.dataset import Batch, Faces, joined
 from components.tasks.sampling import balanced_draw, epoch_batches
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
 
 CHECKPOINT_EVERY_S = 30.0
 NEW, REPLAYED, TORCH = 1, 2, 3  # independent streams of random numbers
@@ -50,7 +53,16 @@ Watch = Callable[[Progress, int, int], None]
 
 def fabric() -> Fabric:
     """Where the numbers are crunched, from the settings alone."""
+    torchvision_ops.complete()  # lightning imports torchvision
+    from lightning.fabric import Fabric
+
     return Fabric(accelerator=settings().device, devices=1, precision=settings().precision)  # type: ignore[arg-type]
+
+
+def deterministic(threads: int) -> None:
+    """Same inputs, same bytes: a fixed number of threads and deterministic kernels where torch has them."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
 
 
 def train(
@@ -103,7 +115,7 @@ def train(
                 _save(checkpoint, student, optimiser, scheduler, progress)
                 saved = time.monotonic()
         scheduler.step()
-        _close_epoch(progress, optimiser)
+        _close_epoch(progress)
         _save(checkpoint, student, optimiser, scheduler, progress)
         saved = time.monotonic()
     return progress
@@ -148,7 +160,7 @@ def _count(progress: Progress, terms: dict[str, Tensor], total: Tensor, images: 
         progress.sums[name] = progress.sums.get(name, 0.0) + term.item()
 
 
-def _close_epoch(progress: Progress, optimiser: Adam) -> None:
+def _close_epoch(progress: Progress) -> None:
     means = {name: value / progress.step for name, value in progress.sums.items()}
     progress.epoch += 1
     progress.rows.append({"epoch": progress.epoch, **means, "images": progress.images})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
 from components.lab.people import Camera
 from components.lab.picture import Floats, Picture
+
+_SHIFTS = 97  # places along each axis from which a picture's grain may be cut
 
 
 def shoot(radiance: Floats, camera: Camera, noise_seed: int) -> Picture:
@@ -37,5 +41,14 @@ def compress(image: Picture, quality: int) -> Picture:
 
 
 def _noisy(levels: Floats, sigma: float, seed: int) -> Picture:
-    grain = np.random.Generator(np.random.SFC64(seed)).standard_normal(levels.shape, dtype=np.float32)
-    return np.clip(levels + sigma * grain + 0.5, 0, 255).astype(np.uint8)
+    rows, columns = levels.shape[:2]
+    grain = _grain(rows + _SHIFTS, columns + _SHIFTS)
+    down, right = np.random.default_rng(seed).integers(_SHIFTS, size=2)
+    noise = grain[down : down + rows, right : right + columns]
+    return np.clip(levels + sigma * noise + 0.5, 0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=16)
+def _grain(rows: int, columns: int) -> Floats:
+    """White noise (rows, columns, 3), drawn once; every picture cuts its own place out of it."""
+    return np.random.default_rng(0).standard_normal((rows, columns, 3), dtype=np.float32)

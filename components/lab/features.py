@@ -51,9 +51,9 @@ def _eyeball(head: Head, p: Floats, q: Floats, side: int, soft: float) -> Floats
     x, y = p - 0.3 * expression.gaze_x, q + 0.06 - 0.2 * expression.gaze_y
     radius = np.sqrt(x**2 + y**2)
     iris = np.ones_like(ball) * linear(head.person.iris)
-    shade(iris, 0.75 + 0.75 * np.clip(y + 0.2, 0, 0.5) - 0.55 * np.clip((radius - 0.3) / 0.12, 0, 1))
-    paint(ball, iris, edge(0.41 - radius, soft))
-    paint(ball, np.array([0.004, 0.004, 0.005], np.float32), edge(0.18 - radius, soft))
+    shade(iris, 0.75 + 0.75 * np.clip(y + 0.2, 0, 0.5) - 0.55 * np.clip((radius - 0.34) / 0.12, 0, 1))
+    paint(ball, iris, edge(0.46 - radius, soft))
+    paint(ball, np.array([0.004, 0.004, 0.005], np.float32), edge(0.2 - radius, soft))
     return ball
 
 
@@ -62,6 +62,11 @@ def _glint(canvas: Floats, head: Head, p: Floats, q: Floats, open_eye: Floats) -
     gaze = head.moment.expression
     centre = (0.3 * gaze.gaze_x + 0.2 * lx, -0.06 + 0.2 * gaze.gaze_y + 0.22 * ly)
     paint(canvas, np.full(3, 0.9, np.float32), 0.85 * bump(p, q, centre, (0.075, 0.075)) * open_eye)
+
+
+def eye_centre(person: Person) -> float:
+    """v half way between the open lids, of which the upper one stands farther from the line through the corners."""
+    return person.eye_y - 0.24 * person.eye_opening * person.eye_half_width
 
 
 def mouth_corners(person: Person, expression: Expression) -> tuple[float, float]:

@@ -76,8 +76,16 @@ class Head:
 
     def window(self, u: float, v: float, reach: float) -> tuple[slice, slice]:
         """Rows and columns of the square of half side `reach` around a place on the face."""
-        x, y = self.pixel_of(u, v)
-        half = reach * self.px_per_unit
+        return self._square(*self.pixel_of(u, v), reach * self.px_per_unit)
+
+    def window_beside(self, x: float, y: float, reach: float) -> tuple[slice, slice]:
+        """The same around a place x, y of the upright image frame, on the face or off it."""
+        pose = self.moment.pose
+        x_px, y_px = (self._roll @ np.array([x, y]) * self.px_per_unit).tolist()
+        return self._square(x_px + pose.x * self.size_px, y_px + pose.y * self.size_px, reach * self.px_per_unit)
+
+    @staticmethod
+    def _square(x: float, y: float, half: float) -> tuple[slice, slice]:
         low_x, low_y = max(0, int(x - half)), max(0, int(y - half))
         return slice(low_y, max(low_y, int(y + half) + 2)), slice(low_x, max(low_x, int(x + half) + 2))
 

@@ -81,20 +81,20 @@ class Person:
             half_width=half_width,
             jaw=rng.uniform(2.1, 3.0) if masculine else rng.uniform(1.8, 2.4),
             taper=rng.uniform(0.06, 0.24),
-            eye_x=half_width * rng.uniform(0.420, 0.448),
-            eye_y=rng.uniform(-0.115, -0.065),
-            eye_half_width=rng.uniform(0.135, 0.175),
-            eye_opening=rng.uniform(0.36, 0.58),
+            eye_x=half_width * rng.uniform(0.424, 0.442),
+            eye_y=rng.uniform(-0.117, -0.09),
+            eye_half_width=rng.uniform(0.145, 0.178),
+            eye_opening=rng.uniform(0.36, 0.54),
             eye_tilt=rng.uniform(-0.05, 0.16),
             iris=_jitter(rng, IRIS_COLOURS[_eye_colour(rng, tone)], 6),
-            brow_y=rng.uniform(-0.30, -0.23),
+            brow_y=rng.uniform(-0.31, -0.25),
             brow_thickness=rng.uniform(0.030, 0.060) if masculine else rng.uniform(0.018, 0.036),
             brow_arch=rng.uniform(0.1, 0.9),
-            brow_weight=rng.uniform(0.65, 1.0),
-            nose_y=rng.uniform(0.21, 0.28),
+            brow_weight=rng.uniform(0.5, 0.82),
+            nose_y=rng.uniform(0.19, 0.25),
             nose_half_width=rng.uniform(0.10, 0.165),
             nose_height=rng.uniform(0.16, 0.28),
-            mouth_y=rng.uniform(0.50, 0.555),
+            mouth_y=rng.uniform(0.485, 0.53),
             mouth_half_width=rng.uniform(0.21, 0.29),
             upper_lip=rng.uniform(0.035, 0.075),
             lower_lip=rng.uniform(0.055, 0.10),
@@ -111,7 +111,7 @@ class Person:
             parting=rng.uniform(-0.45, 0.45),
             hair_volume=rng.uniform(0.06, 0.20),
             ear=rng.uniform(0.8, 1.15),
-            glasses=float(rng.random() < 0.13) * rng.uniform(0.6, 0.95),
+            glasses=float(rng.random() < 0.10) * rng.uniform(0.45, 0.8),
             top=_top_colour(rng),
             stripes=float(rng.random() < 0.25) * rng.uniform(0.1, 0.35),
             neckline=rng.uniform(0.12, 0.42),
@@ -190,12 +190,12 @@ class Moment:
         warmth = rng.normal(0, 0.05)
         return cls(
             pose=Pose(
-                yaw_deg=float(np.clip(rng.normal(0, 9), -20, 20)),
-                pitch_deg=float(np.clip(rng.normal(1, 4), -8, 9)),
-                roll_deg=float(np.clip(rng.normal(0, 2.5), -6, 6)),
-                x=rng.uniform(0.46, 0.54),
-                y=rng.uniform(0.48, 0.53),
-                scale=rng.uniform(0.30, 0.345),
+                yaw_deg=float(np.clip(rng.normal(0, 5.5), -11, 11)),
+                pitch_deg=float(np.clip(rng.normal(0, 2.8), -6, 6)),
+                roll_deg=float(np.clip(rng.normal(0, 0.9), -1.8, 1.8)),
+                x=rng.uniform(0.485, 0.515),
+                y=rng.uniform(0.485, 0.52),
+                scale=rng.uniform(0.32, 0.355),
             ),
             expression=Expression(
                 mouth_open=max(0.0, rng.normal(0.05, 0.22)),
@@ -230,9 +230,9 @@ def life(rng: np.random.Generator, frames: int) -> list[Moment]:
         talk = max(0.0, float(np.sin(2 * np.pi * 1.7 * t + phase[4])))
         pose = replace(
             first.pose,
-            yaw_deg=first.pose.yaw_deg + 4.0 * wave[0],
-            pitch_deg=first.pose.pitch_deg + 2.0 * wave[1],
-            roll_deg=first.pose.roll_deg + 1.5 * wave[2],
+            yaw_deg=first.pose.yaw_deg + 3.5 * wave[0],
+            pitch_deg=first.pose.pitch_deg + 1.5 * wave[1],
+            roll_deg=first.pose.roll_deg + 0.8 * wave[2],
             x=first.pose.x + 0.008 * wave[3],
         )
         expression = replace(
@@ -240,9 +240,7 @@ def life(rng: np.random.Generator, frames: int) -> list[Moment]:
             mouth_open=0.5 * first.expression.mouth_open + 0.55 * talk,
             blink=0.85 if frame == blinking else first.expression.blink,
         )
-        moments.append(
-            replace(first, pose=pose, expression=expression, noise_seed=(first.noise_seed + frame) % 2**31)
-        )
+        moments.append(replace(first, pose=pose, expression=expression, noise_seed=(first.noise_seed + frame) % 2**31))
     return moments
 
 

@@ -42,7 +42,8 @@ def _shelves(place: Floats, rng: np.random.Generator) -> None:
         while x < side:
             width = int(rng.uniform(0.03, 0.09) * side) + 1
             low = top + int(rng.uniform(0.02, 0.10) * side)
-            place[low : top + int(0.92 * side / rows), x : x + width] *= rng.uniform(0.35, 1.6) * rng.uniform(0.75, 1.25, 3)
+            book = rng.uniform(0.35, 1.6) * rng.uniform(0.75, 1.25, 3)
+            place[low : top + int(0.92 * side / rows), x : x + width] *= book
             x += width + 1
 
 
@@ -52,7 +53,8 @@ def _lights(place: Floats, rng: np.random.Generator) -> None:
     for _ in range(int(rng.integers(8, 22))):
         x, y = (rng.uniform(0, side, 2)).astype(int).tolist()
         spot = np.zeros_like(place)
-        cv2.circle(spot, (x, y), int(rng.uniform(0.02, 0.07) * side) + 1, (rng.uniform(0.2, 0.9) * rng.uniform(0.6, 1, 3)).tolist(), -1)
+        radius = int(rng.uniform(0.02, 0.07) * side) + 1
+        cv2.circle(spot, (x, y), radius, (rng.uniform(0.2, 0.9) * rng.uniform(0.6, 1, 3)).tolist(), -1)
         place += 0.6 * spot
 
 
@@ -64,10 +66,12 @@ def _foliage(place: Floats, rng: np.random.Generator) -> None:
 def draw_body(radiance: Floats, head: Head) -> None:
     """Neck, shoulders and clothes onto `radiance` (H, W, 3) in place."""
     person, light = head.person, head.moment.light
-    x, y = head.body_x, head.body_y
-    lean = 0.06 * head.turn[0, 2]
+    first = int(max(0.0, head.moment.pose.y * head.size_px + 0.3 * head.px_per_unit))  # nothing grows above the chin
+    radiance, x, y = radiance[first:], head.body_x[first:], head.body_y[first:]
+    lean = 0.06 * float(head.turn[0, 2])
     side = np.abs(x - lean * np.clip(1.3 - y, 0, 1))
-    lit = light.ambient + light.key * (0.55 + 0.35 * np.sin(np.radians(light.azimuth_deg)) * np.clip(x, -1, 1))
+    slant = 0.35 * float(np.sin(np.radians(light.azimuth_deg)))
+    lit = light.ambient + light.key * (0.55 + slant * np.clip(x, -1, 1))
     tint = np.array(light.tint, np.float32)
     flesh = np.ones_like(radiance) * linear(person.skin) * tint
     under_chin = 0.45 + 0.55 * np.clip((y - 0.92) / 0.42, 0, 1)
@@ -76,7 +80,7 @@ def draw_body(radiance: Floats, head: Head) -> None:
     paint(radiance, flesh, neck * edge(y - 0.4, 0.1))
     slope = 1.12 + 0.34 * np.clip(side - 0.32, 0, None) ** 0.85
     cloth = np.ones_like(radiance) * linear(person.top) * tint
-    shade(cloth, lit * (1 + person.stripes * np.sign(np.sin(26 * y + 0 * x))))
+    shade(cloth, lit * (1 + person.stripes * np.sign(np.sin(26 * y))))
     shade(cloth, 1 - 0.3 * np.exp(-(((y - slope) / 0.08) ** 2)))
     opening = np.sqrt((side / 0.36) ** 2 + (np.clip(y - 1.05, 0, None) / (0.1 + person.neckline)) ** 2)
     paint(radiance, cloth, edge(y - slope, 1.5 * head.pixel) * edge(opening - 1, 4 * head.pixel))

@@ -44,10 +44,8 @@ def shaded_face(head: Head) -> tuple[Floats, Floats, Floats]:
     return radiance, x * head.person.half_width, y
 
 
-def _light(
-    head: Head, atlas: Atlas, n: tuple[Floats, Floats, Floats], relief: Floats
-) -> tuple[Floats, Floats]:
-    """Light arriving (H, W, 3) and mirrored (H, W): wrapped Lambert, redder at the terminator, plus a soft highlight."""
+def _light(head: Head, atlas: Atlas, n: tuple[Floats, Floats, Floats], relief: Floats) -> tuple[Floats, Floats]:
+    """Light arriving (H, W, 3) and mirrored (H, W): wrapped Lambert, redder at the terminator; a soft highlight."""
     x, y, z = n
     lamp = head.moment.light
     lx, ly, lz = head.light.tolist()

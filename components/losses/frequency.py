@@ -44,7 +44,7 @@ def band_masks(height: int, width: int, cutoffs: tuple[float, ...] = CUTOFFS) ->
     """
     u, v = torch.arange(height, dtype=torch.float64)[:, None], torch.arange(width, dtype=torch.float64)
     share = (u + v) / max(height + width - 2, 1)
-    band = sum((share >= cutoff).long() for cutoff in cutoffs)
+    band = (share[..., None] >= torch.tensor(cutoffs, dtype=torch.float64)).sum(dim=-1)
     return torch.stack([band == b for b in range(len(cutoffs) + 1)])
 
 
@@ -65,7 +65,6 @@ class Bands(torch.nn.Module):
         self, height_px: int, width_px: int, cutoffs: tuple[float, ...] = CUTOFFS, dtype: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        self.bands = len(cutoffs) + 1
         masks = band_masks(height_px, width_px, cutoffs)[:-1]
         reach = masks.any(dim=0)  # the lower bands fill a corner of the coefficients
         rows, columns = int(reach.any(dim=1).sum()), int(reach.any(dim=0).sum())

@@ -35,16 +35,15 @@ def fisher_diagonal(losses: Iterable[Tensor], parameters: Mapping[str, Tensor]) 
     """
     total = {name: torch.zeros_like(value) for name, value in parameters.items()}
     n = 0
-    for n, loss in enumerate(losses, start=1):
-        for name, slope in zip(total, torch.autograd.grad(loss, list(parameters.values()), allow_unused=True), strict=True):
+    for loss in losses:
+        slopes = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
+        for name, slope in zip(total, slopes, strict=True):
             if slope is not None:
                 total[name] += slope.square()
+        n += 1
     return {name: value / max(n, 1) for name, value in total.items()}
 
 
 def accumulated(before: Mapping[str, Tensor], new: Mapping[str, Tensor], *, gamma: float) -> dict[str, Tensor]:
-    """Online EWC: one Fisher for all tasks.
-
-    F <- gamma F + F_new
-    """
+    """Online EWC, one Fisher for all tasks: F <- gamma F + F_new, tensors by parameter name."""
     return {name: gamma * before[name] + new[name] for name in new}

@@ -1,1 +1,1 @@
-"""What MLflow remembers of a line: its generations (`record`), its champion (`promote`, `rollback`), and why (`ledger`)."""
+"""What MLflow knows of a line: generations (`record`), the champion (`promote`, `rollback`) and why (`ledger`)."""

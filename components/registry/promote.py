@@ -1,4 +1,4 @@
-"""Put a generation in charge of its line: only with an open verdict for exactly these weights against exactly this champion.
+"""Put a generation in charge of its line: only with an open verdict on these weights against this champion.
 
     verdict opens, digests agree -> the registered weights load and answer -> ledger line -> aliases
 
@@ -56,8 +56,8 @@ def promote(
     version = catalogue.version_of(line, name, weights, tracking)
     if version is None:
         raise Refused(
-            f"expected weights {weights[:12]} of '{name}' in the registered model '{catalogue.model_name(line)}', found "
-            "none. Record the generation first: `perennial run` does."
+            f"expected weights {weights[:12]} of '{name}' in the registered model '{catalogue.model_name(line)}', "
+            "found none. Record the generation first: `perennial run` does."
         )
     reigning = _reigning(line, ledger_path, tracking)
     if reigning is not None and (reigning.generation, reigning.weights) == (name, weights):
@@ -93,7 +93,7 @@ def promote(
 
 
 def follow_ledger(line: str, ledger_path: Path, tracking: Tracking) -> None:
-    """Set ``champion``, ``previous`` and ``challenger`` as the ledger says; a version not recorded here yet is left out."""
+    """Set the three aliases as the ledger says; a version that is not recorded here yet is left out."""
     name, now = catalogue.model_name(line), ledger.standing(ledger_path, line)
     wanted = {catalogue.PREVIOUS: now.previous, catalogue.CHAMPION: now.champion}  # the way back first
     for alias, who in wanted.items():
@@ -128,9 +128,10 @@ def _objection(name: str, weights: str, verdict: Path, reigning: Holder | None) 
     if not path.is_file():
         return f"expected a verdict of '{name}' at '{path}', found none. Judge it: `perennial run`."
     said: dict[str, Any] = json.loads(path.read_text())
-    if said["candidate"]["weights"] != weights:
+    judged = said["candidate"]["weights"]
+    if judged != weights:
         return (
-            f"expected a verdict on weights {weights[:12]} of '{name}', found one on {said['candidate']['weights'][:12]}. "
+            f"expected a verdict on weights {weights[:12]} of '{name}', found one on {judged[:12]}. "
             "Judge the generation again: `perennial run`."
         )
     if said["opens"] is not True:

@@ -14,11 +14,11 @@ recorded at the same time (the flow sees to it).
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 import math
 import re
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -27,17 +27,17 @@ from typing import Any
 
 import mlflow
 import numpy as np
-import yaml
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
-from components.errors import BrokenLineage
-from components.generations.generation import CARD, CURVE, WEIGHTS, file_digest, read_card
+from components.generations.generation import CARD, CURVE, WEIGHTS, file_digest
 from components.registry import catalogue
+from components.registry.birth import Birth, read_birth
 from components.tracking import Tracking
+from components.vocabulary import TEST, TRAIN
 
 COMPONENTS = Path(__file__).resolve().parents[1]
 SERVED = COMPONENTS / "serving" / "model.py"
@@ -64,34 +64,6 @@ class Recorded:
     version: str
 
 
-@dataclass(frozen=True)
-class _Birth:
-    """The files of one generation, read once."""
-
-    folder: Path
-    recipe: dict[str, Any]
-    scores: Path
-    verdict: Path
-    card: dict[str, Any]
-    metrics: dict[str, Any]
-    judged: dict[str, Any]
-    matrix: dict[str, Any]
-    digest: str
-
-    @property
-    def name(self) -> str:
-        return str(self.card["generation"])
-
-    @property
-    def line(self) -> str:
-        return str(self.card["line"])
-
-    @property
-    def index(self) -> int:
-        """1 for the founder."""
-        return int(self.matrix["generations"].index(self.name)) + 1
-
-
 def record(
     generation: Path, *, recipe: Path, scores: Path, verdict: Path, tracking: Tracking, report: Path | None = None
 ) -> Recorded:
@@ -100,7 +72,7 @@ def record(
     `generation`, `scores` and `verdict` are the folders of that generation, `report` the page of its line.
     Raises BrokenLineage when the files do not belong together.
     """
-    birth = _read(generation, recipe, scores, verdict)
+    birth = read_birth(generation, recipe, scores, verdict)
     parent = _line_run(birth.line, tracking)
     run = _finished_run(birth, parent, tracking) or _make_run(birth, parent, tracking)
     registered = _register(birth, run, tracking)
@@ -131,50 +103,6 @@ def _age(registered: ModelVersion) -> tuple[int, int]:
     return int(registered.tags[catalogue.INDEX_TAG]), int(registered.version)
 
 
-# -- reading ----------------------------------------------------------------------------------------------------------
-
-
-def _read(folder: Path, recipe: Path, scores: Path, verdict: Path) -> _Birth:
-    card = read_card(folder)
-    for path in (folder / WEIGHTS, folder / CURVE, recipe, scores / "metrics.json", verdict / "verdict.json"):
-        if not path.is_file():
-            raise BrokenLineage(
-                f"expected '{path}' of generation '{card['generation']}', found none. Run the lifecycle."
-            )
-    weights = file_digest(folder / WEIGHTS)
-    judged = json.loads((verdict / "verdict.json").read_text())
-    metrics = json.loads((scores / "metrics.json").read_text())
-    for where, said in (
-        (f"{folder / CARD}", card["weights"]),
-        (f"{scores / 'metrics.json'}", metrics["weights"]),
-        (f"{verdict / 'verdict.json'}", judged["candidate"]["weights"]),
-    ):
-        if said != weights:
-            raise BrokenLineage(
-                f"expected '{where}' to speak of weights {weights[:12]}, found {said[:12]}. "
-                "A stage has not been run since the generation was raised: run the lifecycle."
-            )
-    return _Birth(
-        folder=folder,
-        recipe=yaml.safe_load(recipe.read_text()),
-        scores=scores,
-        verdict=verdict,
-        card=card,
-        metrics=metrics,
-        judged=judged,
-        matrix=json.loads((verdict / "matrix.json").read_text()),
-        digest=_digest(weights, scores, verdict),
-    )
-
-
-def _digest(weights: str, scores: Path, verdict: Path) -> str:
-    """sha256 over the weights, every score and the verdict: what a run is made from."""
-    files = [path for path in scores.rglob("*") if path.is_file() and path.name != ".gitignore"]
-    lines = [f"{path.relative_to(scores).as_posix()} {file_digest(path)}" for path in files]
-    lines += [f"{name} {file_digest(verdict / name)}" for name in ("verdict.json", "matrix.json")]
-    return hashlib.sha256("\n".join([weights, *sorted(lines)]).encode()).hexdigest()
-
-
 # -- the run of a line ------------------------------------------------------------------------------------------------
 
 
@@ -187,7 +115,7 @@ def _line_run(line: str, tracking: Tracking) -> Run:
     )
 
 
-def _draw_curves(birth: _Birth, parent: Run, tracking: Tracking) -> None:
+def _draw_curves(birth: Birth, parent: Run, tracking: Tracking) -> None:
     """The line's run shows every cell and every summary over generations; a step already drawn is left alone."""
     drawn = {
         (key, metric.step, metric.value)
@@ -204,7 +132,7 @@ def _draw_curves(birth: _Birth, parent: Run, tracking: Tracking) -> None:
 # -- the run of a generation ------------------------------------------------------------------------------------------
 
 
-def _finished_run(birth: _Birth, parent: Run, tracking: Tracking) -> Run | None:
+def _finished_run(birth: Birth, parent: Run, tracking: Tracking) -> Run | None:
     """The run of exactly these files; unfinished ones are cleared away."""
     wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' and tags.`{DIGEST_TAG}` = '{birth.digest}'"
     finished = None
@@ -222,7 +150,7 @@ def _clear(run: Run, tracking: Tracking) -> None:
     tracking.client.delete_run(run.info.run_id)
 
 
-def _make_run(birth: _Birth, parent: Run, tracking: Tracking) -> Run:
+def _make_run(birth: Birth, parent: Run, tracking: Tracking) -> Run:
     client = tracking.client
     run = client.create_run(tracking.experiment, run_name=birth.name, tags=_tags(birth, parent))
     run_id = run.info.run_id
@@ -242,7 +170,7 @@ def _make_run(birth: _Birth, parent: Run, tracking: Tracking) -> Run:
     return client.get_run(run_id)
 
 
-def _tags(birth: _Birth, parent: Run) -> dict[str, str]:
+def _tags(birth: Birth, parent: Run) -> dict[str, str]:
     return {
         PARENT_TAG: parent.info.run_id,
         LINE_TAG: birth.line,
@@ -271,17 +199,19 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield _key(prefix), text[:LONGEST_PARAM]
 
 
-def _inputs(birth: _Birth) -> Iterator[DatasetInput]:
-    yield _input(birth.card["learns"], birth.card["faces"], "training")
+def _inputs(birth: Birth) -> Iterator[DatasetInput]:
+    yield _input(birth.card["learns"], birth.card["faces"], TRAIN, "training")
     if birth.card.get("memory"):
-        yield _input(f"memory of {birth.card['teacher']}", birth.card["memory"], "replay")
+        yield _input(f"memory of {birth.card['teacher']}", birth.card["memory"], TRAIN, "training")
     for benchmark, measured in birth.metrics["benchmarks"].items():
-        yield _input(benchmark, measured["faces"], "evaluation")
+        yield _input(benchmark, measured["faces"], TEST, "evaluation")
 
 
-def _input(name: str, digest: str, context: str) -> DatasetInput:
-    source = json.dumps({"faces": digest}, sort_keys=True)  # whole: the digest column is too short for a sha256
-    dataset = Dataset(name=name, digest=digest[:LONGEST_DIGEST], source_type="perennial", source=source)
+def _input(name: str, faces: str, split: str, context: str) -> DatasetInput:
+    """One table of faces; its splits are two inputs, because MLflow keeps one context for each name and digest."""
+    digest = f"{faces[: LONGEST_DIGEST - len(split) - 1]}:{split}"
+    source = json.dumps({"faces": faces, "split": split}, sort_keys=True)  # whole: the digest column is too short
+    dataset = Dataset(name=name, digest=digest, source_type="perennial", source=source)
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])
 
 
@@ -298,7 +228,7 @@ def _curve(path: Path) -> Iterator[Metric]:
                     yield _metric(f"training/{name}", value, step)
 
 
-def _row(birth: _Birth) -> dict[str, float]:
+def _row(birth: Birth) -> dict[str, float]:
     """The generation's row of the matrix: ``auc/<benchmark>`` and its sisters; a missing value stays missing."""
     return {
         f"{measure}/{benchmark}": float(cell[measure]["value"])
@@ -308,7 +238,7 @@ def _row(birth: _Birth) -> dict[str, float]:
     }
 
 
-def _summary(birth: _Birth) -> dict[str, float]:
+def _summary(birth: Birth) -> dict[str, float]:
     summary = birth.matrix["summary"].get(birth.name, {})
     return {name: float(entry["value"]) for name, entry in summary.items() if _known(entry)}
 
@@ -317,19 +247,21 @@ def _known(entry: Any) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("value"), int | float)
 
 
-def _log_model(birth: _Birth) -> str:
+def _log_model(birth: Birth) -> str:
     """Log the generation as a pyfunc of code and safetensors, nothing pickled; returns MLflow's id of it."""
     faces = TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))  # (B, H, W, RGB)
     forged = TensorSpec(np.dtype("float32"), (-1,))  # (B,)
-    info = mlflow.pyfunc.log_model(
-        name=birth.name,
-        python_model=str(SERVED),
-        artifacts={"weights": str(birth.folder / WEIGHTS), "card": str(birth.folder / CARD)},
-        code_paths=[str(COMPONENTS)],
-        signature=ModelSignature(Schema([faces]), Schema([forged])),
-        pip_requirements=_requirements(),
-        tags={catalogue.WEIGHTS_TAG: birth.card["weights"], catalogue.GENERATION_TAG: birth.name},
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature says it all
+        info = mlflow.pyfunc.log_model(
+            name=birth.name,
+            python_model=str(SERVED),
+            artifacts={"weights": str(birth.folder / WEIGHTS), "card": str(birth.folder / CARD)},
+            code_paths=[str(COMPONENTS)],
+            signature=ModelSignature(Schema([faces]), Schema([forged])),
+            pip_requirements=_requirements(),
+            tags={catalogue.WEIGHTS_TAG: birth.card["weights"], catalogue.GENERATION_TAG: birth.name},
+        )
     return str(info.model_id)
 
 
@@ -346,7 +278,7 @@ def _requirements() -> list[str]:
 # -- the registered version -------------------------------------------------------------------------------------------
 
 
-def _register(birth: _Birth, run: Run, tracking: Tracking) -> ModelVersion:
+def _register(birth: Birth, run: Run, tracking: Tracking) -> ModelVersion:
     """The one version of these weights; a generation judged again gets a new verdict, not a new version."""
     client, name = tracking.client, catalogue.model_name(birth.line)
     opens = str(birth.judged["opens"]).lower()

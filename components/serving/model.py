@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 BATCH = 32
 
 
-class ForgeryDetector(PythonModel):  # type: ignore[misc]
+class ForgeryDetector(PythonModel):
     """A generation that answers with the probability that each face is forged."""
 
     detector: Detector
@@ -33,7 +33,10 @@ class ForgeryDetector(PythonModel):  # type: ignore[misc]
         self.detector = load_detector(Path(context.artifacts["weights"]).parent)
 
     def predict(
-        self, context: PythonModelContext, model_input: NDArray[np.uint8], params: dict[str, Any] | None = None
+        self,
+        context: PythonModelContext,  # noqa: ARG002  (MLflow's names and order)
+        model_input: np.ndarray,  # the one hint from which MLflow makes no schema of its own
+        params: dict[str, Any] | None = None,  # noqa: ARG002
     ) -> NDArray[np.float32]:
         """``(B, H, W, 3)`` uint8 RGB -> ``(B,)`` float32 in [0, 1]."""
         import torch

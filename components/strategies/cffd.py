@@ -46,5 +46,5 @@ class CFFD(Strategy):
             "slkd": self.options.soft_label
             * distillation.soft_label(seen.logits[old], known.logits, tau=self.options.temperature),
             "mfkd": self.options.features
-            * distillation.features([level[old] for level in seen.levels], known.levels),
+            * distillation.feature_levels([level[old] for level in seen.levels], known.levels),
         }

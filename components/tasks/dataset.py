@@ -13,6 +13,7 @@ from components.errors import BadArchive
 from components.faces.table import FaceTable
 from components.vocabulary import FORGED, REAL, TRAIN
 
+
 @dataclass(frozen=True)
 class Batch:
     """One step's faces.

@@ -10,9 +10,7 @@ import pandas as pd
 from components.vocabulary import FORGED, REAL
 
 
-def epoch_batches(
-    rows: pd.DataFrame, *, size: int, faces_per_clip: int, seed: Sequence[int]
-) -> list[np.ndarray]:
+def epoch_batches(rows: pd.DataFrame, *, size: int, faces_per_clip: int, seed: Sequence[int]) -> list[np.ndarray]:
     """Positions for one epoch, every batch half real and half forged.
 
     From each clip at most `faces_per_clip` faces are drawn; the smaller class is repeated until it is as long as the

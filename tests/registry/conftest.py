@@ -19,7 +19,7 @@ from components.generations.generation import BEQUEST, CURVE, WEIGHTS, file_dige
 from components.tracking import DATABASE, Tracking, _create_database, connect
 
 TASKS = ("deepfakes", "face2face", "faceswap")
-OPTIONS = {"size": "tiny", "trunk": "small", "width": 8, "input_px": 64}
+OPTIONS = {"size": "tiny", "trunk": "small", "width": 8, "input_px": 96}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,9 @@ Bear = Callable[..., Born]
 def bear(tmp_path: Path) -> Bear:
     """``bear(2, opens=True, champion=first)``: the files of the second generation, judged."""
 
-    def birth(index: int, *, opens: bool = True, champion: Born | None = None, line: str = "rsia", seed: int = 0) -> Born:
+    def birth(
+        index: int, *, opens: bool = True, champion: Born | None = None, line: str = "rsia", seed: int = 0
+    ) -> Born:
         born = _birth(tmp_path, index, line, seed or index)
         born.judge(opens=opens, champion=champion)
         return born
@@ -158,7 +160,7 @@ def bear(tmp_path: Path) -> Bear:
 
 
 @pytest.fixture(scope="session")
-def _empty_books(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def empty_books(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with its tables and no experiment: making one takes seconds, copying it none."""
     connect(tmp_path_factory.mktemp("first"))  # the tables are mapped once a process, with a warning `connect` knows
     folder = tmp_path_factory.mktemp("books")
@@ -167,7 +169,7 @@ def _empty_books(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def tracking(tmp_path: Path, _empty_books: Path) -> Tracking:
+def tracking(tmp_path: Path, empty_books: Path) -> Tracking:
     """Books of this test alone, in its workspace."""
-    shutil.copy(_empty_books, tmp_path / _empty_books.name)
+    shutil.copy(empty_books, tmp_path / empty_books.name)
     return connect(tmp_path)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +15,7 @@ import pytest
 from components.errors import BrokenLineage
 from components.registry import catalogue
 from components.registry.record import record
-from components.tracking import Tracking
+from components.tracking import Tracking, connect
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,6 +112,32 @@ def test_the_registered_model_loads_without_pickle_and_answers_with_probabilitie
         model.predict(faces.astype(np.float64))
 
 
+FRESH = """
+import sys
+import mlflow, numpy as np
+mlflow.set_tracking_uri(sys.argv[1])
+model = mlflow.pyfunc.load_model("models:/perennial-rsia@challenger")
+import components.generations.generation as ours
+print(ours.__file__)
+print(model.predict(np.zeros((2, 64, 64, 3), np.uint8)).shape)
+"""
+
+
+@pytest.mark.slow
+def test_the_registered_model_brings_its_own_code_to_a_process_that_has_none(bear, tracking, tmp_path):
+    first = bear(1)
+    record(first.generation, tracking=tracking, **first.recording)
+    elsewhere = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    process = subprocess.run(
+        [sys.executable, "-P", "-c", FRESH, tracking.uri],
+        capture_output=True, text=True, cwd=tmp_path, env=elsewhere, check=False,
+    )  # fmt: skip
+    assert process.returncode == 0, process.stderr
+    place, shape = process.stdout.split("\n")[:2]
+    assert "/code/components/" in place or "site-packages" in place
+    assert shape == "(2,)"
+
+
 def test_a_generation_judged_again_keeps_its_version_and_gets_another_run(bear, tracking):
     first = bear(1, opens=False)
     before = record(first.generation, tracking=tracking, **first.recording)
@@ -129,7 +153,10 @@ def test_a_generation_raised_again_with_other_weights_is_another_version(bear, t
     record(first.generation, tracking=tracking, **first.recording)
     again = bear(1, seed=77)
     record(again.generation, tracking=tracking, **again.recording)
-    assert [v.tags[catalogue.WEIGHTS_TAG] for v in catalogue.versions("rsia", tracking)] == [first.weights, again.weights]
+    assert [v.tags[catalogue.WEIGHTS_TAG] for v in catalogue.versions("rsia", tracking)] == [
+        first.weights,
+        again.weights,
+    ]
 
 
 def test_an_unfinished_run_is_made_again_and_leaves_no_trace(bear, tracking):
@@ -159,46 +186,76 @@ def test_the_challenger_is_the_newest_generation_until_it_is_champion(bear, trac
     assert challenger is not None and challenger.tags[catalogue.GENERATION_TAG] == "rsia-M2"
 
 
-PROJECTION = """
-import sys
+INTERRUPTED = """
+import os, shutil, signal, sys
 from pathlib import Path
-from components.tracking import connect
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 from components.registry.record import record
-workspace, name = Path(sys.argv[1]), sys.argv[2]
-data = workspace / "data"
-tracking = connect(workspace)
-print("ready", flush=True)
-record(data / "generations" / name, recipe=workspace / f"recipes/{name}.yaml", scores=data / "scores" / name,
-       verdict=data / "verdicts" / name, tracking=tracking)
-print("done", flush=True)
+from components.tracking import connect
+
+root, empty, moments = Path(sys.argv[1]), Path(sys.argv[2]), [int(n) for n in sys.argv[3:]]
+name = "rsia-M1"
+
+def project(workspace, dies_at=None):
+    commits = 0
+    def commit(connection):
+        nonlocal commits
+        commits += 1
+        if commits == dies_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+    tracking = connect(workspace)
+    event.listen(Engine, "commit", commit)
+    data = root / "data"
+    record(data / "generations" / name, recipe=root / f"recipes/{name}.yaml", scores=data / "scores" / name,
+           verdict=data / "verdicts" / name, tracking=tracking)
+
+def forked(*args):
+    child = os.fork()
+    if child == 0:
+        project(*args)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
+
+(root / "warm").mkdir()
+project(root / "warm")  # MLflow imports half of itself on first use: once, before the forks
+for moment in moments:
+    workspace = root / f"killed-{moment}"
+    workspace.mkdir()
+    shutil.copy(empty, workspace)
+    survived = forked(workspace, moment) == 0
+
+    if survived:
+        shutil.rmtree(workspace)
+        break
+    assert forked(workspace) == 0
+    print(workspace, flush=True)
 """
 
+EARLY_AND_LATE = (15, 40)
 
-def project(workspace: Path) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", PROJECTION, str(workspace), "rsia-M1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+
+@pytest.mark.parametrize("moments", [EARLY_AND_LATE, pytest.param(range(1, 200, 4), marks=pytest.mark.slow)])
+def test_a_projection_killed_at_any_commit_is_finished_by_running_again(bear, empty_books, tmp_path, moments):
+    bear(1)
+    process = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(tmp_path), str(empty_books), *map(str, moments)],
+        capture_output=True,
         text=True,
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
+        check=False,
     )
-
-
-@pytest.mark.parametrize("after_s", [0.05, pytest.param(0.3, marks=pytest.mark.slow), pytest.param(0.6, marks=pytest.mark.slow),
-                                     pytest.param(0.9, marks=pytest.mark.slow), pytest.param(1.3, marks=pytest.mark.slow)])  # fmt: skip
-def test_a_projection_killed_at_any_moment_is_finished_by_running_again(bear, tracking, tmp_path, after_s):
-    first = bear(1)
-    process = project(tmp_path)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "ready\n"
-    time.sleep(after_s)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    record(first.generation, tracking=tracking, **first.recording)
-    counted = counts(tracking)
-    assert (counted["lines"], counted["generations"], counted["models"], counted["versions"]) == (1, 1, 1, 1)
-    (run,) = runs(tracking, "generation")
-    assert run.info.status == "FINISHED" and "auc/deepfakes" in run.data.metrics
-    history = tracking.client.get_metric_history(runs(tracking, "line")[0].info.run_id, "auc/deepfakes")
-    assert len(history) == 1
+    assert process.returncode == 0, process.stderr
+    workspaces = process.stdout.split()
+    assert len(workspaces) >= 2
+    for workspace in workspaces:
+        caught_up = connect(Path(workspace))
+        counted = counts(caught_up)
+        assert (counted["lines"], counted["generations"], counted["models"], counted["versions"]) == (1, 1, 1, 1), (
+            workspace
+        )
+        (run,) = runs(caught_up, "generation")
+        assert run.info.status == "FINISHED" and "auc/deepfakes" in run.data.metrics
+        (line,) = runs(caught_up, "line")
+        assert len(caught_up.client.get_metric_history(line.info.run_id, "auc/deepfakes")) == 1

@@ -5,7 +5,8 @@
     labels.csv       file,label,method,source,split      one line per file
                      label 0 real, 1 forged; source names what must stay in one split; split train, val or test
 
-There need not be a val split; a licence or a note may lie beside the list. The folder says what the label says, or the archive is refused.
+There need not be a val split; a licence or a note may lie beside the list. The folder says what the label says, or
+the archive is refused.
 """
 
 from __future__ import annotations

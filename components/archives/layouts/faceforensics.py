@@ -53,6 +53,7 @@ def read(root: Path) -> list[Clip]:
 
 
 def _clip(name: str, pairs: Pairs, faults: Faults) -> Clip | None:
+    ids: tuple[str, ...]
     if original := _ORIGINAL.fullmatch(name):
         label, method, ids = REAL, GENUINE, (original[1],)
     elif forgery := _FORGERY.fullmatch(name):

@@ -1,9 +1,9 @@
 """The small world of forgeries made by the lab, with exact landmarks.
 
-    lab.json             {"format": 1, …}
-    clips.csv            file,label,method,identity,source,split,frames      one line per clip
-    clips/…              .mp4 clips and .png or .jpg stills
-    landmarks.parquet    file, frame, landmarks (x0, y0 … x4, y4 in pixels)   at most one row per frame
+lab.json             {"format": 1, …}
+clips.csv            file,label,method,identity,source,split,frames      one line per clip
+clips/…              .mp4 clips and .png or .jpg stills
+landmarks.parquet    file, frame, landmarks (x0, y0 … x4, y4 in pixels)   at most one row per frame
 """
 
 from __future__ import annotations
@@ -47,9 +47,7 @@ def _refuse_other_format(card: Path) -> None:
             f"expected '{card}' to hold a JSON object with a 'format': {fault}. Make the archive again."
         ) from fault
     if found != FORMAT:
-        raise BadArchive(
-            f"'{card}' says format '{found}'; this version reads format {FORMAT}. Make the archive again."
-        )
+        raise BadArchive(f"'{card}' says format '{found}'; this version reads format {FORMAT}. Make the archive again.")
 
 
 def _landmarks(path: Path) -> pd.DataFrame:

@@ -1,0 +1,19 @@
+"""What each step does. Nouns are libraries, verbs are stages; read from top to bottom, it is the story.
+
+    lab            a small world of people and forgeries, rendered or made of photographs
+    archives       clips land: layouts, manifests, expectations          ingest  validate
+    faces          clips become aligned faces                            crop
+    tasks          faces become batches, half of them remembered
+    losses         formulas of the papers
+    detectors      one file a paper
+    strategies     how a student learns without forgetting, one file a method
+    memory         which faces are worth keeping
+    generations    M_i from M_{i-1}: recipes, lineage, the loop          evolve  curate
+    evaluation     scores, the matrix, what was gained and forgotten     enrol  evaluate
+    gates          rules and their verdict                               judge
+    registry       MLflow remembers: runs, versions, aliases, ledger     (promote, rollback)
+    serving        the champion answers
+    reports        one page a line                                       publish
+
+A module imports only what stands above it; flows use all of it, and nothing here uses flows.
+"""

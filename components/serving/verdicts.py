@@ -1,0 +1,174 @@
+"""Verdicts on files: clips and photographs go in, one answer for each comes out, whatever befalls the others.
+
+    file -> frames -> faces (B, S, S, 3) -> detector -> p_forged per face -> mean over faces -> genuine or forged
+
+A file that cannot be read or shows no face is an answer too, with the reason in `error`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.color import Color
+from rich.style import Style
+from rich.text import Text
+
+from components.errors import BadArchive, NoFaceFound
+from components.faces import detection
+from components.faces.extraction import faces_of
+from components.generations.generation import load_detector
+from components.params import Faces
+from components.vocabulary import FORGED, GENUINE, LABEL_NAMES
+
+if TYPE_CHECKING:
+    from components.detectors import Detector
+    from components.faces.detection import FaceDetector
+
+Images = npt.NDArray[np.uint8]
+
+THRESHOLD = 0.5
+BATCH = 32
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+@dataclass(frozen=True)
+class FrameAnswer:
+    """What one frame looked like."""
+
+    frame: int
+    probability: float
+    """That its face is forged."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the champion says of one file."""
+
+    file: str
+    verdict: str | None
+    """``genuine`` or ``forged``; None where there is an error."""
+    probability: float | None
+    """That it is forged: the mean over its faces."""
+    faces: int
+    frames: tuple[FrameAnswer, ...]
+    seconds: float
+    error: str | None = None
+    """Why there is no verdict."""
+    overlay: str | None = None
+    """PNG of the most suspicious face and where the detector looked, if it was asked for."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def score(
+    paths: Iterable[Path],
+    generation: Path,
+    *,
+    params: Faces,
+    face_detector: str,
+    overlays: Path | None = None,
+    device: str = "cpu",
+) -> Iterator[Answer]:
+    """Answer for every file with the generation in that folder, as the answers come.
+
+    params         how faces are cut; must be those the generation was raised with
+    face_detector  a name of `faces.detection`: ``none`` where the files are face crops already
+    overlays       a folder for one PNG a file: the most suspicious face beside its heat map
+
+    Raises BrokenLineage for a damaged generation and MissingWeights for the face detector's; never for a file.
+    """
+    examiner = Examiner(load_detector(generation, device), detection.build(face_detector, params), params)
+    for path in files_of(paths):
+        yield examiner.answer(path, overlays)
+
+
+def files_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """Files as given, folders as the files in them, in order of their names; hidden ones are left out."""
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.is_file())
+            yield from (p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
+        else:
+            yield path
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """A generation ready to answer."""
+
+    detector: Detector
+    face_detector: FaceDetector
+    params: Faces
+
+    def answer(self, path: Path, overlays: Path | None = None) -> Answer:
+        """The answer for one file."""
+        start = time.perf_counter()
+        try:
+            faces, numbers, _ = faces_of(path, self.face_detector, self.params)
+        except (NoFaceFound, BadArchive, OSError) as error:
+            return Answer(str(path), None, None, 0, (), _since(start), error=str(error))
+        forged = self.probabilities(faces)
+        mean = float(forged.mean())
+        drawn = self._draw(path, faces, forged, overlays) if overlays else None
+        frames = tuple(FrameAnswer(int(n), float(p)) for n, p in zip(numbers, forged, strict=True))
+        verdict = LABEL_NAMES[FORGED] if mean > THRESHOLD else GENUINE
+        return Answer(str(path), verdict, mean, len(faces), frames, _since(start), overlay=drawn)
+
+    def probabilities(self, faces: Images) -> npt.NDArray[np.float64]:
+        """``(N, S, S, 3)`` uint8 RGB -> the probability that each face is forged, ``(N,)``."""
+        parts = []
+        with torch.inference_mode():
+            for start in range(0, len(faces), BATCH):
+                logits = self.detector(self._pixels(faces[start : start + BATCH])).logits  # (B, 2)
+                parts.append(logits.double().softmax(dim=1)[:, FORGED].cpu().numpy())
+        return np.concatenate(parts)
+
+    def _pixels(self, faces: Images) -> torch.Tensor:
+        device = next(self.detector.parameters()).device
+        return torch.from_numpy(np.ascontiguousarray(faces)).to(device).permute(0, 3, 1, 2).float() / 255
+
+    def _draw(self, path: Path, faces: Images, forged: npt.NDArray[np.float64], overlays: Path) -> str:
+        """Save the most suspicious face beside its Grad-CAM; two files of one name do not meet."""
+        from PIL import Image
+
+        from components.detectors import explain
+
+        worst = int(forged.argmax())
+        heat = explain.heat_maps(self.detector, self._pixels(faces[worst : worst + 1]))[0].cpu().numpy()
+        picture = np.concatenate([faces[worst], explain.overlay(faces[worst], heat)], axis=1)
+        overlays.mkdir(parents=True, exist_ok=True)
+        target = overlays / f"{path.stem}.png"
+        number = 1
+        while target.exists():
+            number += 1
+            target = overlays / f"{path.stem}-{number}.png"
+        Image.fromarray(picture).save(target)
+        return str(target)
+
+
+def strip(frames: Sequence[FrameAnswer]) -> Text:
+    """A clip at a glance: one block a frame, as high and as red as it is suspicious."""
+    text = Text()
+    for frame in frames:
+        height = min(int(frame.probability * len(BLOCKS)), len(BLOCKS) - 1)
+        text.append(BLOCKS[height], Style(color=_colour(frame.probability)))
+    return text
+
+
+def _colour(probability: float) -> Color:
+    """Green, over amber, to red."""
+    stops = np.array([[62, 166, 111], [224, 166, 54], [214, 69, 65]], float)
+    mixed = [np.interp(probability, [0, 0.5, 1], stops[:, channel]) for channel in range(3)]
+    return Color.from_rgb(*mixed)
+
+
+def _since(start: float) -> float:
+    return round(time.perf_counter() - start, 4)

@@ -1,0 +1,171 @@
+"""The stages enrol and evaluate on a real, small workspace."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from components.errors import BrokenLineage, StageFailed
+from components.evaluation import scoring
+from components.evaluation.enrol import enrol, read_bench
+from components.evaluation.evaluate import KEPT, evaluate
+from components.evaluation.metrics import METRICS
+from components.evaluation.scores import COLUMNS, Scores
+from components.faces.table import FaceTable
+from components.generations.generation import load_detector
+
+WriteRecipe = Callable[..., Path]
+
+
+def examine(workspace: Path, recipe: Path, generation: str, teacher: str, bench: str, out: str = "scores") -> Path:
+    generations = workspace / "generations"
+    old = workspace / "nobody" if teacher == "nobody" else generations / teacher
+    scores = workspace / out
+    evaluate(recipe, generations / generation, old, workspace / "benches" / bench, workspace / "faces", scores)
+    return scores
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_founder_is_examined_on_every_benchmark_and_has_no_teacher_to_examine(
+    workspace: Path, recipe: WriteRecipe
+) -> None:
+    scores = examine(workspace, recipe("M1", "nobody", ["deepfakes", "faceswap"], []), "M1", "nobody", "faceswap")
+    assert sorted(files(scores)) == ["deepfakes.parquet", "faceswap.parquet", "metrics.json"]
+    found = Scores.read(scores)
+    assert found.generation == "M1"
+    entry = found.measured["deepfakes"]
+    assert (entry["clips"], entry["forged"], entry["genuine"]) == (8, 4, 4)
+    assert set(METRICS) <= set(entry)
+    assert entry["methods"]["deepfakes"]["clips"] == 4
+    assert entry["faces"] == FaceTable.load(workspace / "faces" / "deepfakes").digest
+
+
+def test_a_score_table_holds_the_test_faces_alone_in_the_order_of_the_face_table(
+    workspace: Path, recipe: WriteRecipe
+) -> None:
+    scores = examine(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "nobody", "deepfakes")
+    table = pd.read_parquet(scores / "deepfakes.parquet")
+    rows = FaceTable.load(workspace / "faces" / "deepfakes").rows
+    expected = rows[rows["split"] == "test"]
+    assert list(table.columns) == COLUMNS
+    assert list(zip(table["clip"], table["frame"], strict=True)) == list(
+        zip(expected["clip"], expected["frame"], strict=True)
+    )
+    assert table["p_fake"].dtype == np.float64
+    assert table["p_fake"].between(0, 1).all()
+
+
+def test_the_teacher_is_examined_only_on_benchmarks_new_to_it(workspace: Path, recipe: WriteRecipe) -> None:
+    plan = recipe("M2", "M1", ["deepfakes", "faceswap"], ["deepfakes"])
+    scores = examine(workspace, plan, "M2", "M1", "faceswap")
+    teacher = Scores.read(scores / "teacher")
+    assert (teacher.generation, list(teacher.measured)) == ("M1", ["faceswap"])
+    assert teacher.weights != Scores.read(scores).weights
+
+
+def test_examining_again_gives_the_same_bytes_from_the_faces_or_from_what_was_kept(
+    workspace: Path, recipe: WriteRecipe
+) -> None:
+    plan = recipe("M2", "M1", ["deepfakes", "faceswap"], ["deepfakes"])
+    first, kept = (files(examine(workspace, plan, "M2", "M1", "faceswap", out)) for out in ("a", "b"))
+    for file in KEPT.rglob("*.parquet"):
+        file.unlink()
+    afresh = files(examine(workspace, plan, "M2", "M1", "faceswap", "c"))
+    assert first == kept == afresh
+
+
+def test_an_examination_that_was_killed_goes_on_with_what_it_had_finished(
+    workspace: Path, recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = recipe("M1", "nobody", ["deepfakes", "faceswap"], [])
+    asked: list[str] = []
+    score = scoring.score
+
+    def killed_at_the_second(*args: object) -> object:
+        asked.append(str(args[-1]))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return score(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scoring, "score", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        examine(workspace, plan, "M1", "nobody", "faceswap")
+    examine(workspace, plan, "M1", "nobody", "faceswap")
+    assert asked == ["M1 on deepfakes", "M1 on faceswap", "M1 on faceswap"]
+
+
+def test_a_kept_table_that_cannot_be_read_is_scored_again(workspace: Path, recipe: WriteRecipe) -> None:
+    plan = recipe("M1", "nobody", ["deepfakes"], [])
+    whole = files(examine(workspace, plan, "M1", "nobody", "deepfakes"))
+    for file in KEPT.rglob("*.parquet"):
+        file.write_bytes(b"half a table")
+    assert files(examine(workspace, plan, "M1", "nobody", "deepfakes")) == whole
+
+
+def test_faces_that_changed_since_they_were_enrolled_are_refused_with_advice(
+    workspace: Path, recipe: WriteRecipe
+) -> None:
+    table = FaceTable.load(workspace / "faces" / "deepfakes")
+    table.take(range(6), workspace / "faces" / "deepfakes")
+    with pytest.raises(BrokenLineage, match=r"expected faces .* of benchmark 'deepfakes'.*dvc checkout"):
+        examine(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "nobody", "deepfakes")
+
+
+def test_a_benchmark_that_is_not_on_the_bench_is_refused_with_what_is(workspace: Path, recipe: WriteRecipe) -> None:
+    with pytest.raises(BrokenLineage, match=r"expected benchmark 'faceswap' on the bench .*, found deepfakes"):
+        examine(workspace, recipe("M1", "nobody", ["faceswap"], []), "M1", "nobody", "deepfakes")
+
+
+def test_an_archive_without_test_clips_is_no_number_but_a_reason(workspace: Path, recipe: WriteRecipe) -> None:
+    faces = workspace / "faces" / "deepfakes"
+    table = FaceTable.load(faces)
+    table.take(np.flatnonzero(table.rows["split"] == "train"), faces)
+    enrol(faces, workspace / "nobody", workspace / "benches" / "deepfakes", name="deepfakes")
+    scores = examine(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "nobody", "deepfakes")
+    found = Scores.read(scores).estimates("deepfakes")
+    assert all(e.value is None and e.reason == "no clip was scored" for e in found.values())
+
+
+def test_scores_do_not_depend_on_the_mode_a_detector_was_left_in(workspace: Path) -> None:
+    table = FaceTable.load(workspace / "faces" / "deepfakes")
+    detector = load_detector(workspace / "generations" / "M1")
+    first = scoring.score(detector, table, range(6), 6)
+    again = scoring.score(detector.train(), table, range(6), 6)
+    np.testing.assert_array_equal(first, again)
+    np.testing.assert_allclose(scoring.score(detector, table, range(6), 4), first, atol=1e-5)
+    np.testing.assert_allclose(scoring.score(detector, table, [5, 0], 2), first[[5, 0]], atol=1e-5)
+
+
+def test_an_answer_that_is_no_number_stops_the_stage(workspace: Path) -> None:
+    detector = load_detector(workspace / "generations" / "M1")
+    with torch.no_grad():
+        next(p for p in detector.head.parameters()).fill_(float("nan"))  # type: ignore[union-attr]
+    with pytest.raises(StageFailed, match=r"found NaN for one of clip '0\.mp4'"):
+        scoring.score(detector, FaceTable.load(workspace / "faces" / "deepfakes"), range(6), 6)
+
+
+def test_a_bench_grows_in_the_order_of_landing_and_its_elders_stay_as_they_were(workspace: Path) -> None:
+    assert list(read_bench(workspace / "benches" / "faceswap")) == ["deepfakes", "faceswap"]
+    assert list(read_bench(workspace / "benches" / "deepfakes")) == ["deepfakes"]
+    written = json.loads((workspace / "benches" / "faceswap" / "bench.json").read_text())
+    assert written["faceswap"] == {"faces": FaceTable.load(workspace / "faces" / "faceswap").digest}
+
+
+def test_an_archive_cannot_join_a_bench_twice(workspace: Path) -> None:
+    bench = workspace / "benches" / "deepfakes"
+    with pytest.raises(BrokenLineage, match=r"archives\.deepfakes\.after"):
+        enrol(workspace / "faces" / "deepfakes", bench, workspace / "again", name="deepfakes")
+
+
+def test_reading_scores_where_none_are_names_the_stage_that_makes_them(tmp_path: Path) -> None:
+    with pytest.raises(BrokenLineage, match="Run the evaluate stage first"):
+        Scores.read(tmp_path)

@@ -1,0 +1,224 @@
+"""The rules of the gate, as a table: no baseline, worse, equal, better, no rules, nothing measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from components.errors import BadParams
+from components.evaluation.estimate import Estimate
+from components.evaluation.matrix import CELL_METRICS, Matrix
+from components.evaluation.scores import Scores
+from components.gates.judge import opens
+from components.gates.rules import Case, Finding, judged
+from components.params import Absolute, Forgetting, Relative
+
+RELATIVE = Relative(rule="relative", max_drop=0.02)
+FORGETTING = Forgetting(rule="forgetting", max_mean=0.05, max_worst=0.1)
+
+
+def line(*rows: dict[str, float], tasks: tuple[str, ...] = ("deepfakes", "face2face", "faceswap")) -> Matrix:
+    matrix = Matrix.empty("rsia_net")
+    for i, row in enumerate(rows):
+        cells = {name: dict.fromkeys(CELL_METRICS, Estimate(value)) for name, value in row.items()}
+        matrix = matrix.with_row(f"M{i + 1}", tasks[i], cells)
+    return matrix
+
+
+def case(candidate: Scores, champion: Scores | None = None, matrix: Matrix | None = None, **more: object) -> Case:
+    matrix = matrix or line({"deepfakes": 0.9})
+    return Case(candidate, champion, matrix, "deepfakes", Path("nowhere"), **more)  # type: ignore[arg-type]
+
+
+# -- absolute ------------------------------------------------------------------------------------------------------
+
+
+def test_a_generation_that_knows_its_task_passes_and_the_words_say_by_how_much(examine) -> None:
+    auc, alarms = judged(case(examine("M1", {"deepfakes": 3.0})), [Absolute(rule="absolute", min_auc=0.8)])
+    assert auc.passed and alarms.passed
+    value = auc.measured["auc"]
+    assert auc.words == f"On 'deepfakes' AUC is {value:.3f}, at least 0.800 was asked: passed."
+    assert (auc.required, auc.benchmark) == ({"min_auc": 0.8}, "deepfakes")
+
+
+def test_a_generation_that_does_not_know_its_task_is_refused(examine) -> None:
+    auc, alarms = judged(case(examine("M1", {"deepfakes": 0.1})), [Absolute(rule="absolute", min_auc=0.8)])
+    assert auc.passed is False and alarms.passed
+    assert auc.words.endswith("at least 0.800 was asked: refused.")
+
+
+def test_a_generation_that_accuses_genuine_clips_is_refused(examine) -> None:
+    rule = Absolute(rule="absolute", min_auc=0.5, max_false_alarms=0.1)
+    auc, alarms = judged(case(examine("M1", {"deepfakes": 1.0})), [rule])
+    assert auc.passed and alarms.passed is False
+    assert alarms.measured["false_alarms"] > 0.1
+    assert "genuine clips called forged" in alarms.words
+
+
+def test_a_value_exactly_at_its_limit_passes(examine) -> None:
+    scores = examine("M1", {"deepfakes": 1.0})
+    found = scores.estimates("deepfakes")
+    rule = Absolute(rule="absolute", min_auc=found["auc"].value or 0, max_false_alarms=found["false_alarms"].value or 0)
+    assert all(f.passed for f in judged(case(scores), [rule]))
+
+
+def test_a_task_that_was_not_examined_is_refused_not_waved_through(examine) -> None:
+    findings = judged(case(examine("M1", {"faceswap": 3.0})), [Absolute(rule="absolute", min_auc=0.0)])
+    assert [f.passed for f in findings] == [False, False]
+    assert "'M1' was not examined on 'deepfakes'" in findings[0].words
+
+
+# -- relative ------------------------------------------------------------------------------------------------------
+
+
+def test_without_a_champion_only_the_relative_rule_is_skipped_and_it_says_so(examine) -> None:
+    rules = [Absolute(rule="absolute", min_auc=0.8), RELATIVE]
+    findings = judged(case(examine("M1", {"deepfakes": 3.0})), rules)
+    assert [f.passed for f in findings] == [True, True, None]
+    assert "no champion to compare with: skipped" in findings[2].words
+    assert opens(findings)
+
+
+@pytest.mark.parametrize(
+    ("candidate_gap", "passed", "said"),
+    [(0.5, False, "no chance"), (3.0, True, "that of 'M1'"), (6.0, True, "above 'M1'")],
+    ids=["worse", "equal", "better"],
+)
+def test_a_candidate_may_be_equal_or_better_but_not_worse_than_the_champion(
+    examine, candidate_gap: float, passed: bool, said: str
+) -> None:
+    champion = examine("M1", {"deepfakes": 3.0})
+    (finding,) = judged(case(examine("M2", {"deepfakes": candidate_gap}), champion), [RELATIVE])
+    assert finding.passed is passed
+    assert said in finding.words
+    assert finding.measured["champion"] == "M1"
+
+
+def test_each_benchmark_is_judged_by_itself(examine) -> None:
+    champion = examine("M1", {"deepfakes": 3.0, "faceswap": 3.0})
+    findings = judged(case(examine("M2", {"deepfakes": 3.0, "faceswap": 0.3}), champion), [RELATIVE])
+    assert {f.benchmark: f.passed for f in findings} == {"deepfakes": True, "faceswap": False}
+
+
+def test_a_fall_within_the_margin_passes_however_certain_it_is(examine) -> None:
+    champion = examine("M1", {"deepfakes": 3.0})
+    (finding,) = judged(case(examine("M2", {"deepfakes": 2.9}), champion), [Relative(rule="relative", max_drop=0.1)])
+    assert finding.passed and 0 < finding.measured["drop"] < 0.1
+    assert finding.measured["p_not_worse"] < 0.05
+
+
+def test_a_fall_that_may_be_chance_passes_and_the_words_admit_it(examine) -> None:
+    champion = examine("M1", {"deepfakes": 1.5}, clips=12)
+    candidate = examine("M2", {"deepfakes": 0.5}, clips=12, seed=3)
+    (finding,) = judged(case(candidate, champion), [Relative(rule="relative", max_drop=0.0)])
+    assert finding.measured["drop"] > 0
+    assert finding.passed and "may be chance" in finding.words
+    assert finding.measured["p_not_worse"] > 0.05
+
+
+def test_many_benchmarks_do_not_refuse_a_candidate_by_accident(examine) -> None:
+    """Holm: a p-value that would refuse on a benchmark of its own does not among ten."""
+    names = [f"b{k:02d}" for k in range(10)]
+    champion = examine("M1", dict.fromkeys(names, 1.0), seed=0)
+    candidate = examine("M2", {**dict.fromkeys(names, 1.0), "b07": 0.75}, seed=0)
+    rule = Relative(rule="relative", max_drop=0.0)
+    finding = next(f for f in judged(case(candidate, champion), [rule]) if f.benchmark == "b07")
+    assert finding.measured["p_worse"] < finding.measured["p_worse_holm"]
+    alone = Case(
+        examine("M3", {"b07": 0.75}), examine("M4", {"b07": 1.0}), line({"deepfakes": 1}), "b07", Path("nowhere")
+    )
+    (single,) = judged(alone, [rule])
+    assert single.measured["p_worse"] == single.measured["p_worse_holm"]
+
+
+def test_a_benchmark_the_champion_never_met_is_skipped_with_words(examine) -> None:
+    champion = examine("M1", {"deepfakes": 3.0})
+    findings = judged(case(examine("M2", {"deepfakes": 3.0, "faceswap": 3.0}), champion), [RELATIVE])
+    assert {f.benchmark: f.passed for f in findings} == {"deepfakes": True, "faceswap": None}
+    assert "the champion 'M1' was not examined on it" in findings[1].words
+
+
+def test_a_benchmark_of_genuine_clips_alone_is_skipped_with_words(examine) -> None:
+    genuine: pd.DataFrame = pd.read_parquet(examine("M0", {"deepfakes": 1.0}).tables["deepfakes"])
+    genuine = genuine[genuine["label"] == 0]
+    candidate, champion = (examine(name, {"portraits": genuine}) for name in ("M2", "M1"))
+    (finding,) = judged(case(candidate, champion), [RELATIVE])
+    assert finding.passed is None
+    assert "found 0 forged, 60 genuine" in finding.words
+
+
+# -- forgetting ----------------------------------------------------------------------------------------------------
+
+
+def test_a_generation_which_forgets_more_than_allowed_is_refused(examine) -> None:
+    matrix = line({"deepfakes": 0.9, "face2face": 0.5}, {"deepfakes": 0.6, "face2face": 0.9})
+    mean, worst = judged(case(examine("M2", {}), matrix=matrix), [FORGETTING])
+    assert (mean.passed, worst.passed) == (False, False)
+    assert mean.measured["mean"] == pytest.approx(0.3)
+    assert worst.benchmark == "deepfakes"
+    assert worst.words == (
+        "The worst is 'deepfakes', where the AUC lost since its best is 0.300, at most 0.100 was allowed: refused."
+    )
+
+
+def test_mean_and_worst_are_two_limits(examine) -> None:
+    matrix = line(
+        {"deepfakes": 0.9, "face2face": 0.5},
+        {"deepfakes": 0.9, "face2face": 0.9},
+        {"deepfakes": 0.75, "face2face": 0.97, "faceswap": 0.9},
+    )
+    mean, worst = judged(case(examine("M3", {}), matrix=matrix), [FORGETTING])
+    assert mean.measured["mean"] == pytest.approx(matrix.summary("M3")["forgetting"].value)
+    assert (mean.passed, worst.passed) == (True, False)
+
+
+def test_a_generation_that_improves_on_old_tasks_passes(examine) -> None:
+    matrix = line({"deepfakes": 0.8, "face2face": 0.5}, {"deepfakes": 0.9, "face2face": 0.9})
+    assert all(f.passed for f in judged(case(examine("M2", {}), matrix=matrix), [FORGETTING]))
+
+
+def test_the_first_generation_has_nothing_to_forget_and_the_rule_says_so(examine) -> None:
+    (finding,) = judged(case(examine("M1", {})), [FORGETTING])
+    assert finding.passed is None and "nothing" not in finding.measured
+    assert "no older task to forget" in finding.words
+
+
+def test_forgetting_that_cannot_be_measured_is_refused_with_advice(examine) -> None:
+    matrix = line({"face2face": 0.5}, {"face2face": 0.9})
+    (finding,) = judged(case(examine("M2", {}), matrix=matrix), [FORGETTING])
+    assert finding.passed is False
+    assert "'deepfakes'" in finding.words and "benchmarks in params.yaml" in finding.words
+
+
+def test_the_best_is_taken_over_generations_that_were_examined(examine) -> None:
+    """M1 was born before the benchmark of its task joined; M2 was examined on it."""
+    matrix = line({}, {"deepfakes": 0.9, "face2face": 0.9}, {"deepfakes": 0.88, "face2face": 0.9, "faceswap": 0.9})
+    mean, _ = judged(case(examine("M3", {}), matrix=matrix), [FORGETTING])
+    assert mean.passed and mean.measured["per_task"]["deepfakes"] == pytest.approx(0.02)
+
+
+# -- the gate as a whole -------------------------------------------------------------------------------------------
+
+
+def test_a_gate_without_rules_is_an_error_never_an_approval(examine) -> None:
+    with pytest.raises(BadParams, match="an empty gate approves nobody"):
+        judged(case(examine("M1", {"deepfakes": 9.0})), [])
+
+
+@pytest.mark.parametrize(
+    ("passed", "expected"),
+    [
+        ([True, None], True),
+        ([True, False], False),
+        ([None, None], False),
+        ([None, False], False),
+        ([True, True], True),
+        ([], False),
+    ],
+)
+def test_the_gate_opens_when_nothing_refused_and_something_was_measured(
+    passed: list[bool | None], expected: bool
+) -> None:
+    assert opens([Finding("absolute", p, "") for p in passed]) is expected

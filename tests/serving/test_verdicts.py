@@ -1,0 +1,103 @@
+"""Files in, answers out: one each, with frames, and none stops the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from components import detectors
+from components.errors import BrokenLineage
+from components.generations.generation import WEIGHTS, file_digest, save_tensors, write_card
+from components.params import Faces
+from components.serving.verdicts import FrameAnswer, score, strip
+
+OPTIONS = {"size": "tiny", "trunk": "small", "width": 8, "input_px": 96}
+PARAMS = Faces(frames=5, size_px=64)
+
+
+@pytest.fixture(scope="module")
+def champion(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("champion")
+    torch.manual_seed(0)
+    detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
+    save_tensors(detector.state_dict(), folder / WEIGHTS)
+    write_card(folder, {"detector": "rsia_net", "options": OPTIONS, "weights": file_digest(folder / WEIGHTS)})
+    return folder
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory) -> Path:
+    """A photograph, a clip of 20 frames, and a text that is neither."""
+    import av
+
+    folder = tmp_path_factory.mktemp("files")
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (80, 80, 3), np.uint8)).save(folder / "a.png")
+    with av.open(str(folder / "b.mp4"), "w") as clip:
+        stream = clip.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 80, 80, "yuv420p"
+        for number in range(20):
+            picture = np.full((80, 80, 3), number * 12, np.uint8)
+            clip.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        clip.mux(stream.encode())
+    (folder / "c.mp4").write_text("no clip")
+    (folder / ".hidden").write_text("")
+    return folder
+
+
+def test_every_file_gets_an_answer_and_a_broken_one_says_why(champion, files):
+    photograph, clip, broken = score([files], champion, params=PARAMS, face_detector="none")
+    assert photograph.verdict in ("genuine", "forged") and photograph.faces == 1
+    assert [frame.frame for frame in clip.frames] == sorted({frame.frame for frame in clip.frames})
+    assert clip.faces == len(clip.frames) == 5
+    assert clip.probability == pytest.approx(np.mean([frame.probability for frame in clip.frames]))
+    assert clip.verdict == ("forged" if clip.probability > 0.5 else "genuine")
+    assert broken.verdict is None and broken.error and "c.mp4" in broken.error
+    assert json.loads(json.dumps(clip.as_json()))["frames"][0]["frame"] == clip.frames[0].frame
+
+
+def test_a_picture_without_a_face_is_an_answer_too(champion, files, real_data, monkeypatch):
+    from components import settings
+
+    weights = real_data / "weights/face_detection_yunet.onnx"
+    monkeypatch.setenv("PERENNIAL_YUNET_WEIGHTS", str(weights))
+    settings.settings.cache_clear()
+    try:
+        portrait = sorted((real_data / "portraits/lfw").rglob("*.jpg"))[0]
+        empty, face = score([files / "a.png", portrait], champion, params=Faces(), face_detector="yunet")
+    finally:
+        settings.settings.cache_clear()
+    assert empty.verdict is None and empty.error and "expected a face" in empty.error
+    assert face.verdict is not None and face.faces == 1
+
+
+def test_an_overlay_is_drawn_on_request_and_two_files_of_one_name_do_not_meet(champion, files, tmp_path):
+    twice = list(
+        score([files / "a.png", files / "a.png"], champion, params=PARAMS, face_detector="none", overlays=tmp_path)
+    )
+    drawn = [Path(answer.overlay or "") for answer in twice]
+    assert [path.name for path in drawn] == ["a.png", "a-2.png"]
+    with Image.open(drawn[0]) as picture:
+        assert picture.size == (128, 64)
+
+
+def test_damaged_weights_never_answer(champion, files, tmp_path):
+    for file in champion.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    weights = tmp_path / WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    with pytest.raises(BrokenLineage, match="expected weights"):
+        list(score([files], tmp_path, params=PARAMS, face_detector="none"))
+
+
+def test_a_strip_has_a_block_a_frame_higher_and_redder_where_it_is_suspicious():
+    drawn = strip([FrameAnswer(0, 0.0), FrameAnswer(4, 0.5), FrameAnswer(8, 1.0)])
+    assert drawn.plain == "▁▅█"
+    reds = [span.style.color.triplet.red for span in drawn.spans]
+    greens = [span.style.color.triplet.green for span in drawn.spans]
+    assert reds[0] < reds[2] and greens[0] > greens[2]
