@@ -190,11 +190,16 @@ def load(path: Path) -> Params:
     """Read and check ``params.yaml``; raises BadParams listing every fault."""
     if not path.is_file():
         raise BadParams(f"expected a params.yaml at '{path}', found none. Run inside a workspace, or name one with -C.")
+    return read(Params, path)
+
+
+def read(model: type[M], path: Path) -> M:
+    """The YAML file at `path` as a `model`, an empty file as an empty section; raises BadParams listing every fault."""
     try:
-        raw = yaml.safe_load(path.read_text()) or {}
-    except yaml.YAMLError as fault:
-        raise BadParams(f"'{path}' is not YAML: {fault}") from fault
-    return parse(Params, raw, path.name)
+        raw = yaml.safe_load(path.read_bytes())
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise BadParams(f"expected YAML in '{path}', found something else: {fault}") from fault
+    return parse(model, {} if raw is None else raw, path.name)
 
 
 def parse(model: type[M], raw: Any, where: str) -> M:
@@ -218,7 +223,7 @@ def _advice(model: type[BaseModel], error: Any) -> str:
     known = _keys_at(model, error["loc"][:-1])
     near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    return f"unknown key; known: {', '.join(known)}.{hint}"
+    return f"unknown key; known: {', '.join(known) or 'none'}.{hint}"
 
 
 def _short(value: Any) -> str:

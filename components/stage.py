@@ -43,16 +43,26 @@ def _die_with_the_engine() -> None:
     """Stop when the DVC process or the flow that started this stage is gone: an orphan must not go on writing."""
     engines = [p for p in psutil.Process().parents()[:3] if any("dvc" in word for word in _command(p)[:3])]
     guardian = os.environ.get("PERENNIAL_GUARDIAN")
-    if guardian and psutil.pid_exists(int(guardian)):
-        engines.append(psutil.Process(int(guardian)))
+    if guardian:
+        try:
+            engines.append(psutil.Process(int(guardian)))
+        except psutil.NoSuchProcess:  # it died while this stage was being imported
+            sys.exit(f"the flow that started this stage (process {guardian}) is gone; nothing was written.")
 
     def watch() -> None:
-        while all(engine.is_running() and engine.status() != psutil.STATUS_ZOMBIE for engine in engines):
+        while all(_lives(engine) for engine in engines):
             time.sleep(0.5)
         os._exit(137)
 
     if engines:
         threading.Thread(target=watch, daemon=True, name="engine-watch").start()
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _command(process: psutil.Process) -> list[str]:

@@ -181,9 +181,8 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
     """Who was champion, since when, and why."""
     from dataclasses import asdict
 
-    from components.reports.terminal import history_table
-
     from components.registry import ledger
+    from components.reports.terminal import history_table
     from flows.terminal import console
 
     entries = ledger.read(_workspace(root).ledger, line)
@@ -293,10 +292,10 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
 
 def _show(workspace: Workspace) -> None:
     from components.reports.terminal import status_view
-
+    from flows.serving import champions
     from flows.terminal import console
 
-    console.print(status_view(workspace.root))
+    console.print(status_view(workspace.root, champions(workspace)))
 
 
 def _end(outcome: Outcome | None) -> None:

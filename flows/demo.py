@@ -7,13 +7,13 @@ import shutil
 from pathlib import Path
 
 from components.lab.archive import render_archive
-
 from flows import pipeline
 from flows.land import land
 from flows.workspace import Workspace
 
-ARCHIVES = {"swap": "identity_swap", "reenactment": "reenactment", "generated": "generated"}
-PEOPLE = 24
+ARCHIVES = {"swap": "identity_swap", "reenactment": "reenactment", "mesh": "mesh_swap"}
+PEOPLE = 36
+FRAMES = 4
 
 PARAMS = """\
 # The demo: three archives from the lab, one line that remembers and one that does not.
@@ -24,18 +24,18 @@ benchmarks: []
 lines:
   cffd: {detector: rsia_net, strategy: cffd}
   control: {detector: rsia_net, strategy: finetune}
-faces: {frames: 6, size_px: 128}
+faces: {frames: 4, size_px: 96}
 validation: {min_side_px: 64, min_per_class: 2, min_yield: 0.9}
 detectors:
   rsia_net: {size: tiny}
 memory: {budget: 120}
 training:
-  founder_epochs: 12
-  epochs: 12
+  founder_epochs: 10
+  epochs: 8
   batch: 32
-  faces_per_clip: 6
-  learning_rate: 0.001
-  step_epochs: 6
+  faces_per_clip: 4
+  learning_rate: 0.003
+  step_epochs: 3
 evaluation: {bootstrap: 500}
 gate:
   - {rule: absolute, min_auc: 0.7, max_false_alarms: 0.5}
@@ -59,7 +59,7 @@ def prepare(root: Path) -> Workspace:
             families=[family],
             people=PEOPLE,
             clips_per_person=2,
-            frames=6,
+            frames=FRAMES,
             size_px=160,
             seed=number,
             first_person=number * PEOPLE,

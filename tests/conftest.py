@@ -35,7 +35,9 @@ def real_data() -> Path:
     """Real photographs and clips, which are not part of the repository."""
     folder = Path(os.environ.get("PERENNIAL_REAL_DATA", ROOT.parent / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip("no real material: set PERENNIAL_REAL_DATA to a folder with crops/, clips/, portraits/ and weights/")
+        pytest.skip(
+            "no real material: set PERENNIAL_REAL_DATA to a folder with crops/, clips/, portraits/ and weights/"
+        )
     return folder
 
 

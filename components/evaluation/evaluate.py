@@ -28,10 +28,9 @@ from components.evaluation import scoring
 from components.evaluation.enrol import read_bench
 from components.evaluation.scores import COLUMNS, Scores, metrics_of
 from components.faces.table import FaceTable, write_parquet
-from components.generations.training import deterministic
 from components.generations.generation import load_detector, read_card
 from components.generations.recipe import Recipe
-from components.generations.training import fabric
+from components.generations.training import deterministic, fabric
 from components.vocabulary import TEST
 
 KEPT = Path(".perennial/scores")

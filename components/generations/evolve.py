@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors.torch import load_file
 
 from components import detectors, stage, strategies
 from components.detectors import Detector
@@ -118,14 +119,20 @@ def check_roles(plan: Recipe, generation: str, teacher: Path) -> None:
 def born(plan: Recipe, teacher: Path) -> Detector:
     """The student before its first lesson: the teacher's equal, or for a founder the detector's own initialisation."""
     torch.manual_seed(plan.seed)
+    options = detectors.options(plan.detector.name, plan.detector.options)
+    student = detectors.build(plan.detector.name, options, blank=not plan.row.is_founder)
     if plan.row.is_founder:
-        return detectors.build(plan.detector.name, detectors.options(plan.detector.name, plan.detector.options))
-    if read_card(teacher)["detector"] != plan.detector.name:
+        return student
+    try:
+        student.load_state_dict(load_file(teacher / WEIGHTS))
+    except RuntimeError as fault:
         raise BrokenLineage(
-            f"expected a teacher of detector '{plan.detector.name}' for {plan.generation}, "
-            f"found '{read_card(teacher)['detector']}' in '{teacher}'. A line keeps its detector: start a new line."
-        )
-    return load_detector(teacher).requires_grad_(True)
+            f"expected a teacher with the weights of detector '{plan.detector.name}' and options "
+            f"{plan.detector.options} for {plan.generation}, found in '{teacher}' detector "
+            f"'{read_card(teacher)['detector']}' with {read_card(teacher)['options']}. "
+            "A line keeps its architecture: start a new line."
+        ) from fault
+    return student
 
 
 def _short(key: str) -> str:

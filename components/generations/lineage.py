@@ -2,7 +2,7 @@
 
 benches:      which archive joined the benchmarks after which          {faceswap: {after: deepfakes}, …}
 generations:  one row a generation, in the order of birth              {rsia_net-M1: {line, detector, …}, …}
-lines:        the youngest generation of each line (the only pointer)  {rsia_net: {head: rsia_net-M1}}
+heads:        the youngest generation of each line                     {rsia_net: {generation: rsia_net-M1}}
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from components import detectors, strategies
 from components.errors import BadParams, BrokenLineage
 from components.generations.generation import CARD, read_card
 from components.generations.recipe import Choice, Recipe, Row
-from components.params import Name, Params, Section, parse
+from components.params import Line, Name, Params, Section, read
 from components.vocabulary import NOBODY
 
 HEADER = "# The family register. `perennial plan` appends; nothing here is ever edited by hand.\n"
@@ -48,7 +48,7 @@ class Lineage(Section):
         """The register at `path`, empty if there is none; raises BadParams for what cannot be read."""
         if not path.is_file():
             return cls()
-        return parse(cls, yaml.safe_load(path.read_text()) or {}, path.name)
+        return read(cls, path)
 
     def write(self, path: Path) -> None:
         """Replace the file at once: a reader finds the old register or the new one."""
@@ -71,6 +71,7 @@ class Lineage(Section):
 
 def check(lineage: Lineage, recipes: Path, generations: Path) -> None:
     """Raise BrokenLineage if a row was edited after birth: it must agree with its recipe, and the recipe with the card."""
+    _check_pointers(lineage)
     for name, row in lineage.generations.items():
         recipe = Recipe.read(recipes / f"{name}.yaml")
         if recipe.row != row:
@@ -94,6 +95,29 @@ def check(lineage: Lineage, recipes: Path, generations: Path) -> None:
             )
 
 
+def _check_pointers(lineage: Lineage) -> None:
+    """Benches follow one another in the order they joined, rows name one of them, and each line's head is its youngest."""
+    before = NOBODY
+    for name, bench in lineage.benches.items():
+        if bench.after != before:
+            raise BrokenLineage(
+                f"lineage.yaml says that bench '{name}' joined after '{bench.after}', but the one above it is '{before}'. "
+                "Benches are never edited: restore them."
+            )
+        before = name
+    for name, row in lineage.generations.items():
+        if row.bench not in lineage.benches:
+            raise BrokenLineage(f"{name} names bench '{row.bench}', which is not in lineage.yaml. Restore it.")
+    youngest = {row.line: name for name, row in lineage.generations.items()}
+    heads = {line: head.generation for line, head in lineage.heads.items()}
+    for line in sorted(youngest.keys() | heads.keys()):
+        if youngest.get(line) != heads.get(line):
+            raise BrokenLineage(
+                f"lineage.yaml calls '{heads.get(line, NOBODY)}' the head of line '{line}', but its youngest generation is "
+                f"'{youngest.get(line, NOBODY)}'. Restore the head."
+            )
+
+
 @dataclass(frozen=True)
 class Plan:
     """What `perennial plan` would add."""
@@ -107,9 +131,12 @@ class Plan:
 def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
     """Rows and recipes for every (line, task) that has none yet, over archives whose faces are `ready`.
 
-    Raises BadParams where a detector, a strategy or the gate cannot be followed; nothing is written.
+    Raises BadParams where a detector, a strategy or the gate cannot be followed, or a line would not stay one; nothing
+    is written.
     """
     _check_names(params)
+    for line, choice in params.lines.items():
+        _check_kin(line, choice, lineage)
     benches = dict(lineage.benches)
     last = next(reversed(benches), NOBODY)
     for name in params.benchmarks:
@@ -169,6 +196,18 @@ def _recipe(name: str, row: Row, params: Params, lineage: Lineage) -> Recipe:
 
 def _choice(name: str, options: Section) -> Choice:
     return Choice(name=name, options=options.model_dump(mode="json"))
+
+
+def _check_kin(line: str, choice: Line, lineage: Lineage) -> None:
+    """A line is one detector raised with one strategy; params.yaml may not make it another."""
+    if line not in lineage.heads:
+        return
+    row = lineage.generations[lineage.heads[line].generation]
+    if (row.detector, row.strategy) != (choice.detector, choice.strategy):
+        raise BadParams(
+            f"line '{line}' has been '{row.detector}' with '{row.strategy}' since its founder, found "
+            f"'{choice.detector}' with '{choice.strategy}' in lines.{line}. A line never changes: name a new one."
+        )
 
 
 def _check_names(params: Params) -> None:

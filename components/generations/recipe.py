@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from components.errors import BrokenLineage
-from components.params import Evaluation, Faces, Memory, Name, Rule, Section, Training, parse
+from components.params import Evaluation, Faces, Memory, Name, Rule, Section, Training, read
 from components.vocabulary import NOBODY
 
 
@@ -59,7 +59,7 @@ class Recipe(Section):
         """The recipe at `path`; raises BrokenLineage if there is none and BadParams if it cannot be followed."""
         if not path.is_file():
             raise BrokenLineage(f"expected the recipe '{path}', found none. `perennial plan` writes recipes.")
-        return parse(cls, yaml.safe_load(path.read_text()), path.name)
+        return read(cls, path)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ def fabric() -> Fabric:
     torchvision_ops.complete()  # lightning imports torchvision
     from lightning.fabric import Fabric
 
-    return Fabric(accelerator=settings().device, devices=1, precision=settings().precision)  # type: ignore[arg-type]
+    return Fabric(accelerator=settings().device, devices=1, precision=settings().precision)
 
 
 def deterministic(threads: int) -> None:

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.faces.table import FaceTable
+from components.errors import BrokenLineage
+from components.faces.table import FaceTable, write_parquet
 from components.memory import selection
 from components.params import Memory as Policy
+from components.vocabulary import LABELS, NOBODY
 
 EXEMPLARS = "exemplars.parquet"
-COLUMNS = ("task", "reason", "rank", "logit_real", "logit_forged")
+COLUMNS = {"task": "str", "reason": "str", "rank": "int32", "logit_real": "float32", "logit_forged": "float32"}
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,11 @@ class Memory:
 
     @classmethod
     def load(cls, folder: Path) -> Memory:
-        """The memory at `folder`; nobody's folder is an empty memory."""
+        """The memory at `folder`; nobody's is empty. Raises BrokenLineage where a generation left none."""
         path = folder / EXEMPLARS
-        exemplars = pd.read_parquet(path) if path.is_file() else pd.DataFrame({c: [] for c in COLUMNS})
+        if not path.is_file() and folder.name != NOBODY:
+            raise BrokenLineage(f"expected a memory at '{folder}', found no {EXEMPLARS}. Run the stage curate for it.")
+        exemplars = pd.read_parquet(path) if path.is_file() else _nothing()
         return cls(FaceTable.load(folder) if len(exemplars) else None, exemplars)
 
     def __len__(self) -> int:
@@ -69,7 +73,7 @@ def kept(memory: Memory, candidates: Candidates, policy: Policy, seed: int) -> p
     labels = memory.table.rows["label"].to_numpy() if memory.table else np.array([], dtype=np.int64)
     chosen = []
     for task in tasks:
-        for label in (0, 1):
+        for label in LABELS:
             quota = next(shares)
             if task == candidates.task:
                 chosen += _newcomers(candidates, label, quota, policy, seed)
@@ -121,13 +125,17 @@ def write_exemplars(folder: Path, chosen: pd.DataFrame, logits: np.ndarray) -> N
     """Write ``exemplars.parquet``, rows as in the table; logits (N, 2) as the newest generation answers."""
     ordered = pd.concat([group for _, group in _by_origin(chosen)], ignore_index=True)
     table = ordered[["task", "reason", "rank"]].assign(logit_real=logits[:, 0], logit_forged=logits[:, 1])
-    table.astype({"rank": "int32"}).to_parquet(folder / EXEMPLARS, index=False)
+    write_parquet(table.astype(COLUMNS), folder / EXEMPLARS)
 
 
 def write_nothing(folder: Path) -> None:
     """An empty memory."""
     folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame({c: [] for c in COLUMNS}).to_parquet(folder / EXEMPLARS, index=False)
+    write_parquet(_nothing(), folder / EXEMPLARS)
+
+
+def _nothing() -> pd.DataFrame:
+    return pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in COLUMNS.items()})
 
 
 def _by_origin(chosen: pd.DataFrame) -> list[tuple[bool, pd.DataFrame]]:

@@ -104,7 +104,7 @@ def hybrid(
 
     p_forged    (N,) or (V, N) over views
     embeddings  (N, D)
-    clips       clip of each face; at most max(2, ceil(quota / clips)) faces come from one
+    clips       clip of each face; at most max(2, ceil(quota / clips)) faces come from one, unless the others are too few
     Returns `quota` pairs (position, reason), best first, fewer only if there are fewer faces. Cutting the list keeps
     the mixture, which is how a memory shrinks when tasks grow.
     """
@@ -119,13 +119,13 @@ def hybrid(
     taken: dict[int, str] = {}
     held: dict[str, int] = {}
 
-    def take(order: np.ndarray, count: int, reason: str) -> list[int]:
+    def take(order: np.ndarray, count: int, reason: str, most: int = cap) -> list[int]:
         picked: list[int] = []
         for position in order.tolist():
             if len(picked) == count:
                 break
             clip = clips[position]
-            if position not in taken and held.get(clip, 0) < cap:
+            if position not in taken and held.get(clip, 0) < most:
                 taken[position], held[clip] = reason, held.get(clip, 0) + 1
                 picked.append(position)
         return picked
@@ -136,9 +136,10 @@ def hybrid(
     ]
     by_reason.append(take(k_centre(features, list(taken), reach), shares["diverse"], "diverse"))
     mixed = [p for p in chain.from_iterable(zip_longest(*by_reason)) if p is not None]
-    if len(mixed) < min(quota, size):  # the caps left room: fill it with the most typical faces left
-        held.clear()
-        mixed += take(closest_to_centre(features), min(quota, size) - len(mixed), "representative")
+    typical = closest_to_centre(features)
+    while len(mixed) < min(quota, size):  # the cap left room: the most typical faces fill it, clips as even as can be
+        cap += 1
+        mixed += take(typical, min(quota, size) - len(mixed), "representative", cap)
     return [(position, taken[position]) for position in mixed]
 
 

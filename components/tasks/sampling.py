@@ -13,12 +13,12 @@ from components.vocabulary import FORGED, REAL
 def epoch_batches(rows: pd.DataFrame, *, size: int, faces_per_clip: int, seed: Sequence[int]) -> list[np.ndarray]:
     """Positions for one epoch, every batch half real and half forged.
 
-    From each clip at most `faces_per_clip` faces are drawn; the smaller class is repeated until it is as long as the
-    larger one, so that neither is cut.
+    From each clip at most `faces_per_clip` faces are drawn. The smaller class is repeated until it is as long as the
+    larger one, and both until the last batch is whole: every face that was drawn is seen.
 
     rows   face rows with ``archive``, ``clip`` and ``label``
     size   faces in a batch (even numbers split exactly)
-    Returns a list of int arrays (size,); a last smaller batch is dropped unless it is the only one.
+    Returns a list of int arrays (size,); faces that do not fill a single batch make one smaller batch.
     """
     generator = np.random.default_rng(list(seed))
     shuffled = rows.iloc[generator.permutation(len(rows))]
@@ -26,11 +26,13 @@ def epoch_batches(rows: pd.DataFrame, *, size: int, faces_per_clip: int, seed: S
     labels = drawn["label"].to_numpy()
     positions = drawn.index.to_numpy()
     by_class = [positions[labels == label] for label in (REAL, FORGED)]
-    longest = max(len(p) for p in by_class)
-    by_class = [_repeated(p, longest, generator) for p in by_class if len(p)]
-    order = np.stack(by_class, axis=1).reshape(-1) if len(by_class) == 2 else by_class[0]
-    whole = max(len(order) // size, 1) * size
-    return [order[start : start + size] for start in range(0, min(whole, len(order)), size)]
+    present = [p for p in by_class if len(p)]
+    longest = max(len(p) for p in present)
+    steps = -(-longest * len(present) // size)
+    if steps > 1:
+        longest = -(-steps * size // len(present))
+    order = np.stack([_repeated(p, longest, generator) for p in present], axis=1).reshape(-1)
+    return [order[step * size : (step + 1) * size] for step in range(steps)]
 
 
 def balanced_draw(rows: pd.DataFrame, *, size: int, seed: Sequence[int]) -> np.ndarray:
@@ -41,7 +43,7 @@ def balanced_draw(rows: pd.DataFrame, *, size: int, seed: Sequence[int]) -> np.n
     """
     generator = np.random.default_rng(list(seed))
     groups = [group.index.to_numpy() for _, group in rows.groupby(["archive", "label"], sort=True)]
-    turns = generator.permutation(np.arange(size) % len(groups))
+    turns = generator.permutation(len(groups))[np.arange(size) % len(groups)]  # another group first at every draw
     drawn = [_repeated(groups[g], int((turns == g).sum()), generator) for g in range(len(groups))]
     return np.concatenate(drawn)
 
