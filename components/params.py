@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -235,21 +236,25 @@ def _keys_at(model: type[BaseModel], location: tuple[int | str, ...]) -> list[st
     """Keys of the section at `location`; walks dictionaries, tuples and tagged unions."""
     here: list[Any] = [model]
     for part in location:
-        step: list[Any] = []
-        for kind in here:
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                if part in kind.model_fields:
-                    step.append(kind.model_fields[str(part)].annotation)
-                elif any(part in get_args(f.annotation) for f in kind.model_fields.values()):
-                    step.append(kind)  # the tag of a union
-            else:
-                step += list(get_args(kind))
-        here = step
-    flat: list[Any] = []
-    while here:
-        kind = here.pop()
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            flat.append(kind)
-        else:
-            here += [a for a in get_args(kind) if not isinstance(a, str | int)]
-    return sorted({key for kind in flat for key in kind.model_fields})
+        here = [deeper for kind in here for deeper in _deeper(kind, part)]
+    return sorted({key for kind in here if _is_section(kind) for key in kind.model_fields})
+
+
+def _deeper(kind: Any, part: int | str) -> list[Any]:
+    """The types found in a `kind` under a key, an index, or the tag of a union."""
+    if not _is_section(kind):
+        return _members([a for a in get_args(kind) if a is not ...][-1]) if get_args(kind) else []
+    if part in kind.model_fields:
+        return _members(kind.model_fields[part].annotation)
+    return [kind] if any(part in get_args(field.annotation) for field in kind.model_fields.values()) else []
+
+
+def _members(kind: Any) -> list[Any]:
+    """The members of a union, or the type itself, without annotations."""
+    if get_origin(kind) is Annotated:
+        return _members(get_args(kind)[0])
+    return [m for a in get_args(kind) for m in _members(a)] if isinstance(kind, UnionType) else [kind]
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)

@@ -182,8 +182,7 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
     from dataclasses import asdict
 
     from components.registry import ledger
-    from components.reports.terminal import history_table
-    from flows.terminal import console
+    from flows.terminal import console, history_table
 
     entries = ledger.read(_workspace(root).ledger, line)
     if as_json:

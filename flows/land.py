@@ -121,7 +121,9 @@ def _announce(workspace: Workspace, name: str, entry: dict[str, Any]) -> None:
     document["archives"][name] = entry
     for section, roles in (("sequence", ("both", "task")), ("benchmarks", ("both", "benchmark"))):
         if entry["role"] in roles:
-            document[section] = [*(document.get(section) or []), name]
+            if document.get(section) is None:
+                document[section] = []
+            document[section].append(name)
     fresh = workspace.params_file.with_suffix(".fresh")
     with fresh.open("w") as file:
         yaml.dump(document, file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from components.registry.ledger import Entry
 if TYPE_CHECKING:
     from components.serving.verdicts import Answer
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 110)  # a log file is no narrow window
 
 
 @contextmanager

@@ -47,7 +47,7 @@ def judge(recipe: Path, generation: Path, scores: Path, teacher_verdict: Path, v
     _expect_one_candidate(plan, generation, candidate)
     past = _past(plan, teacher_verdict, Scores.read_if_any(scores / "teacher"))
     _expect_same_faces(candidate, past.champion)
-    matrix = past.matrix.with_row(plan.generation, plan.row.learns, _row(candidate))
+    matrix = past.matrix.with_row(plan.generation, plan.row.learns, _row(candidate, plan.benchmarks))
     case = Case(candidate, past.champion, matrix, plan.row.learns, generation, plan.evaluation.bootstrap, plan.seed)
     findings = judged(case, plan.gate)
     opened = opens(findings)
@@ -89,14 +89,15 @@ def _past(plan: Recipe, teacher_verdict: Path, teacher: Scores | None) -> Past:
     matrix = replace(Matrix.read(teacher_verdict), line=plan.row.line)
     champion = Scores.read(teacher_verdict / CHAMPION) if before["champion_after"] else None
     if teacher:
-        matrix = matrix.with_cells(plan.row.teacher, _row(teacher))
+        matrix = matrix.with_cells(plan.row.teacher, _row(teacher, plan.benchmarks))
         if champion and champion.generation == plan.row.teacher:
             champion = champion.joined(teacher)
     return Past(matrix, champion)
 
 
-def _row(scores: Scores) -> Row:
-    found = {name: scores.estimates(name) for name in scores.measured}
+def _row(scores: Scores, benchmarks: Sequence[str]) -> Row:
+    """The cells of these scores, in the order the benchmarks joined."""
+    found = {name: scores.estimates(name) for name in benchmarks if name in scores.measured}
     return {name: {metric: estimates[metric] for metric in CELL_METRICS} for name, estimates in found.items()}
 
 

@@ -43,7 +43,7 @@ class Recipe(Section):
     row: Row
     detector: Choice
     strategy: Choice
-    faces: Faces
+    faces: Faces = Faces()
     """How the faces it learned from were cut, and how those it is asked about must be."""
     memory: Memory
     training: Training

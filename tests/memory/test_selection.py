@@ -1,0 +1,156 @@
+"""Laws of choosing: whatever is offered, the choice is whole, fair, and may be cut short."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import permutations, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import chi2
+
+from components.memory import selection
+
+Offer = tuple[np.ndarray, np.ndarray, list[str]]
+
+
+@st.composite
+def offers(draw: st.DrawFn) -> Offer:
+    """Probabilities over two views, embeddings and clips of 1 to 40 faces; duplicates and uneven clips included."""
+    size, clips = draw(st.integers(1, 40)), draw(st.integers(1, 12))
+    generator = np.random.default_rng(draw(st.integers(0, 2**32)))
+    p = generator.choice([0.0, 0.25, 0.5, 0.9, 1.0], (2, size)) if draw(st.booleans()) else generator.random((2, size))
+    embeddings = generator.integers(-1, 2, (size, 3)).astype(np.float32)
+    uneven = generator.integers(0, generator.integers(1, clips + 1, size))
+    return p.astype(np.float32), embeddings, [f"{c}.mp4" for c in uneven]
+
+
+shares = st.sampled_from([(0.5, 0.25), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.3, 0.4)])
+
+
+@given(offers(), st.integers(0, 50), shares)
+@settings(max_examples=150, deadline=None)
+def test_hybrid_fills_its_quota_with_distinct_faces_and_a_reason_for_each(
+    offer: Offer, quota: int, mixture: tuple[float, float]
+) -> None:
+    p, embeddings, clips = offer
+    picked = selection.hybrid(p, embeddings, clips, quota, hard=mixture[0], representative=mixture[1])
+    positions = [position for position, _ in picked]
+    assert len(positions) == len(set(positions)) == min(quota, len(clips))
+    assert set(positions) <= set(range(len(clips)))
+    assert {reason for _, reason in picked} <= {"hard", "representative", "diverse"}
+
+
+@given(offers(), st.integers(1, 50))
+@settings(max_examples=150, deadline=None)
+def test_no_clip_gives_more_than_its_cap_unless_the_others_are_too_few(offer: Offer, quota: int) -> None:
+    p, embeddings, clips = offer
+    offered, held = Counter(clips), Counter(clips[i] for i, _ in selection.hybrid(p, embeddings, clips, quota))
+    cap = max(2, -(-quota // len(offered)))
+    if sum(min(n, cap) for n in offered.values()) >= quota:
+        assert max(held.values()) <= cap
+    else:  # then clips stay as even as they can: whoever holds less than the fullest has nothing left to give
+        fullest = max(held.values())
+        assert all(held[c] >= min(offered[c], fullest - 1) for c in offered)
+
+
+def test_one_long_clip_among_short_ones_still_fills_the_quota() -> None:
+    clips = ["long.mp4"] * 100 + ["a.mp4", "b.mp4", "c.mp4", "d.mp4"]
+    generator = np.random.default_rng(0)
+    picked = selection.hybrid(generator.random(104), generator.normal(size=(104, 5)), clips, 20)
+    assert len(picked) == 20
+    assert {"a.mp4", "b.mp4", "c.mp4", "d.mp4"} <= {clips[i] for i, _ in picked}
+
+
+def test_cutting_the_list_keeps_the_mixture() -> None:
+    generator = np.random.default_rng(1)
+    clips = [f"{i % 30}.mp4" for i in range(120)]
+    picked = selection.hybrid(generator.random((2, 120)), generator.normal(size=(120, 8)), clips, 40)
+    assert Counter(reason for _, reason in picked) == {"hard": 20, "representative": 10, "diverse": 10}
+    for length in range(3, 31):
+        counts = Counter(reason for _, reason in picked[:length])
+        assert len(counts) == 3 and max(counts.values()) - min(counts.values()) <= 1, length
+
+
+def test_each_reason_is_true_of_its_faces() -> None:
+    generator = np.random.default_rng(2)
+    p, embeddings = generator.random(60), generator.normal(size=(60, 4))
+    picked = selection.hybrid(p, embeddings, [f"{i}.mp4" for i in range(60)], 12)
+    hard = [i for i, reason in picked if reason == "hard"]
+    assert hard == selection.hardest_first(p)[:6].tolist()
+    typical = [i for i in selection.herding(selection.normalised(embeddings), 60) if i not in hard]
+    assert [i for i, reason in picked if reason == "representative"] == typical[:3]
+    seeds = [*hard, *typical[:3]]
+    diverse = selection.k_centre(selection.normalised(embeddings), seeds, 3)
+    assert [i for i, reason in picked if reason == "diverse"] == diverse.tolist()
+
+
+@given(st.integers(1, 8), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_herding_agrees_with_trying_every_face_at_every_step(size: int, seed: int) -> None:
+    features = np.random.default_rng(seed).normal(size=(size, 3))
+    centre, chosen = features.mean(axis=0), list[int]()
+    while len(chosen) < size:
+        free = [i for i in range(size) if i not in chosen]
+        gaps = {i: float(np.linalg.norm(features[[*chosen, i]].mean(axis=0) - centre)) for i in free}
+        if len(free) > 1 and abs(np.subtract(*sorted(gaps.values())[:2])) < 1e-9:
+            return  # a tie that rounding may break either way
+        chosen.append(min(gaps, key=lambda i: gaps[i]))
+    assert selection.herding(features, size).tolist() == chosen
+
+
+def test_ties_go_to_the_smaller_index() -> None:
+    alike = np.ones((5, 3))
+    assert selection.herding(alike, 5).tolist() == [0, 1, 2, 3, 4]
+    assert selection.closest_to_centre(alike).tolist() == [0, 1, 2, 3, 4]
+    assert selection.k_centre(alike, [2], 4).tolist() == [0, 1, 3, 4]
+    assert selection.hardest_first(np.full(4, 0.25)).tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 9])
+def test_without_seeds_the_first_pick_is_the_most_typical(count: int) -> None:
+    features = np.random.default_rng(3).normal(size=(6, 2))
+    order = selection.k_centre(features, [], count).tolist()
+    assert len(order) == len(set(order)) == min(count, 6)
+    assert order[:1] == selection.closest_to_centre(features)[: min(count, 1)].tolist()
+
+
+def test_a_zero_embedding_stays_zero() -> None:
+    units = selection.normalised(np.array([[0.0, 0.0], [3.0, 4.0]]))
+    np.testing.assert_allclose(units, [[0, 0], [0.6, 0.8]])
+
+
+@given(st.integers(0, 30), st.integers(0, 2**31))
+@settings(max_examples=50, deadline=None)
+def test_a_longer_reservoir_extends_a_shorter_one(size: int, seed: int) -> None:
+    whole = selection.reservoir(size, size=size, seed=(seed, 1))
+    assert sorted(whole.tolist()) == list(range(size))
+    for shorter, longer in pairwise(selection.reservoir(n, size=size, seed=(seed, 1)).tolist() for n in range(size + 1)):
+        assert longer[: len(shorter)] == shorter
+
+
+def test_every_subset_is_as_likely_as_any_other() -> None:
+    draws = Counter(tuple(selection.reservoir(2, size=4, seed=(seed, 0)).tolist()) for seed in range(6000))
+    orders = list(permutations(range(4), 2))
+    expected = 6000 / len(orders)
+    assert sum((draws[o] - expected) ** 2 / expected for o in orders) < chi2.ppf(0.999, len(orders) - 1)
+
+
+@given(st.integers(0, 2000), st.integers(1, 60))
+def test_quotas_spend_the_budget_and_differ_by_one_at_most(budget: int, groups: int) -> None:
+    dealt = selection.quotas(budget, groups)
+    assert sum(dealt) == budget and len(dealt) == groups
+    assert max(dealt) - min(dealt) <= 1
+    assert dealt == sorted(dealt, reverse=True)
+
+
+@given(offers())
+@settings(max_examples=50, deadline=None)
+def test_uncertainty_is_symmetric_bounded_and_never_nan(offer: Offer) -> None:
+    p = offer[0].astype(np.float64)
+    assert ((selection.margin(p) >= 0) & (selection.margin(p) <= 1)).all()
+    assert ((selection.entropy(p) >= 0) & (selection.entropy(p) <= np.log(2) + 1e-12)).all()
+    np.testing.assert_allclose(selection.entropy(p), selection.entropy(1 - p), atol=1e-12)
+    assert sorted(selection.hardest_first(p).tolist()) == list(range(p.shape[1]))

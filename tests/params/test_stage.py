@@ -1,0 +1,117 @@
+"""A stage on the command line: what dvc.yaml writes is what its function gets, and no stage outlives its flow."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STAGE = '''
+import sys, time
+from pathlib import Path
+from components import stage
+from components.errors import NoFaceFound
+from components.params import Faces, Params, Validation
+
+def cut(clips: Path, faces: Path, *, name: str, limit: int = 3, chosen: Faces, whole: Params) -> None:
+    """Cut faces."""
+    print(repr(clips), repr(faces), name, limit, chosen.size_px, whole.seed, sep="|", flush=True)
+    if name == "empty":
+        raise NoFaceFound("expected a face, found none. Look.")
+    if name == "broken":
+        raise ZeroDivisionError("a defect of ours")
+    if name == "long":
+        time.sleep(60)
+
+stage.run(cut)
+'''
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Start the stage above with these words in a workspace of its own."""
+    (tmp_path / "cut.py").write_text(STAGE)
+    (tmp_path / "params.yaml").write_text("seed: 7\nfaces: {size_px: 96}\n")
+
+    def run(*words: str, **environment: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "cut.py", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return run
+
+
+def test_paths_come_in_order_options_by_name_and_params_by_type(start: Start) -> None:
+    out, err = start("data/a", "data/b", "--name", "swap", "--limit", "5").communicate(timeout=60)
+    assert out.strip().split("|") == ["PosixPath('data/a')", "PosixPath('data/b')", "swap", "5", "96", "7"], err
+
+
+def test_an_option_that_is_not_given_has_its_default(start: Start) -> None:
+    out, _ = start("a", "b", "--name", "swap").communicate(timeout=60)
+    assert out.split("|")[3] == "3"
+
+
+def test_a_fault_of_the_user_s_is_advice_on_stderr_and_exit_code_1(start: Start) -> None:
+    process = start("a", "b", "--name", "empty")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.strip() == "NoFaceFound: expected a face, found none. Look."
+
+
+def test_a_defect_of_ours_shows_where(start: Start) -> None:
+    process = start("a", "b", "--name", "broken")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" in err and "ZeroDivisionError" in err
+
+
+def test_bad_params_stop_a_stage_before_it_begins(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text("faces: {size: 96}\n")
+    process = start("a", "b", "--name", "swap")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith("BadParams: params.yaml cannot be followed:\n  faces.size: unknown key")
+
+
+def test_a_missing_argument_is_named(start: Start) -> None:
+    process = start("a", "--name", "swap")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2 and "required: faces" in err
+
+
+def test_a_stage_dies_with_its_guardian(start: Start) -> None:
+    guardian = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(120)"])
+    stage = start("a", "b", "--name", "long", PERENNIAL_GUARDIAN=str(guardian.pid))
+    try:
+        assert stage.stdout is not None
+        stage.stdout.readline()  # it is at work
+        assert stage.poll() is None
+        guardian.kill()
+        killed = time.monotonic()
+        assert stage.wait(timeout=10) == 137
+        assert time.monotonic() - killed < 5
+    finally:
+        guardian.kill()
+        guardian.wait()
+        stage.kill()
+        stage.communicate()
+
+
+def test_a_stage_whose_guardian_is_already_gone_does_not_begin(start: Start) -> None:
+    guardian = subprocess.Popen([sys.executable, "-c", ""])
+    guardian.wait()
+    process = start("a", "b", "--name", "swap", PERENNIAL_GUARDIAN=str(guardian.pid))
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert "the flow that started this stage" in err and "is gone" in err

@@ -1,0 +1,66 @@
+"""What may be done to a training face: little, by a generator's leave, and never beyond black and white."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from components.errors import UnknownName
+from components.tasks import augmentations
+from components.tasks.augmentations import augment, brightness_contrast, flip
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def faces(n: int = 8, seed: int = 1) -> Tensor:
+    return torch.rand(n, 3, 6, 6, generator=generator(seed))
+
+
+def test_half_of_the_faces_are_mirrored() -> None:
+    before = faces(4000)
+    after = flip(before, generator())
+    mirrored = (after == before.flip(-1)).flatten(1).all(1)
+    kept = (after == before).flatten(1).all(1)
+    assert (mirrored ^ kept).all()
+    assert 0.46 < mirrored.float().mean() < 0.54
+
+
+@pytest.mark.parametrize("name", augmentations.KNOWN)
+def test_the_generator_alone_decides(name: str) -> None:
+    before = faces()
+    assert torch.equal(augment(before, [name], generator(3)), augment(before, [name], generator(3)))
+    assert not torch.equal(augment(before, [name], generator(3)), augment(before, [name], generator(4)))
+
+
+@pytest.mark.parametrize("name", augmentations.KNOWN)
+def test_shape_type_and_range_stay_and_the_given_faces_are_left_alone(name: str) -> None:
+    before = faces()
+    copy = before.clone()
+    after = augment(before, [name], generator())
+    assert torch.equal(before, copy)
+    assert after.shape == before.shape and after.dtype == before.dtype
+    assert 0 <= after.min() and after.max() <= 1
+
+
+def test_brightness_and_contrast_stay_within_ten_percent() -> None:
+    before = faces(200) * 0.4 + 0.3  # far from black and white, so that nothing is clipped
+    after = brightness_contrast(before, generator())
+    shift = after.mean((1, 2, 3)) - before.mean((1, 2, 3))
+    gain = after.std((1, 2, 3)) / before.std((1, 2, 3))
+    assert shift.abs().max() <= 0.1 + 1e-5 and shift.abs().max() > 0.08
+    assert (gain - 1).abs().max() <= 0.1 + 1e-5 and (gain - 1).abs().max() > 0.08
+
+
+def test_augmentations_follow_one_another_as_named() -> None:
+    one = generator(5)
+    expected = brightness_contrast(flip(faces(), one), one)
+    assert torch.equal(augment(faces(), ["flip", "brightness_contrast"], generator(5)), expected)
+    assert torch.equal(augment(faces(), [], generator()), faces())
+
+
+def test_an_unknown_augmentation_is_refused_with_the_nearest_known() -> None:
+    with pytest.raises(UnknownName, match=r"no augmentation 'flop'; known: brightness_contrast, flip.*'flip'\?"):
+        augment(faces(), ["flop"], generator())
