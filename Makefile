@@ -34,10 +34,12 @@ check: $(READY)
 	lint-imports
 	mypy
 
-lock: $(READY) # names and versions for every platform; what torch itself pins (CUDA) is left to torch
-	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --no-annotate --no-header --quiet --output-file - \
-	| grep -vE '^(nvidia-|cuda-|triton)' | sed -E 's/^(torch==[0-9.]+).*/\1/' | awk '!seen[$$0]++' > requirements.new
-	mv requirements.new requirements.lock
+lock: $(READY) # names and versions for every platform; the CUDA libraries are pinned by torch itself
+	echo "torch==2.13.0" > .torch-tested-with
+	uv pip compile pyproject.toml --extra dev --constraint .torch-tested-with --universal --python-version 3.11 \
+		--no-annotate --no-header --quiet --output-file requirements.new
+	grep -vE '^(nvidia-|cuda-|triton)' requirements.new | sed -E 's/^(torch==[0-9.]+).*/\1/' | awk '!seen[$$0]++' > requirements.lock
+	rm -f requirements.new .torch-tested-with
 
 clean:
 	rm -rf .perennial .mypy_cache .ruff_cache .pytest_cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -29,8 +30,8 @@ class Settings(BaseSettings):
     """The folder with dvc.yaml, params.yaml and lineage.yaml."""
     device: str = "auto"
     """Accelerator for Lightning Fabric: auto, cpu, cuda, mps."""
-    precision: str = "32-true"
-    """Fabric precision: 32-true, bf16-mixed, 16-mixed."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Of training, as Fabric names it; losses are computed in float32 either way."""
     workers: int = os.cpu_count() or 1
     """Pipeline stages that may run at once."""
     stage_timeout_s: float = 24 * 3600

@@ -1,20 +1,23 @@
 """An archive lands: checked before anything changes, then copied, versioned and written into params.yaml.
 
-Every step can be killed and done again: the archive counts as landed once params.yaml names it.
+Every step can be killed and done again: the archive counts as landed once params.yaml names it. Two landings in one
+workspace take turns.
 """
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock
 from ruamel.yaml import YAML
 
 from components.archives import layouts, manifest
 from components.archives.landing import MARKER, stage_copy
-from components.errors import BadArchive, BadParams, NameTaken
+from components.errors import BadArchive, BadParams, NameTaken, PerennialError
 from components.params import Params, parse
 from components.settings import settings
 from components.vocabulary import NOBODY
@@ -42,22 +45,23 @@ def land(
     Raises UnknownName for a layout, BadArchive for an archive that does not have it, NameTaken if other content has
     that name already. In each case nothing has changed.
     """
+    with FileLock(workspace.landing_lock):
+        return _land(workspace, name, source, layout, role, faces or layouts.default_faces(layout))
+
+
+def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, faces: str) -> Landed:
     params = workspace.params()
-    entry = _entry(params, name, layout, role, faces or layouts.default_faces(layout))
-    target = workspace.data("archives", name)
+    entry = _entry(params, name, layout, role, faces)
     if name in params.archives:
-        return _landed_before(workspace, name, source, params, entry)
-    if source.startswith(CLOUD):
-        rows = _fetch(workspace, source, target, layout, role)
-    else:
-        folder = Path(source).expanduser().resolve()
-        rows = _read(folder, layout, role)
-        if target.is_dir() and not _same(folder, target):  # left behind by a landing that was killed
-            pipeline.remove(workspace.root, target)
-        stage_copy(folder, target)
-        pipeline.add(workspace.root, target)
+        _refuse_other(workspace, name, source, params.archives[name].model_dump(), entry)
+        _ingest(workspace, name)
+        rows = manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE)
+        return Landed(name, len(rows), manifest.content_digest(rows), already=True)
+    target = workspace.data("archives", name)
+    bring = _import if source.startswith(CLOUD) else _copy
+    rows = bring(workspace, source, target, layout, role)
     _announce(workspace, name, entry)
-    pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
+    _ingest(workspace, name)
     return Landed(name, len(rows), manifest.content_digest(rows), already=False)
 
 
@@ -71,9 +75,10 @@ def _entry(params: Params, name: str, layout: str, role: str, faces: str) -> dic
     return entry
 
 
-def _landed_before(workspace: Workspace, name: str, source: str, params: Params, entry: dict[str, Any]) -> Landed:
+def _refuse_other(
+    workspace: Workspace, name: str, source: str, known: dict[str, Any], entry: dict[str, Any]
+) -> None:
     """The same archive again is fine; anything else under its name is not."""
-    known = params.archives[name].model_dump()
     if known != entry:
         differing = {k: (known[k], entry[k]) for k in entry if known[k] != entry[k]}
         raise BadParams(
@@ -81,17 +86,32 @@ def _landed_before(workspace: Workspace, name: str, source: str, params: Params,
             + ", ".join(f"{k} '{new}' instead of '{old}'" for k, (old, new) in differing.items())
             + ". Land it under another name."
         )
-    target = workspace.data("archives", name)
+    if not _is_what_landed(workspace, source, workspace.data("archives", name)):
+        raise NameTaken(
+            f"expected the content that landed as '{name}', found other files in '{source}'. "
+            "An archive never changes after it landed: land this one under another name."
+        )
+
+
+def _is_what_landed(workspace: Workspace, source: str, target: Path) -> bool:
+    """Whether `source` holds what landed: byte for byte, unless the object store says that nothing was written there."""
+    if not target.is_dir():
+        pipeline.checkout(workspace.root)
+    if not target.is_dir():
+        raise BadArchive(
+            f"'{target.name}' landed, but its files are neither in '{target}' nor in the cache, so nothing can be "
+            "compared with them. Fetch them with `dvc pull`."
+        )
     if not source.startswith(CLOUD):
-        folder = Path(source).expanduser().resolve()
-        if not _same(folder, target):
-            raise NameTaken(
-                f"expected the content that landed as '{name}', found other files in '{source}'. "
-                "An archive never changes after it landed: land this one under another name."
-            )
-    pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
-    rows = manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE)
-    return Landed(name, len(rows), manifest.content_digest(rows), already=True)
+        return _same(Path(source).expanduser().resolve(), target)
+    if pipeline.is_unchanged(workspace.root, source, target):
+        return True
+    scratch = workspace.root / ".perennial" / "comparisons"
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as room:
+        fetched = Path(room) / target.name
+        pipeline.get_url(workspace.root, source, fetched)
+        return _same(fetched, target)
 
 
 def _same(folder: Path, target: Path) -> bool:
@@ -99,23 +119,42 @@ def _same(folder: Path, target: Path) -> bool:
     return manifest.tree_digest(folder, without=without) == manifest.tree_digest(target, without=without)
 
 
+def _copy(workspace: Workspace, source: str, target: Path, layout: str, role: str) -> pd.DataFrame:
+    """Check a folder, then copy it and add it to DVC."""
+    folder = Path(source).expanduser().resolve()
+    rows = _read(folder, layout, role)
+    if target.is_dir() and not _same(folder, target):  # left behind by a landing that was killed
+        pipeline.remove(workspace.root, target)
+    stage_copy(folder, target)
+    pipeline.add(workspace.root, target)
+    return rows
+
+
+def _import(workspace: Workspace, source: str, target: Path, layout: str, role: str) -> pd.DataFrame:
+    """Let DVC fetch a prefix of an object store, then check it; what does not pass is taken away again."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        pipeline.import_url(workspace.root, source, target)
+        return _read(target, layout, role)
+    except PerennialError:
+        pipeline.remove(workspace.root, target)
+        raise
+
+
 def _read(folder: Path, layout: str, role: str) -> pd.DataFrame:
     return manifest.build(layouts.read(layout, folder), folder, layout=layout, role=role)
 
 
-def _fetch(workspace: Workspace, source: str, target: Path, layout: str, role: str) -> pd.DataFrame:
-    pipeline.import_url(workspace.root, source, target)
-    try:
-        return _read(target, layout, role)
-    except BadArchive:
-        pipeline.remove(workspace.root, target)
-        raise
+def _ingest(workspace: Workspace, name: str) -> None:
+    pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
 
 
 def _announce(workspace: Workspace, name: str, entry: dict[str, Any]) -> None:
     """Write the archive, its place in the sequence and among the benchmarks into params.yaml, comments kept."""
     yaml = YAML()
     yaml.preserve_quotes = True
+    yaml.width = 4096  # lines stay as they were written
+    yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(workspace.params_file.read_text())
     document["archives"] = document.get("archives") or {}
     document["archives"][name] = entry

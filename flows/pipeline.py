@@ -22,6 +22,7 @@ from components.settings import SILENCE
 
 Listener = Callable[[str], None]
 NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
+IGNORED = "# DVC looks for dvc.yaml everywhere else\n.perennial/\nmlartifacts/\n"
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
 
 
@@ -64,6 +65,7 @@ def start(root: Path) -> None:
         _must(root, ["init", "--no-scm", "--quiet"])
         _must(root, ["config", "core.autostage", "false"])
         _must(root, ["config", "core.analytics", "false"])
+        (root / ".dvcignore").write_text(IGNORED)
 
 
 def add(root: Path, target: Path) -> None:
@@ -74,6 +76,24 @@ def add(root: Path, target: Path) -> None:
 def import_url(root: Path, url: str, target: Path) -> None:
     """Fetch a folder of an object store and remember where it came from."""
     _must(root, ["import-url", "--force", url, str(target.relative_to(root))])
+
+
+def get_url(root: Path, url: str, target: Path) -> None:
+    """Fetch a folder of an object store without remembering anything."""
+    _must(root, ["get-url", url, str(target)])
+
+
+def is_unchanged(root: Path, url: str, target: Path) -> bool:
+    """Whether `target` was imported from `url` and the store still lists the same objects (ETags) there."""
+    from dvc.repo import Repo
+
+    tracked = target.with_name(target.name + ".dvc")
+    if not tracked.is_file():
+        return False
+    with Repo(str(root)) as repo:
+        (stage,) = repo.stage.load_file(str(tracked))
+        recorded = [dep for dep in stage.deps if dep.def_path.rstrip("/") == url.rstrip("/")]
+        return bool(recorded) and not any(dep.changed_checksum() for dep in recorded)
 
 
 def remove(root: Path, target: Path) -> None:
@@ -91,7 +111,8 @@ def _must(root: Path, arguments: list[str]) -> None:
 
 def _dvc(root: Path, arguments: list[str], timeout_s: float, listen: Listener | None) -> tuple[int, list[str]]:
     """Run dvc in a process group of its own; past the time limit the whole group is killed."""
-    process = subprocess.Popen(
+    lines: deque[str] = deque(maxlen=400)
+    with subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=root,
         env=_environment(),
@@ -100,22 +121,21 @@ def _dvc(root: Path, arguments: list[str], timeout_s: float, listen: Listener | 
         text=True,
         errors="replace",
         start_new_session=True,
-    )
-    lines: deque[str] = deque(maxlen=400)
-    timer = threading.Timer(timeout_s, _kill, [process])
-    timer.start()
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            lines.append(line.rstrip())
-            if listen:
-                listen(line.rstrip())
-        code = process.wait()
-    except BaseException:
-        _kill(process)
-        raise
-    finally:
-        timer.cancel()
+    ) as process:
+        timer = threading.Timer(timeout_s, _kill, [process])
+        timer.start()
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                lines.append(line.rstrip())
+                if listen:
+                    listen(line.rstrip())
+            code = process.wait()
+        except BaseException:
+            _kill(process)
+            raise
+        finally:
+            timer.cancel()
     if code == -signal.SIGKILL:
         lines.append(f"killed (time limit {timeout_s:.0f} s, or out of memory)")
     return code, list(lines)

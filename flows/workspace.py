@@ -9,13 +9,15 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.errors import PerennialError
+from components.errors import BadParams, PerennialError
 from components.generations.lineage import Lineage
 from components.params import Params, load
 from components.vocabulary import NOBODY
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts")
+WIRED = ("archives", "faces", "validation")
+"""Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,15 @@ class Workspace:
     @property
     def lock(self) -> Path:
         """Held while a lifecycle runs in this workspace; the system frees it when its holder dies."""
-        path = self.root / ".perennial" / "lifecycle.lock"
+        return self._lock("lifecycle")
+
+    @property
+    def landing_lock(self) -> Path:
+        """Held while an archive lands."""
+        return self._lock("landing")
+
+    def _lock(self, name: str) -> Path:
+        path = self.root / ".perennial" / f"{name}.lock"
         path.parent.mkdir(exist_ok=True)
         return path
 
@@ -87,7 +97,15 @@ class Workspace:
         return self.root / "reports" / "lines" / line / "index.html"
 
     def params(self) -> Params:
-        return load(self.params_file)
+        """``params.yaml``; raises BadParams, also where a section is left out that the wiring needs."""
+        params = load(self.params_file)
+        missing = [section for section in WIRED if section not in params.model_fields_set]
+        if missing:
+            raise BadParams(
+                f"expected the sections {', '.join(WIRED)} in '{self.params_file}', found no {', '.join(missing)}. "
+                "Add " + ", ".join(f"`{section}: {{}}`" for section in missing) + ": the defaults then hold."
+            )
+        return params
 
     def lineage(self) -> Lineage:
         return Lineage.read(self.lineage_file)

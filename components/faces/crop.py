@@ -51,8 +51,9 @@ def crop(
     detector: str,
     params: Faces,
     rules: Validation,
+    docs: str = "",
 ) -> FaceTable:
-    """Write the face table of one archive to folder `faces`.
+    """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `docs`.
 
     archive, manifest and validation are the folders of the stages before. Raises BadArchive naming a clip that cannot
     be read, NoFaceFound where too few clips show a face, Invalid where the faces break a rule; then `faces` stays as
@@ -78,7 +79,7 @@ def crop(
                 writer.add(_row(outcome, name, about[outcome.clip]), image)
         seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
         _expect_yield(seen, name, detector, rules.min_yield)
-        expectations.check_faces(writer.rows, clips, rules, size_px=params.size_px)
+        expectations.check_faces(writer.rows, clips, rules, Path(docs) if docs else None, size_px=params.size_px)
         return writer.finish(seen)
 
 

@@ -24,6 +24,7 @@ archives: {}
 lines:
   cffd: {detector: rsia_net, strategy: cffd}
 faces: {size_px: 96, frames: 2}
+validation: {min_per_class: 2}
 detectors:
   rsia_net: {size: tiny, trunk: small, width: 8, input_px: 96}
 memory: {budget: 8}

@@ -1,0 +1,312 @@
+"""The family register: rows are appended, never edited, and what they point to must agree."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.errors import BadParams, BrokenLineage, UnknownName
+from components.generations.lineage import Lineage, append, check, plan
+from components.generations.recipe import Recipe
+from components.params import Params
+from components.vocabulary import NOBODY
+
+Make = Callable[..., Params]
+TASKS = ("swap", "mesh", "mask")
+
+
+class Register:
+    """A lineage.yaml and its recipes."""
+
+    def __init__(self, root: Path) -> None:
+        self.file, self.recipes, self.generations = root / "lineage.yaml", root / "recipes", root / "generations"
+
+    def read(self) -> Lineage:
+        return Lineage.read(self.file)
+
+    def plan(self, params: Params, *ready: str) -> tuple[str, ...]:
+        """Plan and append; returns the names that are new."""
+        proposal = plan(params, self.read(), ready)
+        append(proposal, self.file, self.recipes)
+        return tuple(proposal.recipes)
+
+    def recipe(self, name: str) -> Recipe:
+        return Recipe.read(self.recipes / f"{name}.yaml")
+
+    def contents(self) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in [self.file, *self.recipes.iterdir()]}
+
+    def edit(self, change: Callable[[dict[str, Any]], Any]) -> None:
+        raw = yaml.safe_load(self.file.read_text())
+        change(raw)
+        self.file.write_text(yaml.safe_dump(raw, sort_keys=False))
+
+    def check(self) -> None:
+        check(self.read(), self.recipes, self.generations)
+
+
+@pytest.fixture
+def register(tmp_path: Path) -> Register:
+    return Register(tmp_path)
+
+
+def test_a_line_grows_by_one_generation_a_task_each_the_teacher_of_the_next(register: Register, params: Make) -> None:
+    new = register.plan(params(), *TASKS)
+    assert new == ("cffd-M1", "cffd-M2", "cffd-M3", "plain-M1", "plain-M2", "plain-M3")
+    rows = register.read().generations
+    assert [rows[name].learns for name in new] == [*TASKS, *TASKS]
+    assert [rows[name].teacher for name in new] == [NOBODY, "cffd-M1", "cffd-M2", NOBODY, "plain-M1", "plain-M2"]
+    assert [rows[name].is_founder for name in new] == [True, False, False] * 2
+    assert {line: head.generation for line, head in register.read().heads.items()} == {
+        "cffd": "cffd-M3",
+        "plain": "plain-M3",
+    }
+    register.check()
+
+
+def test_benchmarks_join_one_after_another(register: Register, params: Make) -> None:
+    register.plan(params(), "swap")
+    register.plan(params(), *TASKS)
+    lineage = register.read()
+    assert {name: bench.after for name, bench in lineage.benches.items()} == {
+        "swap": NOBODY, "mesh": "swap", "mask": "mesh"
+    }  # fmt: skip
+    assert lineage.benchmarks("mask") == TASKS and lineage.benchmarks(NOBODY) == ()
+    assert register.recipe("cffd-M1").benchmarks == ("swap",)
+    assert register.recipe("cffd-M2").benchmarks == TASKS
+    assert register.recipe("cffd-M2").teacher_benchmarks == ("swap",)
+    assert register.recipe("cffd-M3").teacher_benchmarks == TASKS
+
+
+def test_planning_twice_changes_nothing(register: Register, params: Make) -> None:
+    register.plan(params(), *TASKS)
+    before = register.contents()
+    assert register.plan(params(), *TASKS) == ()
+    assert register.contents() == before
+
+
+def test_a_new_task_appends_one_row_a_line_and_leaves_every_recipe_alone(register: Register, params: Make) -> None:
+    register.plan(params(sequence=TASKS[:2]), *TASKS)
+    before = register.contents()
+    changed = params(training={"epochs": 99}, memory={"budget": 7}, seed=5)  # shapes the unborn alone
+    assert register.plan(changed, *TASKS) == ("cffd-M3", "plain-M3")
+    after = register.contents()
+    assert {name: after[name] for name in before if name != "lineage.yaml"} == {
+        name: content for name, content in before.items() if name != "lineage.yaml"
+    }
+    rows = yaml.safe_load(before["lineage.yaml"])["generations"]
+    assert list(yaml.safe_load(after["lineage.yaml"])["generations"].items())[: len(rows)] == list(rows.items())
+    assert (register.recipe("cffd-M3").training.epochs, register.recipe("cffd-M3").seed) == (99, 5)
+    assert register.recipe("cffd-M2").training.epochs == 2
+    register.check()
+
+
+def test_a_new_line_starts_with_a_founder_and_learns_everything(register: Register, params: Make) -> None:
+    lines = {"cffd": {"detector": "pinhole", "strategy": "cffd"}}
+    register.plan(params(lines=lines), *TASKS)
+    both = {**lines, "replay": {"detector": "pinhole", "strategy": "er"}}
+    assert register.plan(params(lines=both), *TASKS) == ("replay-M1", "replay-M2", "replay-M3")
+    assert register.read().generations["replay-M1"].is_founder
+
+
+def test_an_archive_may_be_a_benchmark_alone(register: Register, params: Make) -> None:
+    archives = {"swap": {"layout": "lab"}, "web": {"layout": "lab", "role": "benchmark", "after": "swap"}}
+    p = params(archives=archives, sequence=["swap"], benchmarks=["swap", "web"])
+    assert register.plan(p, "swap", "web") == ("cffd-M1", "plain-M1")
+    assert register.recipe("cffd-M1").benchmarks == ("swap", "web")
+
+
+def test_what_is_not_ready_waits_and_what_is_ready_does_not(register: Register, params: Make) -> None:
+    proposal = plan(params(), register.read(), ["swap", "mask"])
+    assert [recipe.row.learns for recipe in proposal.recipes.values()] == ["swap", "mask"] * 2
+    assert proposal.waiting == ("mesh",)
+    append(proposal, register.file, register.recipes)
+    assert register.plan(params(), *TASKS) == ("cffd-M3", "plain-M3")
+    assert register.read().generations["cffd-M3"].learns == "mesh"
+    assert register.read().benchmarks("mesh") == ("swap", "mask", "mesh")
+    register.check()
+
+
+def test_nothing_ready_plans_nothing(params: Make) -> None:
+    proposal = plan(params(), Lineage(), [])
+    assert (proposal.recipes, proposal.lineage, proposal.waiting) == ({}, Lineage(), TASKS)
+
+
+def test_every_option_is_resolved_in_the_recipe(register: Register, params: Make) -> None:
+    register.plan(params(detectors={"pinhole": {"width": 6}}, strategies={"cffd": {"temperature": 3}}), "swap")
+    mine = register.recipe("cffd-M1")
+    assert mine.detector.options == {"width": 6, "spread": 0.01}
+    assert mine.strategy.options == {"temperature": 3.0, "soft_label": 1.0, "features": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("policy", "mine", "plain"),
+    [("own", "hybrid", "nothing"), ("reservoir", "reservoir", "reservoir"), ("nothing", "nothing", "nothing")],
+)
+def test_a_memory_follows_its_strategy_s_paper_unless_params_say_otherwise(
+    register: Register, params: Make, policy: str, mine: str, plain: str
+) -> None:
+    register.plan(params(memory={"policy": policy}), "swap")
+    assert register.recipe("cffd-M1").memory.policy == mine
+    assert register.recipe("plain-M1").memory.policy == plain
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "advice"),
+    [
+        ({"gate": []}, BadParams, "an empty gate is never an approval"),
+        ({"benchmarks": []}, BadParams, "expected at least one benchmark that is ready"),
+        ({"lines": {"x": {"detector": "pinhol", "strategy": "er"}}}, UnknownName, "Did you mean 'pinhole'?"),
+        ({"lines": {"x": {"detector": "pinhole", "strategy": "cfd"}}}, UnknownName, "Did you mean 'cffd'?"),
+        ({"detectors": {"rsianet": {}}}, UnknownName, "no detector 'rsianet'"),
+        ({"strategies": {"lwf2": {}}}, UnknownName, "no strategy 'lwf2'"),
+        ({"detectors": {"pinhole": {"widht": 3}}}, BadParams, "Did you mean 'width'?"),
+        ({"strategies": {"cffd": {"temperature": 0}}}, BadParams, "strategies.cffd cannot be followed"),
+    ],
+)
+def test_what_cannot_be_followed_is_refused_before_anything_is_written(
+    register: Register, params: Make, tmp_path: Path, changes: dict[str, Any], kind: type[BadParams], advice: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        register.plan(params(**changes), *TASKS)
+    assert advice in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("choice", [{"detector": "rsia_net", "strategy": "cffd"}, {"detector": "pinhole", "strategy": "er"}])
+def test_a_line_keeps_its_detector_and_its_strategy(register: Register, params: Make, choice: dict[str, str]) -> None:
+    register.plan(params(), "swap")
+    before = register.contents()
+    with pytest.raises(BadParams, match=r"line 'cffd' has been 'pinhole' with 'cffd' since its founder.*name a new one"):
+        register.plan(params(lines={"cffd": choice}), *TASKS)
+    assert register.contents() == before
+
+
+def test_the_register_reads_back_as_it_was_written(register: Register, params: Make) -> None:
+    register.plan(params(), *TASKS)
+    lineage, text = register.read(), register.file.read_text()
+    lineage.write(register.file)
+    assert register.file.read_text() == text and text.startswith("# The family register.")
+    assert register.read() == lineage
+    assert not list(register.file.parent.glob("*.fresh"))
+
+
+def test_a_register_that_is_no_yaml_is_refused_in_words(register: Register) -> None:
+    register.file.write_text("generations: [")
+    with pytest.raises(BadParams, match=r"expected YAML in '.*lineage.yaml'"):
+        register.read()
+
+
+def test_a_recipe_keeps_its_digest_when_written_and_read(register: Register, params: Make, tmp_path: Path) -> None:
+    register.plan(params(), "swap")
+    recipe = register.recipe("cffd-M1")
+    recipe.write(tmp_path / "again" / "copy.yaml")
+    again = Recipe.read(tmp_path / "again" / "copy.yaml")
+    assert again == recipe and again.digest == recipe.digest
+    assert (tmp_path / "again" / "copy.yaml").read_bytes() == (register.recipes / "cffd-M1.yaml").read_bytes()
+
+
+def test_a_digest_names_every_choice_and_no_order_of_keys(register: Register, params: Make) -> None:
+    register.plan(params(), "swap")
+    recipe = register.recipe("cffd-M1")
+    turned = Recipe.model_validate(dict(reversed(recipe.model_dump(mode="json").items())))
+    assert turned.digest == recipe.digest
+    others = [
+        recipe.model_copy(update={"seed": 1}),
+        recipe.model_copy(update={"training": recipe.training.model_copy(update={"threads": 2})}),
+        recipe.model_copy(update={"benchmarks": ("swap", "mesh")}),
+    ]
+    assert len({recipe.digest, *(other.digest for other in others)}) == 4
+
+
+def test_a_missing_recipe_is_missed(register: Register, params: Make) -> None:
+    register.plan(params(), *TASKS)
+    (register.recipes / "cffd-M2.yaml").unlink()
+    with pytest.raises(BrokenLineage, match=r"expected the recipe '.*cffd-M2.yaml', found none"):
+        register.check()
+
+
+def test_a_broken_recipe_is_refused_in_words(register: Register, params: Make) -> None:
+    register.plan(params(), "swap")
+    file = register.recipes / "cffd-M1.yaml"
+    file.write_text("generation: [")
+    with pytest.raises(BadParams, match=r"expected YAML in '.*cffd-M1.yaml'"):
+        register.check()
+    file.write_text("generation: cffd-M1\nsede: 1\n")
+    with pytest.raises(BadParams, match=r"sede: unknown key.*Did you mean 'seed'\?"):
+        register.check()
+
+
+def test_an_edited_row_is_told_from_what_was_planned(register: Register, params: Make) -> None:
+    register.plan(params(), *TASKS)
+    register.edit(lambda raw: raw["generations"]["cffd-M2"].update(learns="mask", bench="mesh"))
+    with pytest.raises(BrokenLineage) as caught:
+        register.check()
+    assert str(caught.value) == (
+        "lineage.yaml says of cffd-M2: learns 'mask', bench 'mesh'; its recipe, written when it was planned, says "
+        "'mesh', 'mask'. Rows are never edited: restore the row, or plan a new line."
+    )
+
+
+def test_a_recipe_edited_after_birth_is_told(register: Register, params: Make) -> None:
+    register.plan(params(), "swap")
+    folder, file = register.generations / "cffd-M1", register.recipes / "cffd-M1.yaml"
+    folder.mkdir(parents=True)
+    (folder / "card.json").write_text(json.dumps({"recipe": register.recipe("cffd-M1").digest}))
+    register.check()
+    file.write_text(file.read_text().replace("seed: 0", "seed: 1"))
+    with pytest.raises(BrokenLineage, match=r"recipes/cffd-M1.yaml was edited after cffd-M1 was born of it"):
+        register.check()
+
+
+def both(register: Register, name: str, **changes: str) -> None:
+    """Edit a row and its recipe alike, so that only what they point to can tell."""
+    register.edit(lambda raw: raw["generations"][name].update(changes))
+    file = register.recipes / f"{name}.yaml"
+    raw = yaml.safe_load(file.read_text())
+    raw["row"].update(changes)
+    file.write_text(yaml.safe_dump(raw))
+
+
+def test_a_teacher_of_another_line_is_no_teacher(register: Register, params: Make) -> None:
+    register.plan(params(), *TASKS)
+    both(register, "cffd-M2", teacher="plain-M1")
+    with pytest.raises(BrokenLineage, match=r"cffd-M2 of line 'cffd' names 'plain-M1' of another line as its teacher"):
+        register.check()
+
+
+def test_a_teacher_nobody_knows_is_no_teacher(register: Register, params: Make) -> None:
+    register.plan(params(), *TASKS)
+    both(register, "cffd-M2", teacher="cffd-M0")
+    with pytest.raises(BrokenLineage, match=r"cffd-M2 names teacher 'cffd-M0', who is not in lineage.yaml"):
+        register.check()
+
+
+@pytest.mark.parametrize("after", ["mesh", "mask", "nobody", "elsewhere"])
+def test_benches_that_do_not_follow_one_another_are_told(register: Register, params: Make, after: str) -> None:
+    register.plan(params(), *TASKS)
+    register.edit(lambda raw: raw["benches"]["mesh"].update(after=after))
+    with pytest.raises(BrokenLineage, match=rf"bench 'mesh' joined after '{after}', but the one above it is 'swap'"):
+        register.check()
+
+
+def test_a_row_may_only_name_a_bench_of_the_register(register: Register, params: Make) -> None:
+    register.plan(params(), *TASKS)
+    register.edit(lambda raw: raw["benches"].pop("mask"))
+    with pytest.raises(BrokenLineage, match=r"cffd-M1 names bench 'mask', which is not in lineage.yaml"):
+        register.check()
+
+
+def test_a_head_is_the_youngest_of_its_line(register: Register, params: Make) -> None:
+    register.plan(params(), *TASKS)
+    register.edit(lambda raw: raw["heads"]["cffd"].update(generation="cffd-M1"))
+    with pytest.raises(BrokenLineage, match=r"calls 'cffd-M1' the head of line 'cffd', but its youngest .* 'cffd-M3'"):
+        register.check()
+    register.edit(lambda raw: raw["heads"].pop("cffd"))
+    with pytest.raises(BrokenLineage, match=r"calls 'nobody' the head of line 'cffd'"):
+        register.check()

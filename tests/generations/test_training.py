@@ -1,0 +1,186 @@
+"""The loop: killed at any step and taken up again, it ends with the same bytes as if left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from components import detectors, strategies
+from components.detectors import Detector
+from components.faces.table import FaceTable
+from components.generations import training
+from components.generations.training import Progress
+from components.params import Training
+from components.tasks.dataset import Batch, Faces
+
+PLAN = Training(batch=8, faces_per_clip=2, learning_rate=0.01, step_epochs=1, augment=("flip", "brightness_contrast"))
+EPOCHS = 3
+
+Bytes = dict[str, Tensor]
+Make = Callable[..., Path]
+
+
+class PowerCut(Exception):
+    """The machine went dark."""
+
+
+def pinhole(seed: int = 0) -> Detector:
+    torch.manual_seed(seed)
+    return detectors.build("pinhole", detectors.options("pinhole", {}))
+
+
+@pytest.fixture
+def task(faces: Make) -> Faces:
+    return Faces.training_split("mesh", FaceTable.load(faces("mesh", side_px=24)))
+
+
+@pytest.fixture
+def replay(faces: Make) -> Faces:
+    return Faces.whole("memory", FaceTable.load(faces("swap", clips=2, per_clip=2, side_px=24)))
+
+
+def no_cut(progress: Progress, epochs: int, steps: int) -> None:
+    pass
+
+
+def cut_after(step: int) -> training.Watch:
+    """The power fails after so many steps in all."""
+    done = 0
+
+    def watch(progress: Progress, epochs: int, steps: int) -> None:
+        nonlocal done
+        done += 1
+        if done == step:
+            raise PowerCut
+
+    return watch
+
+
+def raised(
+    task: Faces, replay: Faces | None, checkpoint: Path, watch: training.Watch = no_cut, plan: Training = PLAN
+) -> tuple[Bytes, Progress]:
+    """A student as it is after training, and how it went; with a memory, a teacher stands beside it."""
+    training.deterministic(1)
+    teacher = pinhole(1) if replay else None
+    strategy = strategies.build("cffd", strategies.options("cffd", {}))
+    student = pinhole(0)
+    progress = training.train(
+        student, teacher, strategy, task, replay, plan, epochs=EPOCHS, seed=3, bequest={}, checkpoint=checkpoint,
+        watch=watch,
+    )  # fmt: skip
+    return student.state_dict(), progress
+
+
+def same(one: Bytes, other: Bytes) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("every_s", [0.0, 1e9], ids=["checkpoint every step", "checkpoint every epoch"])
+def test_a_run_cut_after_any_step_ends_with_the_same_bytes(
+    task: Faces, replay: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every_s: float
+) -> None:
+    whole, told = raised(task, replay, tmp_path / "whole.pt")
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", every_s)
+    steps = told.images // PLAN.batch
+    assert steps == 5 * EPOCHS
+    for step in range(1, steps + 1):
+        checkpoint = tmp_path / f"{step}.pt"
+        with pytest.raises(PowerCut):
+            raised(task, replay, checkpoint, cut_after(step))
+        weights, progress = raised(task, replay, checkpoint)
+        assert same(weights, whole), f"cut after step {step}"
+        assert progress == told, f"cut after step {step}"
+
+
+def test_a_run_cut_again_and_again_still_arrives(
+    task: Faces, replay: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, told = raised(task, replay, tmp_path / "whole.pt")
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    cuts = 0
+    while True:
+        try:
+            weights, progress = raised(task, replay, tmp_path / "cut.pt", cut_after(3))
+            break
+        except PowerCut:
+            cuts += 1
+    assert cuts > 5 and same(weights, whole) and progress == told
+
+
+def test_a_finished_run_is_not_run_again(task: Faces, tmp_path: Path) -> None:
+    whole, told = raised(task, None, tmp_path / "c.pt")
+    weights, progress = raised(task, None, tmp_path / "c.pt", cut_after(1))
+    assert same(weights, whole) and progress == told
+
+
+def test_a_checkpoint_is_read_without_trusting_it(task: Faces, tmp_path: Path) -> None:
+    raised(task, None, tmp_path / "deep" / "c.pt")
+    state = torch.load(tmp_path / "deep" / "c.pt", weights_only=True)
+    assert set(state) == {"student", "optimiser", "scheduler", "progress"}
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["c.pt"]  # no half-written file beside it
+
+
+def test_the_curve_has_the_mean_of_every_term_a_row_an_epoch(task: Faces, replay: Faces, tmp_path: Path) -> None:
+    said: list[dict[str, float]] = []
+
+    def listen(progress: Progress, epochs: int, steps: int) -> None:
+        assert epochs == EPOCHS and progress.step <= steps
+        if progress.step == steps:
+            said.append({name: value / steps for name, value in progress.sums.items()})
+
+    _, progress = raised(task, replay, tmp_path / "c.pt", listen)
+    assert [row["epoch"] for row in progress.rows] == [1, 2, 3]
+    assert list(progress.rows[0]) == ["epoch", "cross_entropy", "spread", "slkd", "mfkd", "loss", "images"]
+    for row, means in zip(progress.rows, said, strict=True):
+        assert {name: row[name] for name in means} == means
+        terms = sum(value for name, value in means.items() if name != "loss")
+        assert row["loss"] == pytest.approx(terms, rel=1e-5)
+    assert progress.rows[-1]["images"] == progress.images
+
+
+def test_half_of_every_batch_is_remembered_where_there_is_a_memory(task: Faces, replay: Faces, tmp_path: Path) -> None:
+    met: list[Batch] = []
+
+    class Listening(type(strategies.build("er", strategies.options("er", {})))):  # type: ignore[misc]
+        def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> dict[str, Tensor]:
+            met.append(batch)
+            return super().losses(student, teacher, batch)  # type: ignore[no-any-return]
+
+    for memory in (replay, None):
+        met.clear()
+        training.train(
+            pinhole(), None, Listening(strategies.options("er", {})), task, memory, PLAN, epochs=1, seed=0, bequest={},
+            checkpoint=tmp_path / f"{memory is None}.pt", watch=no_cut,
+        )  # fmt: skip
+        assert all(len(batch.labels) == 8 and batch.labels.sum() == 4 for batch in met)
+        assert {int(batch.replayed.sum()) for batch in met} == ({4} if memory else {0})
+
+
+def test_another_seed_is_another_run(task: Faces, tmp_path: Path) -> None:
+    runs = []
+    for seed in (0, 0, 1):
+        student = pinhole()
+        strategy = strategies.build("finetune", strategies.options("finetune", {}))
+        training.train(
+            student, None, strategy, task, None, PLAN, epochs=1, seed=seed, bequest={},
+            checkpoint=tmp_path / f"{len(runs)}.pt", watch=no_cut,
+        )  # fmt: skip
+        runs.append(student.state_dict())
+    assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
+
+
+def test_what_is_frozen_stays_and_the_rest_learns(task: Faces, tmp_path: Path) -> None:
+    before = pinhole(0).state_dict()
+    after, _ = raised(task, None, tmp_path / "c.pt")
+    assert torch.equal(before["colours.weight"], after["colours.weight"])
+    assert not torch.equal(before["head.weight"], after["head.weight"])
+
+
+def test_seeds_of_a_step_do_not_meet_those_of_another() -> None:
+    seeds: list[Any] = [training._mixed(*parts) for parts in [(0, 0, 1), (0, 1, 0), (1, 0, 0), (0, 0, 0), (0, 10, 1)]]
+    assert len(set(seeds)) == 5 and all(0 <= seed < 2**62 for seed in seeds)
