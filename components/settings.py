@@ -7,7 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from components.errors import BadParams
 
 # No tool we use may phone home or fetch anything behind the user's back.
 SILENCE = {
@@ -48,8 +51,12 @@ class Settings(BaseSettings):
 
 @cache
 def settings() -> Settings:
-    """The settings of this process, read once."""
-    return Settings()
+    """The settings of this process, read once; raises BadParams naming the variable that cannot be followed."""
+    try:
+        return Settings()
+    except ValidationError as faults:
+        lines = [f"  PERENNIAL_{str(f['loc'][0]).upper()}: {f['msg']}; found {f['input']!r}" for f in faults.errors()]
+        raise BadParams("the environment cannot be followed:\n" + "\n".join(lines)) from None
 
 
 def hush() -> None:

@@ -251,11 +251,69 @@ def sheet(
     print(contact_sheet(out, portraits=portraits, yunet=settings().yunet_weights))
 
 
+@lab.command()
+def render(
+    out: Path,
+    family: Annotated[list[str], typer.Option(help="A forgery family; may be given more than once.")],
+    people: Annotated[int, typer.Option(min=6)] = 36,
+    clips: Annotated[
+        int, typer.Option(min=1, help="Genuine clips of each person, and as many forged ones a family.")
+    ] = 2,
+    frames: Annotated[int, typer.Option(min=1)] = 8,
+    size_px: int = 160,
+    seed: int = 0,
+    first_person: Annotated[int, typer.Option(help="Archives with other numbers have other people.")] = 0,
+) -> None:
+    """Render an archive of clips in layout lab; land it with --layout lab."""
+    from components.lab.archive import render_archive
+
+    render_archive(
+        out,
+        families=family,
+        people=people,
+        clips_per_person=clips,
+        frames=frames,
+        size_px=size_px,
+        seed=seed,
+        first_person=first_person,
+    )
+    print(out)
+
+
+@lab.command()
+def forge(
+    out: Path,
+    portraits: Annotated[Path, typer.Argument(help="Photographs: <identity>/<file>.jpg.")],
+    family: Annotated[list[str], typer.Option(help="A forgery family; may be given more than once.")],
+    people: Annotated[int, typer.Option(min=6)] = 60,
+    per_person: Annotated[int, typer.Option(min=1)] = 3,
+    seed: int = 0,
+    first_person: int = 0,
+) -> None:
+    """Forge photographs into an archive in layout lab; faces are found by YuNet (PERENNIAL_YUNET_WEIGHTS)."""
+    from components.faces.detection.yunet import weights_file
+    from components.lab.archive import forge_portraits
+
+    forge_portraits(
+        out,
+        portraits,
+        families=family,
+        people=people,
+        per_person=per_person,
+        seed=seed,
+        yunet=weights_file(),
+        first_person=first_person,
+    )
+    print(out)
+
+
 def main() -> None:
     """Entry point: a PerennialError is advice, not a traceback."""
     hush()
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # the terminal shows stages itself
+    # The terminal shows stages itself; what a service did is also read in Prefect's pages.
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if sys.argv[1:2] == ["deploy"] else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
     try:
         app()
     except PerennialError as error:

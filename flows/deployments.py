@@ -3,21 +3,61 @@
 from __future__ import annotations
 
 import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
 
-from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+import httpx
+import prefect
+from filelock import FileLock, Timeout
+from prefect import flow, runtime
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
+from prefect.deployments.runner import EntrypointType, RunnerDeployment
 from prefect.events import DeploymentEventTrigger
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
+from prefect.task_runners import ThreadPoolTaskRunner
 
 from components.errors import PerennialError
-from flows.lifecycle import lifecycle
-from flows.watch import EVENT, RESOURCE
+from flows import lifecycle as stages
+from flows.lifecycle import THREADS, Outcome
+from flows.watch import EVENT, RESOURCE, WORKSPACE, tell
 from flows.workspace import Workspace
 
 PATIENCE_S = 6 * 3600
 """How long a deployed run waits for a lifecycle somebody started by hand."""
 
 
+@flow(name="lifecycle", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=THREADS))
+def lifecycle(root: str) -> Outcome:
+    """The lifecycle of the workspace at `root`, telling the service's log one line for each thing that happens."""
+    name = runtime.flow_run.name
+    tell(f"{name} looks for what is pending")
+    started = time.monotonic()
+    with _telling():
+        outcome = stages.lifecycle.fn(Path(root), patience_s=PATIENCE_S)
+    for generation in outcome.promoted:
+        tell(f"{generation} was promoted")
+    for generation, why in outcome.refused.items():
+        tell(f"{generation} was not promoted: {why}")
+    what = "nothing was pending" if outcome.nothing_to_do else f"{len(outcome.ran)} stages ran"
+    tell(f"{name} ended after {time.monotonic() - started:.0f} s: {what}")
+    return outcome
+
+
 def serve(workspace: Workspace, *, cron: str) -> None:
-    """Serve until interrupted: every `cron`, and whenever ``archive.landed`` is heard; a burst of events runs one by one.
+    """Serve until interrupted: now, every `cron`, and whenever ``archive.landed`` is heard; a burst runs one by one.
 
     Raises PerennialError without a Prefect server: the embedded one has no scheduler.
     """
@@ -26,17 +66,98 @@ def serve(workspace: Workspace, *, cron: str) -> None:
             "expected a Prefect server in PREFECT_API_URL, found none; schedules and events need one. "
             "Start it with `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
-    lifecycle.serve(
-        name=f"lifecycle-{workspace.root.name}",
+    identity = register(workspace, cron=cron)
+    for name in free(workspace, identity):
+        tell(f"{name} was cut off and holds the limit no longer")
+    wake(identity)
+    tell(f"serving '{workspace.root}' at {os.environ['PREFECT_API_URL']}: now, at '{cron}', and on {EVENT}")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect 3.8, whenever it is told to end
+        prefect.serve(_deployment(workspace, cron), print_starting_message=False)
+
+
+def register(workspace: Workspace, *, cron: str) -> UUID:
+    """Make the deployment, its schedule, trigger and limit, or bring them up to date.
+
+    Raises PerennialError if a workspace of the same name elsewhere has it already, or no server answers.
+    """
+    wanted = _deployment(workspace, cron)
+    try:
+        with get_client(sync_client=True) as client:
+            known = client.read_deployment_by_name(f"{lifecycle.name}/{wanted.name}")
+    except ObjectNotFound:
+        pass
+    except (httpx.HTTPError, RuntimeError) as fault:
+        raise PerennialError(
+            f"expected a Prefect server at PREFECT_API_URL='{os.environ.get('PREFECT_API_URL', '')}': {fault}. "
+            "Start it with `prefect server start`, or mend the address."
+        ) from fault
+    else:
+        if known.parameters != wanted.parameters:
+            raise PerennialError(
+                f"deployment '{lifecycle.name}/{wanted.name}' serves '{known.parameters.get('root')}'; expected none, "
+                f"or one that serves '{workspace.root}'. Rename the workspace's folder, or remove what is there with "
+                f"`prefect deployment delete {lifecycle.name}/{wanted.name}`."
+            )
+    return wanted.apply()
+
+
+def free(workspace: Workspace, deployment: UUID) -> list[str]:
+    """Release the one slot from runs whose process was killed; returns their names.
+
+    A run holds the workspace's lock while it lives, so that a free lock shows that whatever still counts as running
+    does not run. Without this they would block the next run until their lease ends (minutes), and be shown for ever.
+    """
+    try:
+        with FileLock(workspace.lock, timeout=0), get_client(sync_client=True) as client:
+            alive = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
+            cut_off = client.read_flow_runs(
+                deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
+                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=alive)),
+            )
+            for run in cut_off:
+                client.set_flow_run_state(run.id, Crashed(message="Its process was killed."), force=True)
+            return [run.name for run in cut_off]
+    except Timeout:
+        return []
+
+
+def wake(deployment: UUID) -> None:
+    """Ask for a run now: something may have landed, or been cut off, while nobody served."""
+    with get_client(sync_client=True) as client:
+        client.create_flow_run_from_deployment(deployment)
+
+
+def _deployment(workspace: Workspace, cron: str) -> RunnerDeployment:
+    name = workspace.root.name
+    return lifecycle.to_deployment(
+        name=name,
         description="Raise the next generations when archives have landed.",
         cron=cron,
-        parameters={"root": str(workspace.root), "patience_s": PATIENCE_S},
+        paused=False,
+        parameters={"root": str(workspace.root)},
         triggers=[
             DeploymentEventTrigger(
-                name=f"archive-landed-{workspace.root.name}",
+                name=f"archive-landed-{name}",
                 expect={EVENT},
-                match={"prefect.resource.id": RESOURCE + "*"},
+                match={"prefect.resource.id": RESOURCE + "*", WORKSPACE: name},
             )
         ],
-        global_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
+        entrypoint_type=EntrypointType.MODULE_PATH,
     )
+
+
+@contextmanager
+def _telling() -> Iterator[None]:
+    """One line when a stage has ended."""
+
+    def line(name: str, word: str) -> None:
+        if word in ("done", "failed"):
+            tell(f"  {'✓' if word == 'done' else '✗'} {name}")
+
+    stages.watchers.append(line)
+    try:
+        yield
+    finally:
+        stages.watchers.remove(line)

@@ -6,6 +6,7 @@ workspace take turns.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,7 @@ def land(
 
 def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, faces: str) -> Landed:
     params = workspace.params()
-    entry = _entry(params, name, layout, role, faces)
+    entry = _entry(workspace, params, name, layout, role, faces)
     if name in params.archives:
         _refuse_other(workspace, name, source, params.archives[name].model_dump(), entry)
         _ingest(workspace, name)
@@ -65,9 +66,9 @@ def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, 
     return Landed(name, len(rows), manifest.content_digest(rows), already=False)
 
 
-def _entry(params: Params, name: str, layout: str, role: str, faces: str) -> dict[str, Any]:
+def _entry(workspace: Workspace, params: Params, name: str, layout: str, role: str, faces: str) -> dict[str, Any]:
     """The archive's section of params.yaml, checked together with everything else there."""
-    after = params.archives[name].after if name in params.archives else next(reversed(params.archives), NOBODY)
+    after = params.archives[name].after if name in params.archives else _predecessor(workspace, params)
     entry = {"layout": layout, "role": role, "faces": faces, "after": after}
     raw = params.model_dump(mode="json")
     raw["archives"][name] = entry
@@ -75,9 +76,17 @@ def _entry(params: Params, name: str, layout: str, role: str, faces: str) -> dic
     return entry
 
 
-def _refuse_other(
-    workspace: Workspace, name: str, source: str, known: dict[str, Any], entry: dict[str, Any]
-) -> None:
+def _predecessor(workspace: Workspace, params: Params) -> str:
+    """The youngest archive that was not refused: one that is mended and landed anew holds the same files."""
+    return next((name for name in reversed(params.archives) if not _was_refused(workspace, name)), NOBODY)
+
+
+def _was_refused(workspace: Workspace, name: str) -> bool:
+    report = workspace.data("validation", name) / "report.json"
+    return report.is_file() and json.loads(report.read_text())["passed"] is False
+
+
+def _refuse_other(workspace: Workspace, name: str, source: str, known: dict[str, Any], entry: dict[str, Any]) -> None:
     """The same archive again is fine; anything else under its name is not."""
     if known != entry:
         differing = {k: (known[k], entry[k]) for k in entry if known[k] != entry[k]}

@@ -3,7 +3,8 @@ teacher and its memory, a matrix shows what was gained and forgotten, a gate dec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import BoundedSemaphore
@@ -21,7 +22,7 @@ from components.errors import PerennialError, Refused, StageFailed, UnknownName
 from components.generations import lineage as register
 from components.settings import settings
 from flows import pipeline
-from flows.pending import ARCHIVE_STAGES, judged, marker, pending
+from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded
 from flows.workspace import Workspace
 
 Watcher = Callable[[str, str], None]
@@ -75,7 +76,8 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     return outcome
 
 
-def only_one(workspace: Workspace, patience_s: float) -> FileLock:
+@contextmanager
+def only_one(workspace: Workspace, patience_s: float) -> Iterator[None]:
     """Two lifecycles never share a workspace; the lock dies with its holder."""
     lock = FileLock(workspace.lock, timeout=patience_s)
     try:
@@ -85,7 +87,10 @@ def only_one(workspace: Workspace, patience_s: float) -> FileLock:
             f"expected no other lifecycle in '{workspace.root}', found one running. Wait for it to end; it will also "
             "do what has landed meanwhile."
         ) from None
-    return lock
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def prepare(workspace: Workspace, outcome: Outcome) -> None:
@@ -93,7 +98,7 @@ def prepare(workspace: Workspace, outcome: Outcome) -> None:
     chains = []
     ingested: dict[str, PrefectFuture[bool]] = {}
     archives = workspace.params().archives
-    for name in pending(workspace).archives:
+    for name in faceless(workspace, pipeline.stale(workspace.root)):
         before = [ingested[archives[name].after]] if archives[name].after in ingested else []
         chain = _chain(workspace, [f"{stage}@{name}" for stage in ARCHIVE_STAGES], before)
         ingested[name] = chain[f"ingest@{name}"]
@@ -103,20 +108,20 @@ def prepare(workspace: Workspace, outcome: Outcome) -> None:
 
 def plan(workspace: Workspace, outcome: Outcome) -> None:
     """Append a row and a recipe for every task a line has not learned yet."""
-    proposal = pending(workspace).plan
-    if proposal.recipes or proposal.lineage.benches != workspace.lineage().benches:
-        register.append(proposal, workspace.lineage_file, workspace.recipes)
-    outcome.planned += list(proposal.recipes)
+    additions = proposal(workspace)
+    if additions.lineage != workspace.lineage():
+        register.append(additions, workspace.lineage_file, workspace.recipes)
+    outcome.planned += list(additions.recipes)
 
 
 def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
     """`perennial plan`: the rows appended, in words, and what still waits for its faces."""
-    proposal = pending(workspace).plan
-    register.append(proposal, workspace.lineage_file, workspace.recipes)
+    additions = proposal(workspace)
+    register.append(additions, workspace.lineage_file, workspace.recipes)
     rows = {
-        n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in proposal.recipes.items()
+        n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in additions.recipes.items()
     }
-    return rows, proposal.waiting
+    return rows, additions.waiting
 
 
 def heirs(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
@@ -134,7 +139,7 @@ def heirs(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
 
 def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[str]) -> list[str]:
     """Every generation without a verdict, each line in order, lines side by side; returns those judged now."""
-    lineage, without = workspace.lineage(), pending(workspace).generations
+    lineage, without = workspace.lineage(), unjudged(workspace)
     unborn = [name for name in lineage.generations if name in without or name in again]
     futures: dict[str, PrefectFuture[bool]] = {}
     before: list[PrefectFuture[bool]] = []
@@ -161,14 +166,16 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
 def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
     """One page for every line that has news."""
     lineage = workspace.lineage()
-    news = {lineage.generations[name].line for name in births} | set(pending(workspace).pages)
+    news = {lineage.generations[name].line for name in births} | set(
+        outdated(workspace, pipeline.stale(workspace.root))
+    )
     lines = sorted(line for line in news if judged(workspace, lineage.heads[line].generation))
     _settle({f"publish@{line}": stage.submit(workspace.root, f"publish@{line}") for line in lines}, outcome)
 
 
 def remember(workspace: Workspace, outcome: Outcome) -> None:
     """Show MLflow every generation it has not seen, oldest first, and promote those whose gate opened."""
-    for name in pending(workspace).unrecorded:
+    for name in unrecorded(workspace):
         said = record(workspace, name)
         if said.get("promoted"):
             outcome.promoted.append(name)

@@ -38,25 +38,44 @@ class Pending:
 
 def pending(workspace: Workspace) -> Pending:
     """Look at params.yaml, lineage.yaml and the files; raises BadParams or BrokenLineage before anything runs."""
+    stale = pipeline.stale(workspace.root) if workspace.params().archives else set()
+    return Pending(
+        archives=faceless(workspace, stale),
+        plan=proposal(workspace),
+        generations=unjudged(workspace),
+        pages=outdated(workspace, stale),
+        unrecorded=unrecorded(workspace),
+    )
+
+
+def faceless(workspace: Workspace, stale: set[str]) -> tuple[str, ...]:
+    """Archives that landed and have no faces, or stale ones that no generation has used yet."""
+    lineage = workspace.lineage()
+    return tuple(name for name in workspace.params().archives if _needs_faces(workspace, name, lineage, stale))
+
+
+def proposal(workspace: Workspace) -> Plan:
+    """The rows `plan` would append now; raises BrokenLineage if rows that are there were edited."""
     params, lineage = workspace.params(), workspace.lineage()
     check(lineage, workspace.recipes, workspace.data("generations"))
-    proposal = plan(params, lineage, ready(workspace, params))
-    stale = pipeline.stale(workspace.root) if params.archives else set()
-    generations = tuple(name for name in lineage.generations if not judged(workspace, name))
-    return Pending(
-        archives=tuple(name for name in params.archives if _needs_faces(workspace, name, lineage, stale)),
-        plan=proposal,
-        generations=generations,
-        pages=tuple(
-            line
-            for line, head in lineage.heads.items()
-            if f"publish@{line}" in stale
-            and (head.generation in generations or _is_new(workspace, line, head.generation))
-        ),
-        unrecorded=tuple(
-            name for name in lineage.generations if name not in generations and not marker(workspace, name).exists()
-        ),
-    )
+    return plan(params, lineage, ready(workspace, params))
+
+
+def unjudged(workspace: Workspace) -> tuple[str, ...]:
+    """Generations that were planned and have no verdict."""
+    return tuple(name for name in workspace.lineage().generations if not judged(workspace, name))
+
+
+def outdated(workspace: Workspace, stale: set[str]) -> tuple[str, ...]:
+    """Lines whose page is missing or does not know the youngest generation."""
+    heads = {line: head.generation for line, head in workspace.lineage().heads.items()}
+    return tuple(line for line, head in heads.items() if f"publish@{line}" in stale and _is_new(workspace, line, head))
+
+
+def unrecorded(workspace: Workspace) -> tuple[str, ...]:
+    """Generations with a verdict that the tracking server of these settings has not been shown."""
+    names = workspace.lineage().generations
+    return tuple(name for name in names if judged(workspace, name) and not marker(workspace, name).exists())
 
 
 def ready(workspace: Workspace, params: Params) -> set[str]:

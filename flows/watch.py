@@ -1,8 +1,7 @@
 """A new archive has landed: look at an inbox, land what is complete, say so.
 
 The lifecycle asks the files what is pending, so an event that is lost costs a delay and one that comes twice costs
-nothing. What was seen of an arrival is kept in ``.perennial/inbox/<name>`` (its fingerprint), so that each is fetched
-once, whether it landed or was refused.
+nothing. What landed is kept in ``.perennial/inbox/<name>`` (its fingerprint), so that each arrival is fetched once.
 """
 
 from __future__ import annotations
@@ -11,69 +10,139 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from components.archives.landing import Arrival, inbox
-from components.errors import BadParams, PerennialError
+from components.errors import BadArchive, BadParams, PerennialError
 from flows.land import Landed, land
 from flows.workspace import Workspace
 
 EVENT = "archive.landed"
 RESOURCE = "perennial.archive."
+WORKSPACE = "perennial.workspace"
+PAUSE_S = 300
+"""How long an arrival rests that could not be landed through no fault of its own."""
 
 
 def watch(workspace: Workspace, address: str, *, once: bool, every_s: float) -> None:
-    """Look every so many seconds, or once."""
+    """Look every so many seconds, or once; an inbox that is away for a while is waited for.
+
+    Raises BadParams where there is none at the first look.
+    """
     if not address:
         raise BadParams("expected an inbox, found none. Name a folder or s3://bucket/prefix, or set PERENNIAL_INBOX.")
-    said: set[str] = set()
+    inbox(address).pending({})
+    tell(f"watching '{address}'")
+    watcher = Watcher(workspace, address)
     while True:
-        for landed in look(workspace, address, said):
-            print(f"'{landed.name}' landed: {landed.clips} clips, content {landed.digest[:12]}", flush=True)
-            announce(landed)
+        watcher.round()
         if once:
             return
         time.sleep(every_s)
 
 
-def look(workspace: Workspace, address: str, said: set[str]) -> list[Landed]:
-    """Land every complete arrival not seen before; a faulty one is reported once (`said`) and the others go on."""
-    waiting = inbox(address).pending(_seen(workspace))
-    landed = []
-    for problem in waiting.problems:
-        _report(f"{problem.name} in '{address}' cannot land: {problem.advice}", said)
-    for arrival in waiting.arrivals:
+@dataclass
+class Watcher:
+    """What one watching process remembers; a new process starts afresh and repeats what is still wrong."""
+
+    workspace: Workspace
+    address: str
+    held: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """Arrival -> (fingerprint, until when it is left alone) of those that did not land."""
+    said: set[str] = field(default_factory=set)
+    """Faults already told."""
+    unheard: list[Landed] = field(default_factory=list)
+    """Landings the server has not been told of yet."""
+
+    def round(self) -> None:
+        """Land what is complete and announce it; what goes wrong is told once and tried again later."""
         try:
-            landed.append(receive(workspace, address, arrival))
+            for landed in self.look():
+                self.unheard.append(landed)
+                self.announce()
         except PerennialError as fault:
-            _report(f"{arrival.name} in '{address}' did not land: {fault}", said)
-        else:
-            _remember(workspace, arrival)
-    return landed
+            self._tell_once(str(fault))
+        self.announce()
+
+    def look(self) -> Iterator[Landed]:
+        """Land every complete arrival not seen before; a faulty one does not stop the others.
+
+        An arrival counts as seen once the caller has come back for the next one: if the process is killed before, it
+        lands again, which changes nothing, and is announced again.
+        """
+        waiting = inbox(self.address).pending(_seen(self.workspace))
+        for problem in waiting.problems:
+            self._tell_once(f"'{problem.name}' cannot land: {problem.advice}")
+        for arrival in waiting.arrivals:
+            fingerprint, until = self.held.get(arrival.name, ("", 0.0))
+            if fingerprint == arrival.fingerprint and time.monotonic() < until:
+                continue
+            try:
+                landed = receive(self.workspace, self.address, arrival)
+            except (PerennialError, OSError) as fault:
+                own = isinstance(fault, BadArchive | BadParams)  # then only a change of it helps
+                self.held[arrival.name] = arrival.fingerprint, time.monotonic() + (float("inf") if own else PAUSE_S)
+                self._tell_once(f"'{arrival.name}' did not land: {fault}")
+            else:
+                tell(f"'{landed.name}' landed: {landed.clips} clips, content {landed.digest[:12]}")
+                yield landed
+                _remember(self.workspace, arrival)
+
+    def announce(self) -> None:
+        """Tell the Prefect server what landed; what it did not hear is told again at the next round."""
+        if not os.environ.get("PREFECT_API_URL"):
+            self.unheard.clear()  # there is nobody to tell
+        while self.unheard:
+            try:
+                announce(self.workspace, self.unheard[0])
+            except OSError as fault:
+                self._tell_once(f"{EVENT} was not heard by the server of PREFECT_API_URL, trying on: {fault}")
+                return
+            self.unheard.pop(0)
+
+    def _tell_once(self, words: str) -> None:
+        if words not in self.said:
+            self.said.add(words)
+            tell(words, error=True)
 
 
 def receive(workspace: Workspace, address: str, arrival: Arrival) -> Landed:
     """Fetch one arrival whole, land it, and throw the fetched copy away."""
     room = workspace.root / ".perennial" / "arrivals" / arrival.name
     shutil.rmtree(room, ignore_errors=True)
-    inbox(address).fetch(arrival, room)
     try:
+        inbox(address).fetch(arrival, room)
         marker = arrival.marker
         return land(workspace, arrival.name, str(room), layout=marker.layout, role=marker.role, faces=arrival.faces)
     finally:
         shutil.rmtree(room, ignore_errors=True)
 
 
-def announce(landed: Landed) -> None:
-    """Emit ``archive.landed`` to the Prefect server of PREFECT_API_URL; without one there is nobody to tell."""
-    if not os.environ.get("PREFECT_API_URL"):
-        return
-    from prefect.events import emit_event
+def announce(workspace: Workspace, landed: Landed) -> None:
+    """Emit ``archive.landed`` to the Prefect server of PREFECT_API_URL; raises OSError if it did not hear.
 
-    emit_event(
-        EVENT,
-        resource={"prefect.resource.id": RESOURCE + landed.name},
+    Posted and answered, where `emit_event` would queue it in a thread and drop it if nobody listens.
+    """
+    import httpx
+    from prefect.client.orchestration import get_client
+    from prefect.events.schemas.events import Event
+
+    event = Event(
+        event=EVENT,
+        resource={"prefect.resource.id": RESOURCE + landed.name, WORKSPACE: workspace.root.name},
         payload={"digest": landed.digest, "clips": landed.clips},
     )
+    try:
+        with get_client(sync_client=True) as client:
+            client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
+    except (httpx.HTTPError, RuntimeError) as fault:  # RuntimeError: no server answers at all
+        raise OSError(str(fault) or type(fault).__name__) from fault
+
+
+def tell(words: str, *, error: bool = False) -> None:
+    """One line for each thing that happens, with the time."""
+    print(time.strftime("%H:%M:%S"), words, file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def _seen(workspace: Workspace) -> dict[str, str]:
@@ -85,9 +154,3 @@ def _remember(workspace: Workspace, arrival: Arrival) -> None:
     folder = workspace.root / ".perennial" / "inbox"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / arrival.name).write_text(arrival.fingerprint)
-
-
-def _report(words: str, said: set[str]) -> None:
-    if words not in said:
-        said.add(words)
-        print(words, file=sys.stderr, flush=True)

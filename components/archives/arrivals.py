@@ -18,10 +18,9 @@ from typing import Any, Final, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from components.archives import layouts
+from components.archives.listing import MARKER
 from components.errors import BadArchive, PerennialError
 from components.params import Name, Section, parse
-
-MARKER: Final = "PERENNIAL.json"
 
 _MAX_MARKER_BYTES: Final = 64 * 1024
 _NAME: Final = TypeAdapter[str](Name)

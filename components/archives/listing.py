@@ -19,6 +19,8 @@ from components.vocabulary import FORGED, GENUINE, LABELS, SPLITS
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 MEDIA_SUFFIXES: Final = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+MARKER: Final = "PERENNIAL.json"
+"""Written last into an arrival, when all else is there; no part of the archive."""
 
 _SHOWN: Final = 5  # rows or files a message names before it only counts
 _LABEL_TEXTS: Final = frozenset(str(label) for label in LABELS)
@@ -163,7 +165,7 @@ def is_inside(name: str) -> bool:
 
 
 def files_under(root: Path, faults: Faults) -> set[str]:
-    """POSIX paths of all files of an archive, hidden ones apart; a link that leaves the root is a fault."""
+    """POSIX paths of all files of an archive, hidden ones and the marker apart; a link that leaves the root is a fault."""
     if not root.is_dir():
         raise BadArchive(f"expected an archive folder at '{root}', found none. Check the path.")
     real_root = root.resolve()
@@ -175,7 +177,7 @@ def files_under(root: Path, faults: Faults) -> set[str]:
             if path.is_symlink() and not path.resolve().is_relative_to(real_root):
                 faults.add("link that leaves the archive", f"'{path.relative_to(root).as_posix()}'")
         found |= {Path(folder, name).relative_to(root).as_posix() for name in names if not name.startswith(".")}
-    return found
+    return found - {MARKER}
 
 
 def _first(places: list[str]) -> str:

@@ -24,7 +24,9 @@ class Finder:
                 f"expected YuNet's weights at '{yunet}', found no file. Fetch face_detection_yunet_2023mar.onnx from "
                 "the OpenCV model zoo, or name your copy."
             )
+        before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns of a target nobody chose
         self._net = cv2.FaceDetectorYN.create(str(yunet), "", (320, 320), _MIN_SCORE)
+        cv2.utils.logging.setLogLevel(before)
 
     def portrait(self, image: Picture) -> Portrait | None:
         """The largest face of `image` (H, W, 3) in a square crop `1.7` times its box, or None."""

@@ -29,7 +29,11 @@ gate:
   - {rule: absolute, min_auc: 0.0}
   - {rule: infra}
 """
-OWN_TO_DVC = (".dvc/tmp/", ".perennial/lifecycle.lock", ".perennial/landing.lock")  # locks, and when a file was last looked at
+OWN_TO_DVC = (
+    ".dvc/tmp/",
+    ".perennial/lifecycle.lock",
+    ".perennial/landing.lock",
+)  # locks, and when a file was last looked at
 
 
 @pytest.fixture(scope="session")

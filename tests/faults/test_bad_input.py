@@ -32,7 +32,9 @@ def refused(workspace, content) -> Callable[..., Iterator[None]]:
         with pytest.raises(kind) as caught:
             yield
         assert [word for word in words if word not in str(caught.value)] == [], str(caught.value)
-        after = {name: digest for name, digest in content(workspace.root).items() if not name.startswith(besides or "\0")}
+        after = {
+            name: digest for name, digest in content(workspace.root).items() if not name.startswith(besides or "\0")
+        }
         assert after == before
 
     return expect
@@ -79,7 +81,9 @@ def test_a_label_other_than_0_or_1_is_named_with_its_line_and_file(workspace, sp
 def test_a_truncated_video_is_named(workspace, spoilt, refused):
     video = min(spoilt.glob("clips/*.mp4"))
     video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    with refused(BadArchive, "file that cannot be read to its end (1)", f"'clips/{video.name}'", "land the archive again"):
+    with refused(
+        BadArchive, "file that cannot be read to its end (1)", f"'clips/{video.name}'", "land the archive again"
+    ):
         perennial(workspace, "land", "new", str(spoilt), "--layout", "lab")
 
 
@@ -142,6 +146,19 @@ def test_a_source_in_two_splits_is_named_with_its_clips(workspace, spoilt, refus
 
 
 @pytest.mark.slow
+def test_a_mended_archive_lands_under_a_new_name_although_it_shares_files_with_the_refused_one(
+    workspace, spoilt, archive
+):
+    relist(spoilt, lambda rows: [row | {"split": "test"} if n == 0 else row for n, row in enumerate(rows)])
+    landed(workspace, spoilt)
+    with pytest.raises(StageFailed, match="Mend the archive and land it under a new name"):
+        run(workspace, "validate@new")
+    land(workspace, "mended", str(archive), layout="lab")
+    run(workspace, "validate@mended")
+    assert json.loads((workspace.data("validation", "mended") / "report.json").read_text())["passed"] is True
+
+
+@pytest.mark.slow
 def test_clips_without_a_face_are_named_and_leave_no_half_written_faces(workspace, spoilt, refused):
     clips = sorted(f"clips/{path.name}" for path in spoilt.glob("clips/*.mp4"))
     keep_landmarks(spoilt, set(clips[2:]))
@@ -152,13 +169,17 @@ def test_clips_without_a_face_are_named_and_leave_no_half_written_faces(workspac
 
 
 @pytest.mark.slow
-def test_missing_weights_are_named_with_the_variable_and_the_place_to_get_them(workspace, archive, refused, monkeypatch):
+def test_missing_weights_are_named_with_the_variable_and_the_place_to_get_them(
+    workspace, archive, refused, monkeypatch
+):
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nobody answers there: the network is closed
     monkeypatch.delenv("PERENNIAL_YUNET_WEIGHTS", raising=False)
     landed(workspace, archive, faces="yunet")
     run(workspace, "validate@new")
-    with refused(StageFailed, "MissingWeights", "'yunet' expected", "PERENNIAL_YUNET_WEIGHTS", "found no such variable", "Fetch"):
+    with refused(
+        StageFailed, "MissingWeights", "'yunet' expected", "PERENNIAL_YUNET_WEIGHTS", "found no such variable", "Fetch"
+    ):
         run(workspace, "crop@new")
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from mlflow import MlflowClient
 
 from components.registry import ledger
+from components.tracking import connect
 from flows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -94,8 +94,8 @@ def outs(root: Path) -> dict[str, str]:
 
 def counts(root: Path) -> dict[str, int]:
     """Everything in the books that could be doubled."""
-    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("perennial").experiment_id
+    tracking = connect(root)
+    client, experiment = tracking.client, tracking.experiment
     runs = client.search_runs([experiment])
     return {
         "runs": len(runs),

@@ -88,8 +88,7 @@ def params() -> Callable[..., Params]:
     def make(**changes: Any) -> Params:
         raw: dict[str, Any] = {
             "archives": {
-                name: {"layout": "lab", "after": before}
-                for name, before in zip(TASKS, (NOBODY, *TASKS), strict=False)
+                name: {"layout": "lab", "after": before} for name, before in zip(TASKS, (NOBODY, *TASKS), strict=False)
             },
             "sequence": TASKS,
             "benchmarks": TASKS,
@@ -108,7 +107,7 @@ def params() -> Callable[..., Params]:
 
 @pytest.fixture
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Callable[..., Params]) -> Callable[..., Path]:
-    """`planned(**changes)`: recipes and register of all three tasks, in an empty workspace that becomes the folder we are in."""
+    """`planned(**changes)`: a workspace with the recipes of all three tasks, which becomes the folder we are in."""
 
     def make(**changes: Any) -> Path:
         for kind in ("generations", "memories"):

@@ -198,7 +198,7 @@ def test_an_heir_learns_with_the_options_of_its_own_recipe(two_tasks: None, plan
     heir = Recipe.read(root / "recipes" / "cffd-M2.yaml")
     options = {**heir.detector.options, "spread": 0.5}
     heir = heir.model_copy(update={"detector": heir.detector.model_copy(update={"options": options})})
-    assert born(heir, root / "data" / "generations" / "cffd-M1").options.spread == 0.5  # type: ignore[union-attr]
+    assert born(heir, root / "data" / "generations" / "cffd-M1").options.spread == 0.5
 
 
 def test_what_a_detector_freezes_is_frozen_in_its_heirs(two_tasks: None, planned: Make) -> None:
@@ -227,7 +227,9 @@ def test_tampered_weights_are_refused(two_tasks: None, planned: Make) -> None:
     folder = birth(root, "cffd-M1")
     weights = load_file(folder / "weights.safetensors")
     save_tensors({**weights, "head.bias": weights["head.bias"] + 1e-7}, folder / "weights.safetensors")
-    with pytest.raises(BrokenLineage, match=r"expected weights [0-9a-f]{12} in '.*cffd-M1', found [0-9a-f]{12}\. Restore"):
+    with pytest.raises(
+        BrokenLineage, match=r"expected weights [0-9a-f]{12} in '.*cffd-M1', found [0-9a-f]{12}\. Restore"
+    ):
         load_detector(folder)
     legacy_of_m1 = root / "data" / "memories" / "cffd-M1"
     shutil.copytree(root / "data" / "memories" / NOBODY, legacy_of_m1)

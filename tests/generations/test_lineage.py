@@ -178,11 +178,15 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("choice", [{"detector": "rsia_net", "strategy": "cffd"}, {"detector": "pinhole", "strategy": "er"}])
+@pytest.mark.parametrize(
+    "choice", [{"detector": "rsia_net", "strategy": "cffd"}, {"detector": "pinhole", "strategy": "er"}]
+)
 def test_a_line_keeps_its_detector_and_its_strategy(register: Register, params: Make, choice: dict[str, str]) -> None:
     register.plan(params(), "swap")
     before = register.contents()
-    with pytest.raises(BadParams, match=r"line 'cffd' has been 'pinhole' with 'cffd' since its founder.*name a new one"):
+    with pytest.raises(
+        BadParams, match=r"line 'cffd' has been 'pinhole' with 'cffd' since its founder.*name a new one"
+    ):
         register.plan(params(lines={"cffd": choice}), *TASKS)
     assert register.contents() == before
 

@@ -19,7 +19,7 @@ from components.params import Training
 from components.tasks.dataset import Batch, Faces
 
 PLAN = Training(batch=8, faces_per_clip=2, learning_rate=0.01, step_epochs=1, augment=("flip", "brightness_contrast"))
-EPOCHS = 3
+EPOCHS = 2
 
 Bytes = dict[str, Tensor]
 Make = Callable[..., Path]
@@ -109,7 +109,7 @@ def test_a_run_cut_again_and_again_still_arrives(
             break
         except PowerCut:
             cuts += 1
-    assert cuts > 5 and same(weights, whole) and progress == told
+    assert cuts >= 4 and same(weights, whole) and progress == told
 
 
 def test_a_finished_run_is_not_run_again(task: Faces, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_the_curve_has_the_mean_of_every_term_a_row_an_epoch(task: Faces, replay
             said.append({name: value / steps for name, value in progress.sums.items()})
 
     _, progress = raised(task, replay, tmp_path / "c.pt", listen)
-    assert [row["epoch"] for row in progress.rows] == [1, 2, 3]
+    assert [row["epoch"] for row in progress.rows] == [1, 2]
     assert list(progress.rows[0]) == ["epoch", "cross_entropy", "spread", "slkd", "mfkd", "loss", "images"]
     for row, means in zip(progress.rows, said, strict=True):
         assert {name: row[name] for name in means} == means
@@ -146,10 +146,10 @@ def test_the_curve_has_the_mean_of_every_term_a_row_an_epoch(task: Faces, replay
 def test_half_of_every_batch_is_remembered_where_there_is_a_memory(task: Faces, replay: Faces, tmp_path: Path) -> None:
     met: list[Batch] = []
 
-    class Listening(type(strategies.build("er", strategies.options("er", {})))):  # type: ignore[misc]
+    class Listening(strategies.find("er")):
         def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> dict[str, Tensor]:
             met.append(batch)
-            return super().losses(student, teacher, batch)  # type: ignore[no-any-return]
+            return super().losses(student, teacher, batch)
 
     for memory in (replay, None):
         met.clear()

@@ -125,7 +125,9 @@ def test_a_memory_outlives_the_archives_it_was_made_of(candidates: Candidate, tm
 def test_a_budget_smaller_than_the_groups_leaves_the_newest_without(
     candidates: Candidate, tmp_path: Path, budget: int
 ) -> None:
-    memories = raised(tmp_path, [candidates(n) for n in ("swap", "mesh", "mask")], Policy(budget=budget, policy="hybrid"))
+    memories = raised(
+        tmp_path, [candidates(n) for n in ("swap", "mesh", "mask")], Policy(budget=budget, policy="hybrid")
+    )
     assert [len(memory) for memory in memories] == [budget] * 3
     assert set(memories[-1].exemplars["rank"]) == {0}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from itertools import permutations, pairwise
+from itertools import pairwise, permutations
 
 import numpy as np
 import pytest
@@ -127,7 +127,9 @@ def test_a_zero_embedding_stays_zero() -> None:
 def test_a_longer_reservoir_extends_a_shorter_one(size: int, seed: int) -> None:
     whole = selection.reservoir(size, size=size, seed=(seed, 1))
     assert sorted(whole.tolist()) == list(range(size))
-    for shorter, longer in pairwise(selection.reservoir(n, size=size, seed=(seed, 1)).tolist() for n in range(size + 1)):
+    for shorter, longer in pairwise(
+        selection.reservoir(n, size=size, seed=(seed, 1)).tolist() for n in range(size + 1)
+    ):
         assert longer[: len(shorter)] == shorter
 
 

@@ -150,7 +150,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> N
 def test_what_was_read_cannot_be_changed() -> None:
     faces = Faces()
     with pytest.raises(ValidationError, match="frozen"):
-        faces.frames = 1  # type: ignore[misc]
+        faces.frames = 1
 
 
 def test_params_survive_being_written_and_read(tmp_path: Path) -> None:

@@ -59,12 +59,3 @@ def test_the_other_archive_is_learned_all_the_same(ended):
     assert card["learns"] == "second"
     assert "judge@cffd-M1" in place.outs
     assert "second" in place.perennial("status")
-
-
-def test_the_mended_archive_lands_under_a_new_name_as_advised(ended, archives, copied):
-    """The files it shares with the refused one are no reason to refuse it too."""
-    place = copied(ended[0])
-    place.land("mended", archives["first"])
-    printed = place.perennial("run", fails=True)  # the torn one is still there, and still refused
-    assert "validate@mended failed" not in printed
-    assert (place.root / "data" / "verdicts" / "cffd-M2" / "verdict.json").is_file()

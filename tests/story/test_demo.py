@@ -22,7 +22,11 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _perennial(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "flows.cli", *arguments], capture_output=True, text=True, timeout=1500, env=dict(os.environ)
+        [sys.executable, "-m", "flows.cli", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        env=dict(os.environ),
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from mlflow import MlflowClient
 
 from components.registry import ledger
+from components.tracking import Tracking, connect
 
 pytestmark = pytest.mark.slow
 
@@ -13,8 +13,10 @@ EARLY = ("ingest", "validate", "crop")
 LATE = ("evolve", "curate", "evaluate", "judge")
 
 
-def books(place) -> MlflowClient:
-    return MlflowClient(f"sqlite:///{place.root / 'mlflow.db'}")
+def versions(tracking: Tracking) -> list[str]:
+    """Generations that are a version of the registered model, oldest first."""
+    found = tracking.client.search_model_versions("name = 'perennial-cffd'")
+    return [version.tags["perennial.generation"] for version in sorted(found, key=lambda v: int(v.version))]
 
 
 def test_two_archives_raise_two_generations_of_one_line(raised):
@@ -35,8 +37,8 @@ def test_two_archives_raise_two_generations_of_one_line(raised):
 
 
 def test_the_books_hold_a_run_for_the_line_and_one_for_each_generation(raised):
-    client = books(raised)
-    runs = client.search_runs([client.get_experiment_by_name("perennial").experiment_id])
+    tracking = connect(raised.root)
+    runs = tracking.client.search_runs([tracking.experiment])
     (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in runs if run is not parent]
     assert {run.data.tags["mlflow.parentRunId"] for run in children} == {parent.info.run_id}
@@ -45,10 +47,10 @@ def test_the_books_hold_a_run_for_the_line_and_one_for_each_generation(raised):
 
 
 def test_the_gate_opened_for_both_so_the_second_is_champion_and_the_first_the_way_back(raised):
-    client = books(raised)
-    assert len(client.search_model_versions("name = 'perennial-cffd'")) == 2
+    tracking = connect(raised.root)
+    assert versions(tracking) == ["cffd-M1", "cffd-M2"]
     aliased = {
-        alias: client.get_model_version_by_alias("perennial-cffd", alias).tags["perennial.generation"]
+        alias: tracking.client.get_model_version_by_alias("perennial-cffd", alias).tags["perennial.generation"]
         for alias in ("champion", "previous")
     }
     assert aliased == {"champion": "cffd-M2", "previous": "cffd-M1"}
@@ -84,6 +86,7 @@ def test_a_third_archive_leaves_everything_made_before_as_it_was(raised, grown):
 
 def test_a_new_clone_with_the_cache_gets_every_artifact_back_without_making_one(raised, recloned):
     clone = recloned(raised, cache=True)
+    clone.dvc("checkout", *(str(path.relative_to(clone.root)) for path in clone.root.glob("data/archives/*.dvc")))
     assert "> python -m" not in clone.dvc("repro")
     assert clone.outs == raised.outs
     weights = "data/generations/cffd-M2/weights.safetensors"
@@ -94,7 +97,7 @@ def test_a_new_clone_that_got_its_artifacts_from_the_cache_has_nothing_to_raise(
     clone = recloned(raised, cache=True)
     outcome = clone.lifecycle()
     assert [outcome[what] for what in ("ran", "planned", "promoted", "failed")] == [[], [], [], {}]
-    assert len(books(clone).search_model_versions("name = 'perennial-cffd'")) == 2
+    assert versions(connect(clone.root)) == ["cffd-M1", "cffd-M2"]
     assert clone.outs == raised.outs
 
 

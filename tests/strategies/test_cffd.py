@@ -98,4 +98,8 @@ def test_mfkd_compares_every_level_on_the_unit_sphere(pinhole: Make, teacher: An
 
 
 def test_the_paper_s_strategy_remembers_by_hybrid_sampling_and_replay_by_a_reservoir() -> None:
-    assert [strategies.find(name).remembers for name in ("cffd", "er", "finetune")] == ["hybrid", "reservoir", "nothing"]
+    assert [strategies.find(name).remembers for name in ("cffd", "er", "finetune")] == [
+        "hybrid",
+        "reservoir",
+        "nothing",
+    ]

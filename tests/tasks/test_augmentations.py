@@ -42,7 +42,7 @@ def test_shape_type_and_range_stay_and_the_given_faces_are_left_alone(name: str)
     after = augment(before, [name], generator())
     assert torch.equal(before, copy)
     assert after.shape == before.shape and after.dtype == before.dtype
-    assert 0 <= after.min() and after.max() <= 1
+    assert after.min() >= 0 and after.max() <= 1
 
 
 def test_brightness_and_contrast_stay_within_ten_percent() -> None:

@@ -17,7 +17,9 @@ from components.tasks.dataset import Faces, as_faces, joined
 def table(path: Path, labels: list[int], splits: list[str]) -> FaceTable:
     """Face i is grey of level i."""
     rows = pd.DataFrame({"label": labels, "split": splits})
-    rows = rows.assign(archive="swap", clip=[f"{i}.mp4" for i in rows.index], frame=0, method="", identity="", source="")
+    rows = rows.assign(
+        archive="swap", clip=[f"{i}.mp4" for i in rows.index], frame=0, method="", identity="", source=""
+    )
     rows = rows.assign(landmarks=[[0.0] * 10] * len(rows), box=[[0.0] * 4] * len(rows), score=1.0)
     return FaceTable.write(path, rows, [encode(np.full((4, 4, 3), i, np.uint8)) for i in rows.index], {})
 

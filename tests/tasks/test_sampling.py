@@ -17,7 +17,9 @@ from components.vocabulary import FORGED, REAL
 
 def task(real: list[int], forged: list[int]) -> pd.DataFrame:
     """Face rows of clips with so many faces each; a real and a forged clip may share a path in different archives."""
-    clips = [(REAL, f"{i}.mp4", n) for i, n in enumerate(real)] + [(FORGED, f"{i}.mp4", n) for i, n in enumerate(forged)]
+    clips = [(REAL, f"{i}.mp4", n) for i, n in enumerate(real)] + [
+        (FORGED, f"{i}.mp4", n) for i, n in enumerate(forged)
+    ]
     rows = [{"archive": f"a{label}", "clip": clip, "label": label} for label, clip, n in clips for _ in range(n)]
     return pd.DataFrame(rows)
 
@@ -27,7 +29,9 @@ faces_per_clip = st.lists(st.integers(1, 6), min_size=1, max_size=9)
 
 @given(faces_per_clip, faces_per_clip, st.integers(2, 17), st.integers(1, 4), st.integers(0, 99))
 @settings(max_examples=80, deadline=None)
-def test_every_batch_is_half_real_half_forged(real: list[int], forged: list[int], size: int, most: int, seed: int) -> None:
+def test_every_batch_is_half_real_half_forged(
+    real: list[int], forged: list[int], size: int, most: int, seed: int
+) -> None:
     rows = task(real, forged)
     batches = epoch_batches(rows, size=size, faces_per_clip=most, seed=(seed, 0))
     assert batches

@@ -40,15 +40,7 @@ class YuNet:
     @classmethod
     def from_settings(cls, params: Faces) -> YuNet:
         """With the weights PERENNIAL_YUNET_WEIGHTS points to; raises MissingWeights."""
-        path = settings().yunet_weights
-        if path is None or not path.is_file():
-            raise MissingWeights(
-                "face detector 'yunet' expected face_detection_yunet.onnx (about 230 kB) at PERENNIAL_YUNET_WEIGHTS, "
-                f"found {'no such variable' if path is None else f'no file at {str(path)!r}'}. "
-                "Fetch face_detection_yunet_2023mar.onnx or a later one from the OpenCV model zoo (opencv/opencv_zoo, "
-                "models/face_detection_yunet) and set the variable to where it lies, or choose another face detector."
-            )
-        return cls(path, min_score=params.min_score, max_input_px=params.max_input_px)
+        return cls(weights_file(), min_score=params.min_score, max_input_px=params.max_input_px)
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Face]]:
         """Every face of each frame with a score of at least `min_score`."""
@@ -74,6 +66,19 @@ def shrink(pixels: Images, max_px: int) -> tuple[Images, npt.NDArray[np.float64]
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     small = pixels if factor == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8), np.array([width / size[0], height / size[1]])
+
+
+def weights_file() -> Path:
+    """The file PERENNIAL_YUNET_WEIGHTS points to; raises MissingWeights."""
+    path = settings().yunet_weights
+    if path is None or not path.is_file():
+        raise MissingWeights(
+            "face detector 'yunet' expected face_detection_yunet.onnx (about 230 kB) at PERENNIAL_YUNET_WEIGHTS, "
+            f"found {'no such variable' if path is None else f'no file at {str(path)!r}'}. "
+            "Fetch face_detection_yunet_2023mar.onnx or a later one from the OpenCV model zoo (opencv/opencv_zoo, "
+            "models/face_detection_yunet) and set the variable to where it lies, or choose another face detector."
+        )
+    return path
 
 
 def _face(row: npt.NDArray[np.float64], stretch: npt.NDArray[np.float64]) -> Face:
