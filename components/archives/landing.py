@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from components.archives.arrivals import MARKER, Arrival, Waiting, arrival, fingerprint, look_through
-from components.archives.listing import is_inside
+from components.archives.arrivals import Arrival, Waiting, arrival, fingerprint, look_through
+from components.archives.listing import MARKER, is_inside
 from components.archives.manifest import tree_digest
 from components.errors import BadArchive, BadParams, NameTaken
 

@@ -35,6 +35,7 @@ Images = npt.NDArray[np.uint8]
 
 THRESHOLD = 0.5
 BATCH = 32
+MEDIA = {".avi", ".bmp", ".jpeg", ".jpg", ".m4v", ".mkv", ".mov", ".mp4", ".png", ".webm", ".webp"}  # looked for in folders
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -91,10 +92,10 @@ def score(
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as given, folders as the files in them, in order of their names; hidden ones are left out."""
+    """Files as given, folders as the clips and images in them, in order of their names; hidden ones are left out."""
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file())
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in MEDIA)
             yield from (p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
         else:
             yield path
