@@ -33,19 +33,21 @@ def table(folder: Path) -> FaceTable:
     """Random faces: the pixels do not matter here."""
     generator = np.random.default_rng(0)
     images = generator.integers(0, 255, (FACES, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
-    rows = pd.DataFrame({
-        "archive": "noise",
-        "clip": [f"{i:04d}.png" for i in range(FACES)],
-        "frame": 0,
-        "label": [i % 2 for i in range(FACES)],
-        "method": "noise",
-        "identity": "",
-        "source": [str(i) for i in range(FACES)],
-        "split": "train",
-        "landmarks": [np.zeros(10, np.float32)] * FACES,
-        "box": [np.zeros(4, np.float32)] * FACES,
-        "score": 1.0,
-    })
+    rows = pd.DataFrame(
+        {
+            "archive": "noise",
+            "clip": [f"{i:04d}.png" for i in range(FACES)],
+            "frame": 0,
+            "label": [i % 2 for i in range(FACES)],
+            "method": "noise",
+            "identity": "",
+            "source": [str(i) for i in range(FACES)],
+            "split": "train",
+            "landmarks": [np.zeros(10, np.float32)] * FACES,
+            "box": [np.zeros(4, np.float32)] * FACES,
+            "score": 1.0,
+        }
+    )
     profile = {"detector": "none", "size_px": SIZE_PX}
     return FaceTable.write(folder / "table", rows, (encode(image) for image in images), profile)
 

@@ -15,6 +15,7 @@ import prefect
 from filelock import FileLock, Timeout
 from prefect import flow, runtime
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -106,20 +107,25 @@ def free(workspace: Workspace, deployment: UUID) -> list[str]:
     """Release the one slot from runs whose process was killed; returns their names.
 
     A run holds the workspace's lock while it lives, so that a free lock shows that whatever still counts as running
-    does not run. Without this they would block the next run until their lease ends (minutes), and be shown for ever.
+    does not run. Without this they would block the next run until their lease ends (minutes; for ever if the server
+    died as well and forgot the lease), and be shown as running.
     """
+    alive = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
     try:
         with FileLock(workspace.lock, timeout=0), get_client(sync_client=True) as client:
-            alive = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.PENDING, StateType.CANCELLING])
             cut_off = client.read_flow_runs(
                 deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=[deployment])),
                 flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=alive)),
             )
             for run in cut_off:
                 client.set_flow_run_state(run.id, Crashed(message="Its process was killed."), force=True)
-            return [run.name for run in cut_off]
+            limit = client.read_deployment(deployment).global_concurrency_limit
+            if limit and limit.active_slots:
+                empty = GlobalConcurrencyLimitUpdate(active_slots=0)
+                client.update_global_concurrency_limit(limit.name, empty)
     except Timeout:
         return []
+    return [run.name for run in cut_off]
 
 
 def wake(deployment: UUID) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 from filelock import FileLock
 from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from components.archives import layouts, manifest
 from components.archives.landing import MARKER, stage_copy
@@ -67,9 +68,12 @@ def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, 
 
 
 def _entry(workspace: Workspace, params: Params, name: str, layout: str, role: str, faces: str) -> dict[str, Any]:
-    """The archive's section of params.yaml, checked together with everything else there."""
-    after = params.archives[name].after if name in params.archives else _predecessor(workspace, params)
-    entry = {"layout": layout, "role": role, "faces": faces, "after": after}
+    """The archive's section of params.yaml; a new one is checked together with everything else there."""
+    known = params.archives.get(name)
+    entry = {"layout": layout, "role": role, "faces": faces}
+    if known:
+        return entry | {"after": known.after}
+    entry["after"] = _predecessor(workspace, params)
     raw = params.model_dump(mode="json")
     raw["archives"][name] = entry
     parse(Params, raw, f"archive '{name}'")
@@ -165,12 +169,14 @@ def _announce(workspace: Workspace, name: str, entry: dict[str, Any]) -> None:
     yaml.width = 4096  # lines stay as they were written
     yaml.indent(mapping=2, sequence=4, offset=2)
     document = yaml.load(workspace.params_file.read_text())
-    document["archives"] = document.get("archives") or {}
-    document["archives"][name] = entry
+    document["archives"] = document.get("archives") or CommentedMap()
+    document["archives"][name] = line = CommentedMap(entry)
+    line.fa.set_flow_style()
     for section, roles in (("sequence", ("both", "task")), ("benchmarks", ("both", "benchmark"))):
         if entry["role"] in roles:
-            if document.get(section) is None:
-                document[section] = []
+            if not document.get(section):
+                document[section] = CommentedSeq()
+                document[section].fa.set_flow_style()
             document[section].append(name)
     fresh = workspace.params_file.with_suffix(".fresh")
     with fresh.open("w") as file:

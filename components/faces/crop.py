@@ -6,6 +6,7 @@ the manifest, so the table is the same however many there are.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections import deque
@@ -59,10 +60,7 @@ def crop(
     be read, NoFaceFound where too few clips show a face, Invalid where the faces break a rule; then `faces` stays as
     it was.
     """
-    if not (validation / "report.json").is_file():
-        raise BadArchive(
-            f"expected the report of stage validate in '{validation}', found none. Run validate@{name} first."
-        )
+    _expect_passed(validation, name)
     from components.archives import expectations  # takes seconds to import
 
     clips = manifests.read(manifest / manifests.MANIFEST_FILE)
@@ -150,6 +148,14 @@ def _row(outcome: Outcome, name: str, about: Mapping[Any, Any]) -> dict[str, Any
     assert crop is not None
     found = {"landmarks": crop.landmarks, "box": crop.box, "score": crop.score}
     return {"archive": name, "clip": outcome.clip, "frame": outcome.frame, **about, **found}
+
+
+def _expect_passed(validation: Path, name: str) -> None:
+    """The suite over the manifest must have passed: a refused archive leaves a report too."""
+    report = validation / "report.json"
+    if not report.is_file() or not json.loads(report.read_text())["passed"]:
+        found = "a suite that refused it" if report.is_file() else "none"
+        raise BadArchive(f"expected a passed report of '{name}' in '{validation}', found {found}. See validate@{name}.")
 
 
 def _expect_yield(outcomes: pd.DataFrame, name: str, detector: str, least: float) -> None:

@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -160,7 +159,7 @@ class Writer:
     def __init__(self, path: Path, profile: Mapping[str, Any]) -> None:
         self._path = path
         self._profile = _named(profile)
-        self._partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+        self._partial = path.with_name(f".{path.name}.partial")
         self._rows: list[dict[str, Any]] = []
         self._images: list[bytes] = []  # of the batch being filled
         self._digest = hashlib.sha256()

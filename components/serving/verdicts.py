@@ -35,7 +35,19 @@ Images = npt.NDArray[np.uint8]
 
 THRESHOLD = 0.5
 BATCH = 32
-MEDIA = {".avi", ".bmp", ".jpeg", ".jpg", ".m4v", ".mkv", ".mov", ".mp4", ".png", ".webm", ".webp"}  # looked for in folders
+MEDIA = {
+    ".avi",
+    ".bmp",
+    ".jpeg",
+    ".jpg",
+    ".m4v",
+    ".mkv",
+    ".mov",
+    ".mp4",
+    ".png",
+    ".webm",
+    ".webp",
+}  # looked for in folders
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 

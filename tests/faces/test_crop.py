@@ -57,7 +57,7 @@ class World:
         )
         report = self.root / "validation" / "report.json"
         report.parent.mkdir(exist_ok=True)
-        report.write_text("{}")
+        report.write_text(json.dumps({"passed": True}))
         return crop(
             self.archive,
             self.root / "manifests",

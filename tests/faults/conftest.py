@@ -23,7 +23,7 @@ validation: {min_per_class: 2}
 detectors:
   rsia_net: {size: tiny, trunk: small, width: 8, input_px: 96}
 memory: {budget: 8}
-training: {founder_epochs: 40, batch: 4, faces_per_clip: 2}
+training: {founder_epochs: 24, batch: 4, faces_per_clip: 2}
 evaluation: {bootstrap: 50}
 gate:
   - {rule: absolute, min_auc: 0.0}

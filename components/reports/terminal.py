@@ -1,0 +1,126 @@
+"""The state of all lines in a terminal, and the same for a machine; read from the workspace's files, nothing heavy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.style import Style
+from rich.table import Table
+from rich.text import Text
+
+Status = dict[str, Any]
+"""``{"lines": {LINE: {"champion": NAME|null, "generations": [...]}}}``, see `status_json`."""
+
+
+def status_json(workspace: Path, champions: Mapping[str, str | None] | None = None) -> Status:
+    """What stands in the family register and what became of it.
+
+    champions   who answers for each line, as the ledger knows; a line that is not in it has nobody
+
+        {"lines": {LINE: {"champion": NAME | null, "generations": [
+            {"name", "learns", "teacher", "detector", "strategy", "opens": true | false | null (not judged yet),
+             "scores": {BENCHMARK: {"auc": float | null, "low": float | null, "high": float | null}},
+             "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused]}]}}}
+    """
+    register = workspace / "lineage.yaml"
+    raw = (yaml.safe_load(register.read_text()) or {}) if register.is_file() else {}
+    lines: Status = {}
+    for name, row in (raw.get("generations") or {}).items():
+        line = lines.setdefault(row["line"], {"champion": (champions or {}).get(row["line"]), "generations": []})
+        line["generations"].append(_generation(name, row, workspace / "data" / "verdicts" / name))
+    return {"lines": lines}
+
+
+def status_view(workspace: Path, champions: Mapping[str, str | None] | None = None) -> RenderableType:
+    """`status_table` of `status_json`."""
+    return status_table(status_json(workspace, champions))
+
+
+def status_table(status: Status) -> RenderableType:
+    """One panel per line: generations down, benchmarks across, AUC in colour, a star for the champion."""
+    if not status["lines"]:
+        return Text("No generation yet. `perennial plan` shows what would be born, `perennial run` raises it.")
+    return Group(*(_panel(name, line) for name, line in status["lines"].items()))
+
+
+def _generation(name: str, row: Mapping[str, Any], verdict: Path) -> Status:
+    judged, matrix = _read(verdict / "verdict.json"), _read(verdict / "matrix.json")
+    cells = matrix.get("cells", {}).get(name, {})
+    summary = matrix.get("summary", {}).get(name, {})
+    return {
+        "name": name,
+        "learns": row["learns"],
+        "teacher": row["teacher"],
+        "detector": row["detector"],
+        "strategy": row["strategy"],
+        "opens": judged.get("opens"),
+        "scores": {
+            benchmark: {"auc": auc.get("value"), "low": auc.get("low"), "high": auc.get("high")}
+            for benchmark in matrix.get("benchmarks", [])
+            for auc in [cells.get(benchmark, {}).get("auc", {})]
+        },
+        "forgetting": summary.get("forgetting", {}).get("value"),
+        "average_auc": summary.get("average_auc", {}).get("value"),
+        "refused": [rule["words"] for rule in judged.get("rules", []) if rule["passed"] is False],
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _panel(name: str, line: Status) -> Panel:
+    generations = line["generations"]
+    benchmarks = list(dict.fromkeys(benchmark for one in generations for benchmark in one["scores"]))
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("", "generation", "learned", "gate"):
+        table.add_column(heading, no_wrap=True)
+    for heading in (*benchmarks, "average", "forgotten"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    learned: set[str] = set()
+    for one in generations:
+        learned.add(one["learns"])
+        star = Text("★" if one["name"] == line["champion"] else "", "bold yellow")
+        cells = [_cell(one, benchmark, known=benchmark in learned) for benchmark in benchmarks]
+        sums = [_number(one["average_auc"], 2), _number(one["forgetting"], 3)]
+        table.add_row(star, Text(one["name"]), Text(one["learns"]), _gate(one["opens"]), *cells, *sums)
+    last = generations[-1]
+    refused = [Text(f"{last['name']}: {words}", "red") for words in last["refused"]]
+    who = f"champion {line['champion']}" if line["champion"] else "no champion yet"
+    title = Text.assemble((name, "bold"), "  ", (f"{last['detector']} · {last['strategy']} · {who}", "dim"))
+    return Panel(Group(table, *refused), title=title, title_align="left", border_style="dim", padding=(1, 2))
+
+
+def _gate(opens: bool | None) -> Text:
+    if opens is None:
+        return Text("not judged", "dim")
+    return Text("✓ open", "green") if opens else Text("✕ closed", "red")
+
+
+def _cell(one: Status, benchmark: str, *, known: bool) -> Text:
+    """AUC, coloured where the line has learned the benchmark, underlined where it was learned just now."""
+    auc = one["scores"].get(benchmark, {}).get("auc")
+    if auc is None:
+        return Text("–", "dim")
+    if not known:
+        return Text(f"{auc:.2f}", "dim")
+    return Text(f"{auc:.2f}", Style(color=_colour(auc), bold=True, underline=one["learns"] == benchmark))
+
+
+def _colour(auc: float) -> str:
+    return next(
+        colour for least, colour in ((0.9, "green"), (0.75, "cyan"), (0.6, "yellow"), (0.0, "red")) if auc >= least
+    )
+
+
+def _number(value: float | None, digits: int) -> Text:
+    return Text("–", "dim") if value is None else Text(f"{value:.{digits}f}")

@@ -1,0 +1,113 @@
+"""An inbox is watched: what is complete lands once, what is faulty is told once, and nobody is told in vain."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from components.errors import BadParams
+from flows.watch import Watcher, watch
+
+
+@pytest.fixture
+def inbox(tmp_path):
+    folder = tmp_path / "inbox"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def drop(inbox, crops_at):
+    def put(name: str, seed: int, marker: str | None = '{"layout": "crops"}') -> None:
+        crops_at(inbox / name, seed)
+        if marker is not None:
+            (inbox / name / "PERENNIAL.json").write_text(marker)
+
+    return put
+
+
+@pytest.fixture(autouse=True)
+def _nobody_to_tell(monkeypatch):
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+
+
+def test_each_complete_arrival_lands_once_and_a_faulty_one_is_told_once(workspace, inbox, drop, capsys):
+    drop("first", 1)
+    drop("second", 2, marker='{"layout": "crop"}')
+    drop("third", 3, marker=None)  # still being written
+    drop("fourth", 4, marker='{"layout": "lab"}')  # not what it says
+    watcher = Watcher(workspace, str(inbox))
+    watcher.round()
+    watcher.round()
+    said = capsys.readouterr()
+    assert said.out.count("'first' landed: 8 clips") == 1
+    assert said.err.count("'second' cannot land") == 1
+    assert "Did you mean 'crops'?" in said.err
+    assert said.err.count("'fourth' did not land") == 1
+    assert "third" not in said.out + said.err
+    assert list(workspace.params().archives) == ["first"]
+
+    watch(workspace, str(inbox), once=True, every_s=1)  # a new process
+    said = capsys.readouterr()
+    assert "landed" not in said.out
+    assert said.err.count("'fourth' did not land") == 1
+
+
+def test_a_refused_arrival_lands_after_it_was_mended(workspace, inbox, drop, capsys):
+    drop("first", 1, marker='{"layout": "lab"}')
+    watcher = Watcher(workspace, str(inbox))
+    watcher.round()
+    assert not workspace.params().archives
+    (inbox / "first" / "PERENNIAL.json").write_text('{"layout": "crops", "role": "benchmark"}')
+    watcher.round()
+    assert workspace.params().archives["first"].role == "benchmark"
+
+
+def test_killed_before_it_was_seen_to_have_landed_it_is_announced_again_and_nothing_doubles(workspace, inbox, drop):
+    drop("first", 1)
+    killed = Watcher(workspace, str(inbox)).look()
+    assert not next(killed).already
+    killed.close()  # here the process ended
+    again = list(Watcher(workspace, str(inbox)).look())
+    assert [(landed.name, landed.already) for landed in again] == [("first", True)]
+    assert list(Watcher(workspace, str(inbox)).look()) == []
+
+
+def test_what_no_server_heard_is_kept_and_told_again(workspace, inbox, drop, monkeypatch, capsys):
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    drop("first", 1)
+    watcher = Watcher(workspace, str(inbox))
+    watcher.round()
+    watcher.round()
+    assert [landed.name for landed in watcher.unheard] == ["first"]
+    assert capsys.readouterr().err.count("was not heard") == 1
+
+
+def test_an_inbox_that_goes_away_is_told_once_and_waited_for(workspace, inbox, drop, capsys):
+    watcher = Watcher(workspace, str(inbox))
+    shutil.rmtree(inbox)
+    watcher.round()
+    watcher.round()
+    assert capsys.readouterr().err.count("expected an inbox folder") == 1
+    inbox.mkdir()
+    drop("first", 1)
+    watcher.round()
+    assert list(workspace.params().archives) == ["first"]
+
+
+@pytest.mark.parametrize("address", ["", "no/such/folder"])
+def test_an_inbox_that_never_was_is_refused_at_once(workspace, address):
+    with pytest.raises(BadParams, match="inbox"):
+        watch(workspace, address, once=False, every_s=1)
+
+
+def test_an_inbox_may_be_a_prefix_of_a_bucket(workspace, archive, upload, bucket, capsys):
+    upload(archive, "inbox/swaps")
+    address = f"s3://{bucket.name}/inbox"
+    watch(workspace, address, once=True, every_s=1)
+    assert not workspace.params().archives
+    bucket.put_object(Key="inbox/swaps/PERENNIAL.json", Body=b'{"layout": "crops"}')
+    for _ in range(2):
+        watch(workspace, address, once=True, every_s=1)
+    assert capsys.readouterr().out.count("'swaps' landed: 8 clips") == 1

@@ -1,0 +1,119 @@
+"""A small line as the stages leave it: two or more generations, score tables, face tables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from components import detectors
+from components.faces.table import FaceTable, encode, write_parquet
+from components.generations.generation import CURVE, WEIGHTS, file_digest, save_tensors, write_card
+
+TASKS = ("deepfakes", "face2face", "faceswap")
+OPTIONS = {"size": "tiny", "trunk": "small", "width": 8, "input_px": 96}
+EXAMINED = ("clip", "frame", "source", "identity", "method", "label", "archive")
+Grow = Callable[..., Path]
+
+
+def estimate(value: float | None) -> dict[str, Any]:
+    if value is None:
+        return {"value": None, "low": None, "high": None, "reason": "one class only"}
+    return {"value": value, "low": max(value - 0.03, 0), "high": min(value + 0.03, 1), "reason": None}
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+@pytest.fixture(scope="session")
+def grow(tmp_path_factory: pytest.TempPathFactory) -> Grow:
+    """``grow(2)``: a workspace with a line of two generations, the second of which `opens` or not."""
+
+    def workspace(count: int, *, opens: bool = True, method: str = "swap", undefined: bool = False) -> Path:
+        root = tmp_path_factory.mktemp("line")
+        names = [f"rsia-M{i + 1}" for i in range(count)]
+        tables = {task: _faces(root, task, method) for task in TASKS}
+        cells: dict[str, Any] = {}
+        summary: dict[str, Any] = {}
+        champion = None
+        for i, name in enumerate(names):
+            weights = _raise(root / "data/generations" / name, i, names)
+            aucs = [0.9 - 0.04 * (i - j) if j <= i else 0.55 for j in range(len(TASKS))]
+            cells[name] = {
+                t: {"auc": estimate(None if undefined and not i else a)} for t, a in zip(TASKS, aucs, strict=True)
+            }
+            summary[name] = {
+                "average_auc": {"value": 0.9 - 0.02 * i, "reason": None},
+                "forgetting": {"value": 0.04 * i if i else None, "reason": None if i else "nothing older"},
+            }
+            opened = opens or not i
+            refusal = {"rule": "relative", "passed": opened, "words": "fell <b>too far</b>" if not opened else "held"}
+            verdict = {
+                "generation": name,
+                "line": "rsia",
+                "opens": opened,
+                "candidate": {"name": name, "weights": weights},
+                "champion": {"name": champion, "weights": "0"} if champion else None,
+                "champion_after": name if opened else champion,
+                "rules": [refusal, {"rule": "infra", "passed": None, "words": "skipped"}],
+            }
+            champion = verdict["champion_after"]
+            write(root / "data/verdicts" / name / "verdict.json", verdict)
+            matrix = {
+                "line": "rsia",
+                "generations": names[: i + 1],
+                "learns": dict(zip(names[: i + 1], TASKS, strict=False)),
+            }
+            matrix |= {"benchmarks": list(TASKS), "cells": dict(cells), "summary": dict(summary)}
+            write(root / "data/verdicts" / name / "matrix.json", matrix)
+            scores = root / "data/scores" / name
+            scores.mkdir(parents=True)
+            for number, (task, table) in enumerate(tables.items()):
+                forged = np.random.default_rng(number).random(len(table))
+                write_parquet(table.rows[list(EXAMINED)].assign(p_fake=forged), scores / f"{task}.parquet")
+        rows = {
+            name: {
+                "line": "rsia", "detector": "rsia_net", "strategy": "cffd", "learns": TASKS[i],
+                "teacher": names[i - 1] if i else "nobody", "bench": TASKS[-1],
+            }
+            for i, name in enumerate(names)
+        }  # fmt: skip
+        (root / "lineage.yaml").write_text(yaml.safe_dump({"generations": rows}, sort_keys=False))
+        return root
+
+    return workspace
+
+
+def _raise(folder: Path, index: int, names: list[str]) -> str:
+    folder.mkdir(parents=True)
+    torch.manual_seed(index)
+    detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
+    save_tensors(detector.state_dict(), folder / WEIGHTS)
+    weights = file_digest(folder / WEIGHTS)
+    card = {"generation": names[index], "line": "rsia", "detector": "rsia_net", "options": OPTIONS, "weights": weights}
+    write_card(folder, card | {"learns": TASKS[index], "teacher": names[index - 1] if index else "nobody"})
+    (folder / CURVE).write_text("epoch,cross_entropy,distil\n0,0.7,\n1,0.5,0.2\n")
+    return weights
+
+
+def _faces(root: Path, task: str, method: str) -> FaceTable:
+    rng = np.random.default_rng(len(task))
+    rows = [
+        {
+            "archive": task, "clip": f"{task}/{n // 2}.mp4", "frame": n % 2 * 9, "label": n // 2 % 2,
+            "method": method if n // 2 % 2 else "genuine", "identity": "", "source": str(n // 2), "split": "test",
+            "landmarks": np.zeros(10), "box": np.zeros(4), "score": 1.0,
+        }
+        for n in range(12)
+    ]  # fmt: skip
+    images = (encode(rng.integers(0, 256, (64, 64, 3), np.uint8)) for _ in rows)
+    return FaceTable.write(root / "data/faces" / task, pd.DataFrame(rows), images, {"detector": "none"})

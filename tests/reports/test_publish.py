@@ -1,0 +1,108 @@
+"""The page of a line says what its files say, needs nothing else, and is the same bytes from the same files."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from components.errors import BrokenLineage
+from components.reports.publish import publish
+
+ROOT = Path(__file__).parents[2]
+VOID = {"meta", "link", "img", "br"}
+
+
+class WellFormed(HTMLParser):
+    """Every tag that opens closes, in order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def page_of(root: Path, last: str, page: Path, **keywords) -> str:
+    data = root / "data"
+    publish(data / "verdicts", data / "scores", data / "generations", data / "faces", page, last=last, **keywords)
+    return (page / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def grown(grow) -> Path:
+    return grow(3)
+
+
+@pytest.fixture(scope="module")
+def html(grown, tmp_path_factory) -> str:
+    return page_of(grown, "rsia-M3", tmp_path_factory.mktemp("page"), beside="finetune")
+
+
+def test_the_page_tells_the_whole_story(html):
+    for section in ("Family tree", "What each generation knows", "What was forgotten", "What the gate said",
+                    "Most wrong", "How it learned"):  # fmt: skip
+        assert f"<h2>{section}</h2>" in html
+    assert "<b>rsia-M3</b> answers, and knows deepfakes (0.82), face2face (0.86), faceswap (0.90)." in html
+    assert html.count('<td class="learned"') == 3 and html.count('<td class="future"') == 3
+    assert "cross_entropy" in html and "distil" in html
+
+
+def test_the_page_is_well_formed(html):
+    parser = WellFormed()
+    parser.feed(html)
+    assert parser.open == []
+
+
+def test_the_page_fetches_nothing(html):
+    sources = re.findall(r'(?:src|href)="([^"]*)"|url\(([^)]*)\)', html)
+    elsewhere = [a or b for a, b in sources if not (a or b).startswith(("data:", "#"))]
+    assert elsewhere == ["../finetune/index.html"], "only the links to other lines leave the page"
+    assert "<script" not in html and "@import" not in html
+
+
+def test_the_same_files_give_the_same_bytes_in_another_process(grown, html, tmp_path):
+    data = [str(grown / "data" / part) for part in ("verdicts", "scores", "generations", "faces")]
+    command = [sys.executable, "-m", "components.reports.publish", *data, str(tmp_path), "--last", "rsia-M3"]
+    environment = {**os.environ, "PYTHONHASHSEED": "7"}
+    subprocess.run([*command, "--beside", "finetune"], check=True, cwd=ROOT, env=environment)
+    assert (tmp_path / "index.html").read_text() == html
+
+
+def test_a_founder_alone_has_a_page(grow, tmp_path):
+    html = page_of(grow(1), "rsia-M1", tmp_path)
+    assert "After 1 generation, <b>rsia-M1</b> answers" in html
+    assert 'title="nothing older">–</td>' in html
+
+
+def test_a_generation_that_was_refused_stands_beside_the_champion_that_stayed(grow, tmp_path):
+    html = page_of(grow(2, opens=False), "rsia-M2", tmp_path)
+    assert "<b>rsia-M1</b> answers" in html and "M2 was raised after it and refused." in html
+    assert "stays closed" in html
+
+
+def test_what_was_not_measured_is_a_dash_with_its_reason(grow, tmp_path):
+    html = page_of(grow(2, undefined=True), "rsia-M2", tmp_path)
+    assert 'title="one class only">–</td>' in html
+
+
+def test_words_from_data_cannot_become_markup(grow, tmp_path):
+    html = page_of(grow(2, opens=False, method="<script>alert(1)</script>"), "rsia-M2", tmp_path)
+    assert "<script" not in html and "fell &lt;b&gt;too far&lt;/b&gt;" in html
+
+
+def test_a_missing_verdict_is_named(grow, tmp_path):
+    root = grow(2)
+    (root / "data/verdicts/rsia-M1/verdict.json").unlink()
+    with pytest.raises(BrokenLineage, match=r"verdicts/rsia-M1/verdict\.json"):
+        page_of(root, "rsia-M2", tmp_path)
