@@ -155,7 +155,9 @@ def _expect_passed(validation: Path, name: str) -> None:
     report = validation / "report.json"
     if not report.is_file() or not json.loads(report.read_text())["passed"]:
         found = "a suite that refused it" if report.is_file() else "none"
-        raise BadArchive(f"expected a passed report of '{name}' in '{validation}', found {found}. See validate@{name}.")
+        raise BadArchive(
+            f"expected a passed report of '{name}' in '{validation}', found {found}. Run validate@{name} and see what it says."
+        )
 
 
 def _expect_yield(outcomes: pd.DataFrame, name: str, detector: str, least: float) -> None:

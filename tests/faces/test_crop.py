@@ -214,7 +214,7 @@ def test_faces_that_are_crops_already_keep_their_content_and_claim_no_landmarks(
 
 
 def test_an_archive_that_was_not_validated_is_refused(world: World, tmp_path: Path) -> None:
-    with pytest.raises(BadArchive, match="Run validate@small first"):
+    with pytest.raises(BadArchive, match="Run validate@small"):
         crop(
             world.archive,
             tmp_path,
