@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from components.errors import PerennialError
 from flows import lifecycle as stages
 from flows.lifecycle import THREADS, Outcome
-from flows.watch import EVENT, RESOURCE, WORKSPACE, tell
+from flows.watch import EVENT, RESOURCE, WORKSPACE, server, tell
 from flows.workspace import Workspace
 
 PATIENCE_S = 6 * 3600
@@ -62,7 +61,7 @@ def serve(workspace: Workspace, *, cron: str) -> None:
 
     Raises PerennialError without a Prefect server: the embedded one has no scheduler.
     """
-    if not os.environ.get("PREFECT_API_URL"):
+    if not server():
         raise PerennialError(
             "expected a Prefect server in PREFECT_API_URL, found none; schedules and events need one. "
             "Start it with `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
@@ -71,7 +70,7 @@ def serve(workspace: Workspace, *, cron: str) -> None:
     for name in free(workspace, identity):
         tell(f"{name} was cut off and holds the limit no longer")
     wake(identity)
-    tell(f"serving '{workspace.root}' at {os.environ['PREFECT_API_URL']}: now, at '{cron}', and on {EVENT}")
+    tell(f"serving '{workspace.root}' at {server()}: now, at '{cron}', and on {EVENT}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="coroutine 'Runner.astop'")  # Prefect 3.8, whenever it is told to end
         prefect.serve(_deployment(workspace, cron), print_starting_message=False)
@@ -90,7 +89,7 @@ def register(workspace: Workspace, *, cron: str) -> UUID:
         pass
     except (httpx.HTTPError, RuntimeError) as fault:
         raise PerennialError(
-            f"expected a Prefect server at PREFECT_API_URL='{os.environ.get('PREFECT_API_URL', '')}': {fault}. "
+            f"expected a Prefect server at PREFECT_API_URL='{server()}': {fault}. "
             "Start it with `prefect server start`, or mend the address."
         ) from fault
     else:

@@ -6,7 +6,6 @@ nothing. What landed is kept in ``.perennial/inbox/<name>`` (its fingerprint), s
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 import time
@@ -91,7 +90,7 @@ class Watcher:
 
     def announce(self) -> None:
         """Tell the Prefect server what landed; what it did not hear is told again at the next round."""
-        if not os.environ.get("PREFECT_API_URL"):
+        if self.unheard and not server():
             self.unheard.clear()  # there is nobody to tell
         while self.unheard:
             try:
@@ -138,6 +137,13 @@ def announce(workspace: Workspace, landed: Landed) -> None:
             client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
     except (httpx.HTTPError, RuntimeError) as fault:  # RuntimeError: no server answers at all
         raise OSError(str(fault) or type(fault).__name__) from fault
+
+
+def server() -> str | None:
+    """The Prefect server of PREFECT_API_URL, or of Prefect's own profile (`prefect config set`)."""
+    from prefect.settings import get_current_settings
+
+    return get_current_settings().api.url
 
 
 def tell(words: str, *, error: bool = False) -> None:

@@ -13,6 +13,7 @@ from components.settings import hush
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # its server's last words come after the streams are closed
 hush()
 
 ROOT = Path(__file__).parents[1]

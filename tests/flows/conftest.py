@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +127,15 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with started(command, home / "log", quick) as server:
         _wait_for(port, server, 120)
         yield f"http://127.0.0.1:{port}/api"
+
+
+@pytest.fixture
+def speak_to() -> Iterator[Callable[[str | None], None]]:
+    """Have this process speak to the server at an address, or to none."""
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with ExitStack() as stack:
+        yield lambda address: stack.enter_context(temporary_settings({PREFECT_API_URL: address}))
 
 
 @pytest.fixture

@@ -41,34 +41,29 @@ def family(workspace: Workspace, request: Any) -> Workspace:
 
 
 @pytest.fixture
-def server(prefect_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def server(prefect_server: str, speak_to: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of the server, which is also the one this process and those it starts speak to."""
     from prefect.client.orchestration import get_client
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
-    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
+    speak_to(prefect_server)
+    with get_client(sync_client=True) as client:
         yield client
 
 
-def test_without_a_server_it_is_told_how_to_start_one(workspace, monkeypatch):
+def test_without_a_server_it_is_told_how_to_start_one(workspace, speak_to):
     from flows.deployments import serve
 
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    speak_to(None)
     with pytest.raises(PerennialError, match="prefect server start"):
         serve(workspace, cron="0 3 * * *")
 
 
-def test_a_server_that_does_not_answer_is_named(workspace):
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
+def test_a_server_that_does_not_answer_is_named(workspace, speak_to):
     from flows.deployments import register
 
-    nowhere = "http://127.0.0.1:9/api"
-    with (
-        temporary_settings({PREFECT_API_URL: nowhere}),
-        pytest.raises(PerennialError, match="expected a Prefect server"),
-    ):
+    speak_to("http://127.0.0.1:9/api")
+    with pytest.raises(PerennialError, match="expected a Prefect server at PREFECT_API_URL='http://127"):
         register(workspace, cron="0 3 * * *")
 
 

@@ -28,8 +28,8 @@ def drop(inbox, crops_at):
 
 
 @pytest.fixture(autouse=True)
-def _nobody_to_tell(monkeypatch):
-    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+def _nobody_to_tell(speak_to):
+    speak_to(None)
 
 
 def test_each_complete_arrival_lands_once_and_a_faulty_one_is_told_once(workspace, inbox, drop, capsys):
@@ -74,8 +74,8 @@ def test_killed_before_it_was_seen_to_have_landed_it_is_announced_again_and_noth
     assert list(Watcher(workspace, str(inbox)).look()) == []
 
 
-def test_what_no_server_heard_is_kept_and_told_again(workspace, inbox, drop, monkeypatch, capsys):
-    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+def test_what_no_server_heard_is_kept_and_told_again(workspace, inbox, drop, speak_to, capsys):
+    speak_to("http://127.0.0.1:9/api")
     drop("first", 1)
     watcher = Watcher(workspace, str(inbox))
     watcher.round()
