@@ -14,6 +14,8 @@ from components.errors import BrokenLineage
 Curve = dict[str, list[tuple[float, float]]]
 """Loss by name: (epoch, value)."""
 
+NO_TERMS = {"epoch", "step", "images"}  # columns of curve.csv that count instead of being lost
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -118,7 +120,7 @@ def _curve(path: Path) -> Curve:
         for number, row in enumerate(csv.DictReader(file)):
             clock = float(row.get("epoch") or row.get("step") or number)
             for name, text in row.items():
-                if name not in ("epoch", "step", "lr", "learning_rate") and text:
+                if name not in NO_TERMS and text:
                     value = float(text)
                     if math.isfinite(value):
                         curve.setdefault(name, []).append((clock, value))
