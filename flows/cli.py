@@ -312,8 +312,9 @@ def main() -> None:
     hush()
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     # The terminal shows stages itself; what a service did is also read in Prefect's pages.
-    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if sys.argv[1:2] == ["deploy"] else "CRITICAL")
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING")
+    serves = sys.argv[1:2] == ["deploy"]
+    os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if serves else "CRITICAL")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING" if serves else "CRITICAL")
     try:
         app()
     except PerennialError as error:
@@ -337,12 +338,13 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
     """Run the lifecycle, or say that there is nothing to do without starting an engine for it."""
     from flows.pending import pending
 
-    if not again and not pending(workspace):
+    if not pending(workspace) and not again:
         print("Everything is up to date: nothing to run.")
         return None
-    from flows.lifecycle import lifecycle
+    from flows.lifecycle import heirs, lifecycle
     from flows.terminal import watching
 
+    heirs(workspace, again or [])  # an unknown name is refused before an engine is started
     with watching():
         return lifecycle(workspace.root, again or [])
 
