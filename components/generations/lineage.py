@@ -167,7 +167,11 @@ def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
 
 
 def append(plan: Plan, register: Path, recipes: Path) -> None:
-    """Write the new recipes, then the register; a crash in between leaves recipes that the next plan rewrites."""
+    """Write the new recipes, then the register; a crash in between leaves recipes that the next plan rewrites.
+
+    Raises BadParams, with nothing written, where an heir could not take over its teacher's weights.
+    """
+    _check_architecture(plan, recipes)
     for name, recipe in plan.recipes.items():
         recipe.write(recipes / f"{name}.yaml")
     plan.lineage.write(register)
@@ -208,6 +212,27 @@ def _check_kin(line: str, choice: Line, lineage: Lineage) -> None:
             f"line '{line}' has been '{row.detector}' with '{row.strategy}' since its founder, found "
             f"'{choice.detector}' with '{choice.strategy}' in lines.{line}. A line never changes: name a new one."
         )
+
+
+def _check_architecture(plan: Plan, recipes: Path) -> None:
+    """Options of a detector may change within a line as long as the teacher's weights still fit."""
+    for name, recipe in plan.recipes.items():
+        if recipe.row.is_founder or recipe.row.teacher in plan.recipes:  # those share one params.yaml
+            continue
+        before = Recipe.read(recipes / f"{recipe.row.teacher}.yaml")
+        if recipe.detector != before.detector and _shapes(recipe) != _shapes(before):
+            raise BadParams(
+                f"expected options of detector '{recipe.detector.name}' that fit the weights of '{recipe.row.teacher}', "
+                f"{before.detector.options}, found {recipe.detector.options} for {name}. A line keeps its architecture: "
+                "restore the options, or name a new line."
+            )
+
+
+def _shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    """The shape of every weight of the recipe's detector."""
+    options = detectors.options(recipe.detector.name, recipe.detector.options)
+    detector = detectors.build(recipe.detector.name, options, blank=True)
+    return {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items()}
 
 
 def _check_names(params: Params) -> None:

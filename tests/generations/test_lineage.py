@@ -144,6 +144,15 @@ def test_every_option_is_resolved_in_the_recipe(register: Register, params: Make
     assert mine.strategy.options == {"temperature": 3.0, "soft_label": 1.0, "features": 1.0}
 
 
+def test_an_heir_must_be_able_to_take_over_its_teachers_weights(register: Register, params: Make) -> None:
+    register.plan(params(sequence=TASKS[:2]), *TASKS)
+    before = register.contents()
+    with pytest.raises(BadParams, match=r"fit the weights of 'cffd-M2'.*'width': 4.*found.*'width': 6.*new line"):
+        register.plan(params(detectors={"pinhole": {"width": 6}}), *TASKS)
+    assert register.contents() == before
+    assert register.plan(params(detectors={"pinhole": {"spread": 0.5}}), *TASKS) == ("cffd-M3", "plain-M3")
+
+
 @pytest.mark.parametrize(
     ("policy", "mine", "plain"),
     [("own", "hybrid", "nothing"), ("reservoir", "reservoir", "reservoir"), ("nothing", "nothing", "nothing")],
