@@ -53,7 +53,8 @@ def demo(
     from flows.terminal import console
 
     console.print(f"[bold]1[/] Rendering and landing {len(ARCHIVES)} archives: {', '.join(ARCHIVES)}")
-    workspace = prepare(path)
+    with console.status("") as status:
+        workspace = prepare(path, status.update)
     console.print("[bold]2[/] Raising generations (a line that remembers, and a control that does not)")
     outcome = _run(workspace)
     _show(workspace)

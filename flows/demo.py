@@ -4,6 +4,7 @@ beside it a control line that is merely fine-tuned."""
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from components.lab.archive import render_archive
@@ -45,13 +46,14 @@ gate:
 """
 
 
-def prepare(root: Path) -> Workspace:
-    """The demo's workspace with its archives landed; what is there already stays."""
+def prepare(root: Path, say: Callable[[str], None]) -> Workspace:
+    """The demo's workspace with its archives landed; what is there already stays. `say` is told what takes time."""
     workspace = Workspace.create(root, PARAMS)
     pipeline.start(workspace.root)
     for number, (name, family) in enumerate(ARCHIVES.items()):
         if name in workspace.params().archives:
             continue
+        say(f"rendering '{name}': {PEOPLE} people, genuine clips and as many of {family}")
         rendered = workspace.root / ".perennial" / "rendered" / name
         shutil.rmtree(rendered, ignore_errors=True)
         render_archive(
@@ -64,6 +66,7 @@ def prepare(root: Path) -> Workspace:
             seed=number,
             first_person=number * PEOPLE,
         )
+        say(f"landing '{name}'")
         land(workspace, name, str(rendered), layout="lab")
         shutil.rmtree(rendered)
     return workspace
