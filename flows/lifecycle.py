@@ -65,9 +65,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
         pipeline.checkout(workspace.root)
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
-        births = raise_generations(
-            workspace, outcome, heirs(workspace, again)
-        )  # M_i learns; its row of the matrix; the gate
+        births = raise_generations(workspace, outcome, heirs(workspace, again))  # M_i learns; its row; the gate
         publish(workspace, outcome, births)
         remember(workspace, outcome)  # MLflow and the registry follow the files
     create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
@@ -174,15 +172,22 @@ def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
 
 
 def remember(workspace: Workspace, outcome: Outcome) -> None:
-    """Show MLflow every generation it has not seen, oldest first, and promote those whose gate opened."""
+    """Show MLflow every generation it has not seen, oldest first, and promote those whose gate opened.
+
+    A tracking server that does not answer is asked no further; the next lifecycle goes on where this one stopped.
+    """
     for name in unrecorded(workspace):
-        said = record(workspace, name)
+        future = record.submit(workspace, name)
+        wait([future])
+        said = future.result(raise_on_failure=False)
+        if not future.state.is_completed():
+            outcome.failed[f"record {name}"] = f"{said}\nWhat was raised is safe: `perennial run` records it again."
+            return
         if said.get("promoted"):
             outcome.promoted.append(name)
+            emit_event("generation.promoted", resource={"prefect.resource.id": f"perennial.generation.{name}"})
         if said.get("refused"):
             outcome.refused[name] = said["refused"]
-    for name in outcome.promoted:
-        emit_event("generation.promoted", resource={"prefect.resource.id": f"perennial.generation.{name}"})
 
 
 @task(
@@ -212,7 +217,7 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
     return ran
 
 
-@task(task_run_name="record {name}", cache_policy=NO_CACHE, retries=2, retry_delay_seconds=5)
+@task(task_run_name="record {name}", cache_policy=NO_CACHE)  # mlflow repeats its own requests
 def record(workspace: Workspace, name: str) -> dict[str, Any]:
     """Project one generation into MLflow and, if its gate opened, into the registry; doing it again changes nothing."""
     from components.gates.judge import read_verdict
