@@ -34,6 +34,7 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports every table 
 
 EXPERIMENT = "perennial"
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+SERVERS = ("http://", "https://", "databricks")
 
 
 @dataclass(frozen=True)
@@ -63,12 +64,13 @@ def _connect(workspace: Path, uri: str) -> Tracking:
     with warnings.catch_warnings():
         # MLflow 3.17 maps its tables in a way that SQLAlchemy 2.1 means to drop; said once, when they are mapped.
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
-        if uri:
-            return Tracking(uri, _experiment(_client(uri), artifacts=None))
-        workspace.mkdir(parents=True, exist_ok=True)
-        _create_database(workspace / DATABASE)
-        uri = f"sqlite:///{workspace / DATABASE}"
-        return Tracking(uri, _experiment(_client(uri), (workspace / ARTIFACTS).as_uri()))
+        if not uri:
+            workspace.mkdir(parents=True, exist_ok=True)
+            _create_database(workspace / DATABASE)
+            uri = f"sqlite:///{workspace / DATABASE}"
+        # A server decides about artifacts itself; a bare database would leave them in the current folder.
+        artifacts = None if uri.startswith(SERVERS) else (workspace / ARTIFACTS).as_uri()
+        return Tracking(uri, _experiment(_client(uri), artifacts))
 
 
 def _client(uri: str) -> MlflowClient:

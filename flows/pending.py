@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.generations.generation import WEIGHTS, file_digest
+from components.generations.generation import CARD, WEIGHTS, file_digest, read_card
 from components.generations.lineage import Lineage, Plan, check, plan
 from components.params import Params
 from components.settings import settings
@@ -106,6 +106,6 @@ def _needs_faces(workspace: Workspace, name: str, lineage: Lineage, stale: set[s
 
 
 def _is_new(workspace: Workspace, line: str, head: str) -> bool:
-    """The page was never made, or it is older in lineage than the line's head."""
-    page = workspace.page(line)
-    return not page.is_file() or head not in page.read_text()
+    """The page was never made, or it does not show the weights of the line's youngest generation."""
+    page, folder = workspace.page(line), workspace.data("generations", head)
+    return not page.is_file() or ((folder / CARD).is_file() and read_card(folder)["weights"] not in page.read_text())

@@ -51,7 +51,8 @@ def test_each_line_learned_what_it_was_taught_and_has_a_champion(demo: Path) -> 
 def test_each_line_has_a_page_of_its_own_that_needs_nothing_else(demo: Path) -> None:
     for line in ("cffd", "control"):
         page = (demo / "reports" / "lines" / line / "index.html").read_text()
-        assert f"{line}-M3" in page
+        card = json.loads((demo / "data" / "generations" / f"{line}-M3" / "card.json").read_text())
+        assert card["weights"] in page
         assert "http://" not in page.replace("http://www.w3.org", "")
         assert "https://" not in page
 
