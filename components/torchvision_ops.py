@@ -1,7 +1,7 @@
 """Make ``import torchvision`` possible beside a torch its compiled extension was not built for.
 
-The torchvision of the package index is built against CUDA; on a machine with a CPU-only torch its extension does not load, and the
-import then dies registering the shape rules of two operators that were never declared ("operator torchvision::nms
+The published torchvision is built against CUDA; on a machine with a CPU-only torch its extension does not load, and
+the import then dies registering the shape rules of two operators that were never declared ("operator torchvision::nms
 does not exist"). timm, open_clip and retinaface import torchvision, although we call none of its compiled operators.
 
     from components import torchvision_ops
