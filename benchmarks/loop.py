@@ -23,7 +23,7 @@ from components import detectors, strategies
 from components.faces.table import FaceTable, encode
 from components.generations import training
 from components.params import Training
-from components.tasks.dataset import Faces, as_faces
+from components.tasks.dataset import Batch, Faces, as_faces
 
 SIZE_PX = 96
 FACES = 256
@@ -54,7 +54,7 @@ def table(folder: Path) -> FaceTable:
 
 def ours(task: Faces, epochs: int, folder: Path) -> float:
     """Seconds a step of `components.generations.training.train`."""
-    params = Training(batch=32, augment=(), step_epochs=100)
+    params = Training(batch=32, augment={}, step_epochs=100)
     student = _student()
     strategy = strategies.build("finetune", strategies.options("finetune", {}))
     start = time.perf_counter()
@@ -75,7 +75,7 @@ def by_hand(task: Faces, epochs: int) -> float:
     for _ in range(epochs):
         for chosen in np.random.permutation(FACES).reshape(-1, 32):
             faces, labels = as_faces(task.images(chosen)), torch.from_numpy(task.labels[chosen])
-            total = torch.stack(list(student.losses(student(faces), labels).values())).sum()
+            total = torch.stack(list(student.losses(student(faces), Batch.of(faces, labels)).values())).sum()
             optimiser.zero_grad(set_to_none=True)
             total.backward()
             optimiser.step()

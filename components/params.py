@@ -66,7 +66,8 @@ class Validation(Section):
 
 
 class Training(Section):
-    """Stage evolve: the loop; a detector's and a strategy's own numbers are theirs."""
+    """Stage evolve: the loop. What is not said here is said by the detector's paper (`Detector.recipe`); a detector's
+    section may say it for that detector alone, under `training`."""
 
     founder_epochs: int = Field(20, ge=1)
     epochs: int = Field(10, ge=1)
@@ -74,12 +75,21 @@ class Training(Section):
     """Faces a step; from the second generation on, half of them replayed where there is a memory."""
     faces_per_clip: int = Field(8, ge=1)
     """Faces drawn from a clip per epoch."""
+    pairs: bool = False
+    """Every forged face is drawn beside a genuine one of its own source, where there is one."""
     learning_rate: float = Field(2e-4, gt=0)
+    """Of Adam."""
     weight_decay: float = Field(1e-5, ge=0)
+    schedule: Literal["steps", "cosine_cycles", "constant"] = "steps"
     step_epochs: int = Field(5, ge=1)
-    """StepLR: the learning rate is multiplied by `gamma` every so many epochs."""
+    """Of `steps`: the learning rate is multiplied by `gamma` every so many epochs."""
     gamma: float = Field(0.5, gt=0, le=1)
-    augment: tuple[str, ...] = ("flip",)
+    cycle_epochs: float = Field(10, gt=0)
+    """Of `cosine_cycles`: a cycle climbs for `warmup_epochs` from `floor_learning_rate` and falls back along a cosine."""
+    warmup_epochs: float = Field(1, ge=0)
+    floor_learning_rate: float = Field(1e-5, ge=0)
+    augment: dict[str, Share] = {"flip": 0.5}
+    """Augmentations in their order, each with the probability that a face undergoes it."""
     threads: int = Field(1, ge=1)
     """CPU threads; part of the recipe because the order of additions changes the bytes."""
 
@@ -154,7 +164,7 @@ class Params(Section):
     faces: Faces = Faces()
     validation: Validation = Validation()
     detectors: dict[Name, dict[str, Any]] = {}
-    """Options by detector; what is not said here is the paper's."""
+    """Options by detector, and under `training` what differs for it; what is not said here is the paper's."""
     strategies: dict[Name, dict[str, Any]] = {}
     memory: Memory = Memory()
     training: Training = Training()

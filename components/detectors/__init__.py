@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from components.errors import UnknownName
 from components.params import Section, parse
+from components.tasks.dataset import Batch
 
 SHARED = {"backbones", "explain"}  # files of this folder that are no detector
 
@@ -46,13 +48,31 @@ class Detector(nn.Module):
     input_px: int
     """Side of the square the network looks at."""
 
+    @staticmethod
+    def recipe(options: Any) -> dict[str, Any]:  # noqa: ARG004 papers of several sizes read it
+        """How the paper trains it at this size: values of `params.Training`, which `params.yaml` may overrule."""
+        return {}
+
     def forward(self, faces: Tensor) -> Detection:
         """Faces (B, 3, H, W) in [0, 1], of any H and W: resized to `input_px` and normalised inside."""
         raise NotImplementedError
 
-    def losses(self, detection: Detection, labels: Tensor) -> dict[str, Tensor]:
-        """The paper's own terms by name, already weighted, "cross_entropy" among them; labels (B,) long."""
+    def losses(self, detection: Detection, batch: Batch) -> dict[str, Tensor]:
+        """The paper's own terms by name, already weighted, "cross_entropy" among them; each a float32 scalar.
+
+        `detection` is what this network found in `batch.faces`.
+        """
         raise NotImplementedError
+
+    def begin_task(self, methods: Sequence[str]) -> None:
+        """Called before the first step of a task with every forgery method the line has met, this task's included.
+
+        Here a network may grow. What it does must follow from its weights and from `methods` alone, because a run that
+        was killed calls it again before it takes up its checkpoint.
+        """
+
+    def before_step(self) -> None:
+        """Called between the gradients and the optimiser's step. A gradient set to None leaves its weight where it is."""
 
 
 def names() -> tuple[str, ...]:
@@ -63,6 +83,11 @@ def names() -> tuple[str, ...]:
 def options(name: str, raw: dict[str, Any]) -> Section:
     """The options of detector `name`; raises UnknownName or BadParams."""
     return parse(_detector(name).Options, raw, f"detectors.{name}")
+
+
+def recipe(name: str, options: Section) -> dict[str, Any]:
+    """How the detector's paper trains it: values of `params.Training`."""
+    return _detector(name).recipe(options)
 
 
 def build(name: str, options: Section, *, blank: bool = False) -> Detector:

@@ -24,6 +24,7 @@ from components.detectors import Detection, Detector, backbones
 from components.losses import contrastive
 from components.losses.frequency import Bands
 from components.params import Section
+from components.tasks.dataset import Batch
 
 SIZES: dict[str, dict[str, Any]] = {
     "paper": {"trunk": "efficientnet_b4", "input_px": 256, "width": 128, "temperature": 0.01},
@@ -99,13 +100,13 @@ class RSIANet(Detector):
         domains = {"spatial": tuple(spatial), "frequency": tuple(frequency)}
         return Detection(self.head(embedding), embedding, tuple(levels), domains)
 
-    def losses(self, detection: Detection, labels: Tensor) -> dict[str, Tensor]:
-        terms = {"cross_entropy": F.cross_entropy(detection.logits.float(), labels)}
+    def losses(self, detection: Detection, batch: Batch) -> dict[str, Tensor]:
+        terms = {"cross_entropy": F.cross_entropy(detection.logits.float(), batch.labels)}
         if self.options.hscl_weight:
             terms["hscl"] = self.options.hscl_weight * contrastive.hscl(
                 _projected(self.spatial_projections, detection.domains["spatial"]),
                 _projected(self.frequency_projections, detection.domains["frequency"]),
-                labels,
+                batch.labels,
                 temperature=self.options.temperature,
             )
         return terms

@@ -58,8 +58,10 @@ def evolve(recipe: Path, teacher: Path, memory: Path, faces: Path, generation: P
     student = born(plan, teacher)
     key = f"{plan.digest}-{table.digest}-{remembered.digest}-{read_card(teacher)['weights'] if old else None}"
     checkpoint = CHECKPOINTS / plan.generation / f"{_short(key)}.pt"
-    task = Faces.training_split(plan.row.learns, table)
-    replay = Faces.whole("memory", remembered.table) if remembered.table and plan.memory.policy != "nothing" else None
+    task = Faces.training_split(plan.row.learns, table, met=read_card(teacher)["methods"] if old else ())
+    replay = None
+    if remembered.table is not None and plan.memory.policy != "nothing":
+        replay = Faces.whole("memory", remembered.table, task.methods)
     with _bar() as bar:
         progress = training.train(
             student,
@@ -87,6 +89,7 @@ def evolve(recipe: Path, teacher: Path, memory: Path, faces: Path, generation: P
             "options": plan.detector.options,
             "strategy": plan.strategy.name,
             "learns": plan.row.learns,
+            "methods": list(task.methods),
             "teacher": plan.row.teacher,
             "teacher_weights": read_card(teacher)["weights"] if old is not None else None,
             "recipe": plan.digest,

@@ -18,7 +18,7 @@ from components import detectors, strategies
 from components.errors import BadParams, BrokenLineage
 from components.generations.generation import CARD, read_card
 from components.generations.recipe import Choice, Recipe, Row
-from components.params import Line, Name, Params, Section, read
+from components.params import Line, Name, Params, Section, Training, parse, read
 from components.vocabulary import NOBODY
 
 HEADER = "# The family register. `perennial plan` appends; nothing here is ever edited by hand.\n"
@@ -177,19 +177,33 @@ def append(plan: Plan, register: Path, recipes: Path) -> None:
     plan.lineage.write(register)
 
 
+def _training(detector: str, options: Section, general: Training, own: Any) -> Training:
+    """The paper's recipe, overruled by `training`, overruled by the detector's own section."""
+    raw = {**detectors.recipe(detector, options), **general.model_dump(exclude_unset=True)}
+    if not isinstance(own, dict):
+        raise BadParams(
+            f"expected detectors.{detector}.training to be a section, found '{own}'. Write keys and values."
+        )
+    parse(Training, own, f"detectors.{detector}.training")
+    return parse(Training, {**raw, **own}, f"detectors.{detector}.training")
+
+
 def _recipe(name: str, row: Row, params: Params, lineage: Lineage) -> Recipe:
     strategy = strategies.find(row.strategy)
     memory = params.memory
     if memory.policy == "own":
         memory = memory.model_copy(update={"policy": strategy.remembers})
+    said = dict(params.detectors.get(row.detector, {}))
+    own = said.pop("training", {})
+    options = detectors.options(row.detector, said)
     return Recipe(
         generation=name,
         row=row,
-        detector=_choice(row.detector, detectors.options(row.detector, params.detectors.get(row.detector, {}))),
+        detector=_choice(row.detector, options),
         strategy=_choice(row.strategy, strategies.options(row.strategy, params.strategies.get(row.strategy, {}))),
         faces=params.faces,
         memory=memory,
-        training=params.training,
+        training=_training(row.detector, options, params.training, own),
         evaluation=params.evaluation,
         gate=params.gate,
         seed=params.seed,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Adam
-from torch.optim.lr_scheduler import StepLR
 
 from components import torchvision_ops
 from components.detectors import Detector
+from components.generations.schedule import learning_rate
 from components.params import Training
 from components.settings import settings
 from components.strategies import Strategy
 from components.tasks.augmentations import augment
 from components.tasks.dataset import Batch, Faces, joined
-from components.tasks.sampling import balanced_draw, epoch_batches
+from components.tasks.sampling import balanced_draw, epoch_batches, paired_batches
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -84,17 +84,17 @@ def train(
     checkpoint  a file outside the stage's outputs; read if it exists, removed by the caller when the stage is done
     """
     engine = fabric()
-    student.to(engine.device)
     if teacher is not None:
         teacher.to(engine.device).eval().requires_grad_(False)
+    student.begin_task(task.methods)
+    student.to(engine.device)
     strategy.prepare(student, teacher, task, bequest)
     optimiser = Adam(
         [p for p in student.parameters() if p.requires_grad],
         lr=params.learning_rate,
         weight_decay=params.weight_decay,
     )
-    scheduler = StepLR(optimiser, params.step_epochs, params.gamma)
-    progress = _restore(checkpoint, student, optimiser, scheduler)
+    progress = _restore(checkpoint, student, optimiser)
     student.train()
     saved = time.monotonic()
     while progress.epoch < epochs:
@@ -108,15 +108,17 @@ def train(
             total = torch.stack(list(terms.values())).sum()
             optimiser.zero_grad(set_to_none=True)
             engine.backward(total)
+            student.before_step()
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(params, progress.epoch + progress.step / len(plan))
             optimiser.step()
             _count(progress, terms, total, len(batch.labels))
             watch(progress, epochs, len(plan))
             if time.monotonic() - saved > CHECKPOINT_EVERY_S:
-                _save(checkpoint, student, optimiser, scheduler, progress)
+                _save(checkpoint, student, optimiser, progress)
                 saved = time.monotonic()
-        scheduler.step()
         _close_epoch(progress)
-        _save(checkpoint, student, optimiser, scheduler, progress)
+        _save(checkpoint, student, optimiser, progress)
         saved = time.monotonic()
     return progress
 
@@ -126,7 +128,8 @@ def _epoch(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Positions of new and of remembered faces, step by step; with a memory, half of each batch is remembered."""
     new = params.batch // 2 if memory is not None else params.batch
-    batches = epoch_batches(task.rows, size=new, faces_per_clip=params.faces_per_clip, seed=(seed, NEW, epoch))
+    draw = paired_batches if params.pairs else epoch_batches
+    batches = draw(task.rows, size=new, faces_per_clip=params.faces_per_clip, seed=(seed, NEW, epoch))
     for step, chosen in enumerate(batches):
         if memory is None:
             yield chosen, None
@@ -145,7 +148,7 @@ def _batch(
     remembered = memory.batch(old, replayed=True) if memory is not None and old is not None else None
     batch = joined(task.batch(new), remembered)
     generator = torch.Generator().manual_seed(_mixed(*seed) + 1)
-    return Batch(augment(batch.faces, params.augment, generator), batch.labels, batch.replayed)
+    return replace(batch, faces=augment(batch.faces, params.augment, generator))
 
 
 def _mixed(*parts: int) -> int:
@@ -167,13 +170,12 @@ def _close_epoch(progress: Progress) -> None:
     progress.step, progress.sums = 0, {}
 
 
-def _save(path: Path, student: Detector, optimiser: Adam, scheduler: StepLR, progress: Progress) -> None:
+def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress) -> None:
     """Write the checkpoint so that a reader finds the old one or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "student": student.state_dict(),
         "optimiser": optimiser.state_dict(),
-        "scheduler": scheduler.state_dict(),
         "progress": vars(progress),
     }
     fresh = path.with_suffix(".fresh")
@@ -184,11 +186,10 @@ def _save(path: Path, student: Detector, optimiser: Adam, scheduler: StepLR, pro
     fresh.replace(path)
 
 
-def _restore(path: Path, student: Detector, optimiser: Adam, scheduler: StepLR) -> Progress:
+def _restore(path: Path, student: Detector, optimiser: Adam) -> Progress:
     if not path.is_file():
         return Progress()
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     student.load_state_dict(state["student"])
     optimiser.load_state_dict(state["optimiser"])
-    scheduler.load_state_dict(state["scheduler"])
     return Progress(**state["progress"])

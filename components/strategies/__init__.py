@@ -36,7 +36,7 @@ class Strategy:
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:
         """Named, weighted terms of one step; the loop adds them up and logs them under their names."""
-        return student.losses(student(batch.faces), batch.labels)
+        return student.losses(student(batch.faces), batch)
 
     def bequeath(self, student: Detector, task: Faces) -> dict[str, Tensor]:
         """What the next generation needs beyond weights and memory."""

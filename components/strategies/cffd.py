@@ -35,7 +35,7 @@ class CFFD(Strategy):
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:
         seen = student(batch.faces)
-        terms = student.losses(seen, batch.labels)
+        terms = student.losses(seen, batch)
         if teacher is None or not batch.replayed.any():
             return terms
         old = batch.replayed

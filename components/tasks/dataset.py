@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -20,15 +22,27 @@ class Batch:
 
     faces     (B, 3, H, W) float32 in [0, 1]
     labels    (B,) long, 0 real, 1 forged
+    methods   (B,) long, 0 genuine, k the k-th forgery method that the line has met
     replayed  (B,) bool, True for exemplars of the memory
     """
 
     faces: Tensor
     labels: Tensor
+    methods: Tensor
     replayed: Tensor
 
+    @classmethod
+    def of(cls, faces: Tensor, labels: Tensor, methods: Tensor | None = None) -> Batch:
+        """A batch without exemplars; where no methods are given, every forged face is of the first."""
+        methods = labels if methods is None else methods
+        return cls(faces, labels, methods, torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
+
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(self.faces.to(device), self.labels.to(device), self.replayed.to(device))
+        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+
+    def where(self, chosen: Tensor) -> Batch:
+        """The faces that a mask or indices (on the batch's device) choose."""
+        return Batch(*(getattr(self, field.name)[chosen] for field in fields(self)))
 
 
 @dataclass(frozen=True)
@@ -38,10 +52,13 @@ class Faces:
     name: str
     table: FaceTable
     indices: np.ndarray  # (N,) rows of the table
+    methods: tuple[str, ...]
+    """Forgery methods in the order in which the line met them: what `Batch.methods` counts."""
 
     @classmethod
-    def training_split(cls, name: str, table: FaceTable) -> Faces:
-        """The training split of an archive; raises BadArchive unless it holds both classes."""
+    def training_split(cls, name: str, table: FaceTable, met: Sequence[str] = ()) -> Faces:
+        """The training split of an archive to a line that has `met` some methods; raises BadArchive unless it holds both
+        classes."""
         chosen = np.flatnonzero((table.rows["split"] == TRAIN).to_numpy())
         labels = set(table.rows["label"].to_numpy()[chosen].tolist())
         if labels != {REAL, FORGED}:
@@ -49,11 +66,11 @@ class Faces:
                 f"expected real and forged training faces in '{name}', found labels {sorted(labels) or 'none'}. "
                 "An archive with one class, or none, can only be a benchmark: land it with --role benchmark."
             )
-        return cls(name, table, chosen)
+        return cls(name, table, chosen, _methods(table.rows.iloc[chosen], met))
 
     @classmethod
-    def whole(cls, name: str, table: FaceTable) -> Faces:
-        return cls(name, table, np.arange(len(table)))
+    def whole(cls, name: str, table: FaceTable, met: Sequence[str] = ()) -> Faces:
+        return cls(name, table, np.arange(len(table)), _methods(table.rows, met))
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -66,6 +83,19 @@ class Faces:
     def labels(self) -> np.ndarray:
         return self.table.rows["label"].to_numpy()[self.indices].astype(np.int64)
 
+    @cached_property
+    def _numbers(self) -> np.ndarray:
+        """What `Batch.methods` says of each face."""
+        number = {method: k for k, method in enumerate(self.methods, start=1)}
+        rows = self.rows
+        return np.array(
+            [
+                0 if label == REAL else number[method]
+                for label, method in zip(rows["label"], rows["method"], strict=True)
+            ],
+            dtype=np.int64,
+        )
+
     def images(self, chosen: np.ndarray) -> np.ndarray:
         """uint8 (B, H, W, 3) of the given positions; the table keeps what it decoded."""
         return self.table.images(self.indices[chosen])
@@ -74,8 +104,15 @@ class Faces:
         return Batch(
             as_faces(self.images(chosen)),
             torch.from_numpy(self.labels[chosen]),
+            torch.from_numpy(self._numbers[chosen]),
             torch.full((len(chosen),), replayed, dtype=torch.bool),
         )
+
+
+def _methods(rows: pd.DataFrame, met: Sequence[str]) -> tuple[str, ...]:
+    """Forgery methods in the order of meeting: those `met` before, then those of `rows` by name."""
+    here = set(rows["method"][rows["label"] == FORGED])
+    return (*met, *sorted(here - set(met)))
 
 
 def as_faces(images: np.ndarray) -> Tensor:
@@ -87,8 +124,4 @@ def joined(new: Batch, remembered: Batch | None) -> Batch:
     """New faces first, remembered ones after them."""
     if remembered is None:
         return new
-    return Batch(
-        torch.cat([new.faces, remembered.faces]),
-        torch.cat([new.labels, remembered.labels]),
-        torch.cat([new.replayed, remembered.replayed]),
-    )
+    return Batch(*(torch.cat([getattr(new, f.name), getattr(remembered, f.name)]) for f in fields(Batch)))

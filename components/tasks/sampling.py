@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import cycle
 
 import numpy as np
 import pandas as pd
@@ -32,6 +33,33 @@ def epoch_batches(rows: pd.DataFrame, *, size: int, faces_per_clip: int, seed: S
     if steps > 1:
         longest = -(-steps * size // len(present))
     order = np.stack([_repeated(p, longest, generator) for p in present], axis=1).reshape(-1)
+    return [order[step * size : (step + 1) * size] for step in range(steps)]
+
+
+def paired_batches(rows: pd.DataFrame, *, size: int, faces_per_clip: int, seed: Sequence[int]) -> list[np.ndarray]:
+    """Positions for one epoch: forged faces, each after a genuine face of its own source.
+
+    As `epoch_batches`, but the forged faces lead: each one drawn meets a genuine face of its archive and source, taken in
+    turn, or of any source where its own has none. Genuine faces of sources nobody forged are drawn as such strangers.
+
+    rows   face rows with ``archive``, ``clip``, ``label`` and ``source``
+    Returns a list of int arrays (size,), [genuine, forged, genuine, forged, …]; `size` should be even.
+    """
+    generator = np.random.default_rng(list(seed))
+    shuffled = rows.iloc[generator.permutation(len(rows))]
+    drawn = shuffled.groupby(["archive", "clip"], sort=False).head(faces_per_clip)
+    genuine, forged = (drawn[drawn["label"] == label] for label in (REAL, FORGED))
+    if genuine.empty or forged.empty:
+        return epoch_batches(rows, size=size, faces_per_clip=faces_per_clip, seed=seed)
+    own = {key: cycle(group.index) for key, group in genuine.groupby(["archive", "source"], sort=False)}
+    met = set(zip(forged["archive"], forged["source"], strict=True))
+    alone = [key not in met for key in zip(genuine["archive"], genuine["source"], strict=True)]
+    strangers = cycle(genuine.index[alone] if any(alone) else genuine.index)
+    keys = zip(forged["archive"], forged["source"], strict=True)
+    partners = np.array([next(own.get(key, strangers)) for key in keys], dtype=np.int64)
+    steps = -(-2 * len(forged) // size)
+    turns = _repeated(np.arange(len(forged)), steps * size // 2 if steps > 1 else len(forged), generator)
+    order = np.stack([partners[turns], forged.index.to_numpy()[turns]], axis=1).reshape(-1)
     return [order[step * size : (step + 1) * size] for step in range(steps)]
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from components import detectors
 from components.detectors import Detector
 from components.errors import BadParams, UnknownName
+from components.tasks.dataset import Batch
 
 
 def tiny(name: str, seed: int = 0) -> Detector:
@@ -23,6 +24,10 @@ def tiny(name: str, seed: int = 0) -> Detector:
 
 def some_faces(n: int, side_px: int, seed: int = 0) -> Tensor:
     return torch.rand(n, 3, side_px, side_px, generator=torch.Generator().manual_seed(seed))
+
+
+def paid(detector: Detector, faces: Tensor, labels: list[int]) -> dict[str, Tensor]:
+    return detector.losses(detector(faces), Batch.of(faces, torch.tensor(labels)))
 
 
 every_detector = pytest.mark.parametrize("name", detectors.names())
@@ -48,7 +53,7 @@ def test_levels_run_from_fine_to_coarse(name: str) -> None:
 @every_detector
 def test_the_loss_reaches_every_trainable_parameter(name: str) -> None:
     detector = tiny(name)
-    terms = detector.losses(detector(some_faces(6, 96)), torch.tensor([0, 1, 0, 1, 1, 0]))
+    terms = paid(detector, some_faces(6, 96), [0, 1, 0, 1, 1, 0])
     assert "cross_entropy" in terms and all(term.shape == () for term in terms.values())
     sum(terms.values(), torch.zeros(())).backward()
     unreached = [n for n, p in detector.named_parameters() if p.requires_grad and (p.grad is None or not p.grad.any())]
@@ -59,7 +64,7 @@ def test_the_loss_reaches_every_trainable_parameter(name: str) -> None:
 @pytest.mark.parametrize("labels", [[0], [1], [0, 0, 0], [1, 1], [0, 1]])
 def test_learns_from_one_sample_and_from_one_class(name: str, labels: list[int]) -> None:
     detector = tiny(name)
-    terms = detector.losses(detector(some_faces(len(labels), 96)), torch.tensor(labels))
+    terms = paid(detector, some_faces(len(labels), 96), labels)
     sum(terms.values(), torch.zeros(())).backward()
     assert all(term.isfinite() for term in terms.values())
     assert all(p.grad.isfinite().all() for p in detector.parameters() if p.grad is not None)
@@ -92,7 +97,7 @@ def test_the_same_seed_gives_the_same_step(name: str) -> None:
         torch.manual_seed(3)
         detector = tiny(name)
         optimizer = torch.optim.Adam([p for p in detector.parameters() if p.requires_grad], 1e-3)
-        terms = detector.losses(detector(some_faces(4, 96)), torch.tensor([0, 1, 0, 1]))
+        terms = paid(detector, some_faces(4, 96), [0, 1, 0, 1])
         sum(terms.values(), torch.zeros(())).backward()
         optimizer.step()
         return detector.state_dict()
@@ -103,12 +108,12 @@ def test_the_same_seed_gives_the_same_step(name: str) -> None:
 
 @every_detector
 def test_half_precision_agrees_with_full(name: str) -> None:
-    detector, faces, labels = tiny(name).eval(), some_faces(4, 96), torch.tensor([0, 1, 0, 1])
+    detector, faces = tiny(name).eval(), some_faces(4, 96)
     with torch.no_grad():
         full = detector(faces)
         with torch.autocast("cpu", torch.bfloat16):
             half = detector(faces)
-            terms = detector.losses(half, labels)
+            terms = detector.losses(half, Batch.of(faces, torch.tensor([0, 1, 0, 1])))
     assert (half.logits.float().softmax(1) - full.logits.softmax(1)).abs().max() < 0.02
     assert all(term.dtype == torch.float32 and term.isfinite() for term in terms.values())
 
@@ -120,7 +125,7 @@ def test_a_few_steps_on_a_few_faces_lower_the_loss(name: str) -> None:
     optimizer = torch.optim.Adam([p for p in detector.parameters() if p.requires_grad], 1e-3)
     losses = []
     for _ in range(12):
-        loss = detector.losses(detector(faces), labels)["cross_entropy"]
+        loss = detector.losses(detector(faces), Batch.of(faces, labels))["cross_entropy"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -10,6 +10,7 @@ from components import detectors
 from components.detectors import Detector
 from components.detectors.rsia_net import SFIA, BandStem, Dilated
 from components.errors import BadParams
+from components.tasks.dataset import Batch
 
 
 def tiny(**options: object) -> Detector:
@@ -73,16 +74,18 @@ def test_the_stem_mixes_bands_as_a_pointwise_convolution_would() -> None:
 
 def test_without_weight_the_contrast_is_not_computed() -> None:
     network = tiny(hscl_weight=0)
-    assert set(network.losses(network(torch.rand(2, 3, 96, 96)), torch.tensor([0, 1]))) == {"cross_entropy"}
+    batch = Batch.of(torch.rand(2, 3, 96, 96), torch.tensor([0, 1]))
+    assert set(network.losses(network(batch.faces), batch)) == {"cross_entropy"}
 
 
 def test_the_contrast_is_scaled_by_its_weight() -> None:
-    network, faces, labels = tiny(hscl_weight=0.1).eval(), torch.rand(4, 3, 96, 96), torch.tensor([0, 1, 0, 1])
-    detection = network(faces)
-    once = network.losses(detection, labels)["hscl"]
+    network = tiny(hscl_weight=0.1).eval()
+    batch = Batch.of(torch.rand(4, 3, 96, 96), torch.tensor([0, 1, 0, 1]))
+    detection = network(batch.faces)
+    once = network.losses(detection, batch)["hscl"]
     heavier = tiny(hscl_weight=0.3)
     heavier.load_state_dict(network.state_dict())
-    torch.testing.assert_close(heavier.losses(detection, labels)["hscl"], 3 * once)
+    torch.testing.assert_close(heavier.losses(detection, batch)["hscl"], 3 * once)
 
 
 @pytest.mark.parametrize("side_px", [100, 64])

@@ -34,9 +34,9 @@ class Pinhole(Detector):
         embedding = coarse.mean((2, 3))
         return Detection(self.head(embedding), embedding, (fine, coarse))
 
-    def losses(self, detection: Detection, labels: Tensor) -> dict[str, Tensor]:
+    def losses(self, detection: Detection, batch: Batch) -> dict[str, Tensor]:
         return {
-            "cross_entropy": F.cross_entropy(detection.logits, labels),
+            "cross_entropy": F.cross_entropy(detection.logits, batch.labels),
             "spread": 0.01 * detection.embedding.square().mean(),
         }
 
@@ -62,6 +62,6 @@ def batch() -> Callable[..., Batch]:
         faces = torch.rand(total, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
         labels = torch.arange(total) % 2
         faces[labels == 1, :, ::2] *= 0.5
-        return Batch(faces, labels, torch.arange(total) >= new)
+        return Batch(faces, labels, labels, torch.arange(total) >= new)
 
     return make

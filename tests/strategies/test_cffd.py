@@ -33,7 +33,7 @@ def test_the_teacher_sees_replayed_faces_only(pinhole: Make, teacher: Any, batch
 
 def test_replayed_faces_are_found_wherever_they_stand(pinhole: Make, teacher: Any, batch: Make) -> None:
     plain, order = batch(new=4, old=4), torch.tensor([5, 0, 7, 2, 1, 4, 3, 6])
-    mixed = Batch(plain.faces[order], plain.labels[order], plain.replayed[order])
+    mixed = plain.where(order)
     for name, term in terms("cffd", pinhole(0), teacher, plain).items():
         torch.testing.assert_close(terms("cffd", pinhole(0), teacher, mixed)[name], term)
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from components.errors import UnknownName
 from components.tasks import augmentations
-from components.tasks.augmentations import augment, brightness_contrast, flip
+from components.tasks.augmentations import augment, brightness_contrast
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -16,12 +16,12 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def faces(n: int = 8, seed: int = 1) -> Tensor:
-    return torch.rand(n, 3, 6, 6, generator=generator(seed))
+    return torch.rand(n, 3, 16, 16, generator=generator(seed))
 
 
 def test_half_of_the_faces_are_mirrored() -> None:
     before = faces(4000)
-    after = flip(before, generator())
+    after = augment(before, {"flip": 0.5}, generator())
     mirrored = (after == before.flip(-1)).flatten(1).all(1)
     kept = (after == before).flatten(1).all(1)
     assert (mirrored ^ kept).all()
@@ -31,15 +31,15 @@ def test_half_of_the_faces_are_mirrored() -> None:
 @pytest.mark.parametrize("name", augmentations.KNOWN)
 def test_the_generator_alone_decides(name: str) -> None:
     before = faces()
-    assert torch.equal(augment(before, [name], generator(3)), augment(before, [name], generator(3)))
-    assert not torch.equal(augment(before, [name], generator(3)), augment(before, [name], generator(4)))
+    assert torch.equal(augment(before, {name: 0.5}, generator(3)), augment(before, {name: 0.5}, generator(3)))
+    assert not torch.equal(augment(before, {name: 0.5}, generator(3)), augment(before, {name: 0.5}, generator(4)))
 
 
 @pytest.mark.parametrize("name", augmentations.KNOWN)
 def test_shape_type_and_range_stay_and_the_given_faces_are_left_alone(name: str) -> None:
     before = faces()
     copy = before.clone()
-    after = augment(before, [name], generator())
+    after = augment(before, {name: 1}, generator())
     assert torch.equal(before, copy)
     assert after.shape == before.shape and after.dtype == before.dtype
     assert after.min() >= 0 and after.max() <= 1
@@ -56,11 +56,27 @@ def test_brightness_and_contrast_stay_within_ten_percent() -> None:
 
 def test_augmentations_follow_one_another_as_named() -> None:
     one = generator(5)
-    expected = brightness_contrast(flip(faces(), one), one)
-    assert torch.equal(augment(faces(), ["flip", "brightness_contrast"], generator(5)), expected)
-    assert torch.equal(augment(faces(), [], generator()), faces())
+    expected = augment(augment(faces(), {"flip": 0.5}, one), {"jpeg": 0.5}, one)
+    assert torch.equal(augment(faces(), {"flip": 0.5, "jpeg": 0.5}, generator(5)), expected)
+    assert torch.equal(augment(faces(), {}, generator()), faces())
+
+
+@pytest.mark.parametrize("name", augmentations.KNOWN)
+def test_a_face_that_is_not_chosen_stays_as_it_was(name: str) -> None:
+    before = faces(40)
+    after = augment(before, {name: 0.5}, generator())
+    kept = (after == before).flatten(1).all(1)
+    assert 8 < kept.sum() < 32
+    assert torch.equal(augment(before, {name: 0}, generator()), before)
+
+
+def test_a_turned_face_keeps_its_middle() -> None:
+    dot = torch.zeros(20, 3, 15, 15)
+    dot[:, :, 7, 7] = 1
+    after = augment(dot, {"rotate": 1}, generator())
+    assert torch.equal(after.amax(dim=1).flatten(1).argmax(dim=1), torch.full((20,), 7 * 15 + 7))
 
 
 def test_an_unknown_augmentation_is_refused_with_the_nearest_known() -> None:
-    with pytest.raises(UnknownName, match=r"no augmentation 'flop'; known: brightness_contrast, flip.*'flip'\?"):
-        augment(faces(), ["flop"], generator())
+    with pytest.raises(UnknownName, match=r"no augmentation 'flop'; known: affine, .*'flip'\?"):
+        augment(faces(), {"flop": 1}, generator())

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from components.detectors import Detection, Detector
 from components.params import Section
+from components.tasks.dataset import Batch
 
 
 class PinholeOptions(Section):
@@ -40,8 +41,8 @@ class Pinhole(Detector):
         embedding = fine.mean((2, 3))
         return Detection(self.head(self.dropout(embedding)), embedding, (fine,))
 
-    def losses(self, detection: Detection, labels: Tensor) -> dict[str, Tensor]:
+    def losses(self, detection: Detection, batch: Batch) -> dict[str, Tensor]:
         return {
-            "cross_entropy": F.cross_entropy(detection.logits, labels),
+            "cross_entropy": F.cross_entropy(detection.logits, batch.labels),
             "spread": self.options.spread * detection.embedding.square().mean(),
         }
