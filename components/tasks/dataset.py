@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -24,12 +24,14 @@ class Batch:
     labels    (B,) long, 0 real, 1 forged
     methods   (B,) long, 0 genuine, k the k-th forgery method that the line has met
     replayed  (B,) bool, True for exemplars of the memory
+    masks     (B, 1, H, W) in [0, 1], 1 where a face was manipulated, NaN throughout where nobody knows; or None
     """
 
     faces: Tensor
     labels: Tensor
     methods: Tensor
     replayed: Tensor
+    masks: Tensor | None = None
 
     @classmethod
     def of(cls, faces: Tensor, labels: Tensor, methods: Tensor | None = None) -> Batch:
@@ -38,11 +40,15 @@ class Batch:
         return cls(faces, labels, methods, torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
 
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(*(getattr(self, field.name).to(device) for field in fields(self)))
+        return self._each(lambda values: values.to(device))
 
     def where(self, chosen: Tensor) -> Batch:
         """The faces that a mask or indices (on the batch's device) choose."""
-        return Batch(*(getattr(self, field.name)[chosen] for field in fields(self)))
+        return self._each(lambda values: values[chosen])
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        known = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: change(values) for name, values in known.items() if values is not None})
 
 
 @dataclass(frozen=True)
@@ -124,4 +130,6 @@ def joined(new: Batch, remembered: Batch | None) -> Batch:
     """New faces first, remembered ones after them."""
     if remembered is None:
         return new
-    return Batch(*(torch.cat([getattr(new, f.name), getattr(remembered, f.name)]) for f in fields(Batch)))
+    both = {field.name: (getattr(new, field.name), getattr(remembered, field.name)) for field in fields(Batch)}
+    known = {name: pair for name, pair in both.items() if pair[0] is not None and pair[1] is not None}
+    return replace(new, **{"masks": None, **{name: torch.cat(pair) for name, pair in known.items()}})
