@@ -130,6 +130,11 @@ def joined(new: Batch, remembered: Batch | None) -> Batch:
     """New faces first, remembered ones after them."""
     if remembered is None:
         return new
-    both = {field.name: (getattr(new, field.name), getattr(remembered, field.name)) for field in fields(Batch)}
-    known = {name: pair for name, pair in both.items() if pair[0] is not None and pair[1] is not None}
-    return replace(new, **{"masks": None, **{name: torch.cat(pair) for name, pair in known.items()}})
+    masks = None if new.masks is None or remembered.masks is None else torch.cat([new.masks, remembered.masks])
+    return Batch(
+        torch.cat([new.faces, remembered.faces]),
+        torch.cat([new.labels, remembered.labels]),
+        torch.cat([new.methods, remembered.methods]),
+        torch.cat([new.replayed, remembered.replayed]),
+        masks,
+    )
