@@ -35,11 +35,25 @@ class Archive(Section):
     """The archive that landed before it: the two may share no file."""
 
 
+class Changes(Section):
+    """What one line does otherwise than the sections of the same names say."""
+
+    detector: dict[str, Any] = {}
+    strategy: dict[str, Any] = {}
+    memory: dict[str, Any] = {}
+    training: dict[str, Any] = {}
+
+
 class Line(Section):
     """A family: one detector raised with one strategy."""
 
     detector: Name
     strategy: Name
+    seed: int | None = None
+    """Its own, where several lines repeat one experiment."""
+    sequence: tuple[Name, ...] = ()
+    """Its own order of tasks; empty: that of all."""
+    changes: Changes = Changes()
 
 
 class Faces(Section):
@@ -92,6 +106,14 @@ class Training(Section):
     """Augmentations in their order, each with the probability that a face undergoes it."""
     threads: int = Field(1, ge=1)
     """CPU threads; part of the recipe because the order of additions changes the bytes."""
+
+    @model_validator(mode="after")
+    def _cycles_come_down_again(self) -> Training:
+        if self.schedule == "cosine_cycles" and self.warmup_epochs >= self.cycle_epochs:
+            raise ValueError(
+                f"expected warmup_epochs below cycle_epochs, found {self.warmup_epochs:g} and {self.cycle_epochs:g}"
+            )
+        return self
 
 
 class Memory(Section):
@@ -174,7 +196,8 @@ class Params(Section):
     @model_validator(mode="after")
     def _names_agree(self) -> Params:
         faults = []
-        for section, names in (("sequence", self.sequence), ("benchmarks", self.benchmarks)):
+        orders = {"sequence": self.sequence, **{f"lines.{n}.sequence": line.sequence for n, line in self.lines.items()}}
+        for section, names in {**orders, "benchmarks": self.benchmarks}.items():
             faults += [
                 f"{section} names archive '{n}', which has not landed; landed: {', '.join(self.archives) or 'none'}. "
                 f"Land it with `perennial land {n} PATH --layout LAYOUT`"
@@ -183,8 +206,9 @@ class Params(Section):
             ]
             faults += [f"{section} names '{n}' twice" for n in sorted({n for n in names if names.count(n) > 1})]
         faults += [
-            f"sequence names '{n}', which landed as a benchmark and is never trained on"
-            for n in self.sequence
+            f"{section} names '{n}', which landed as a benchmark and is never trained on"
+            for section, names in orders.items()
+            for n in names
             if n in self.archives and self.archives[n].role == "benchmark"
         ]
         seen: list[str] = [NOBODY]

@@ -18,7 +18,7 @@ from components import detectors, strategies
 from components.errors import BadParams, BrokenLineage
 from components.generations.generation import CARD, read_card
 from components.generations.recipe import Choice, Recipe, Row
-from components.params import Line, Name, Params, Section, Training, parse, read
+from components.params import Line, Memory, Name, Params, Section, Training, parse, read
 from components.vocabulary import NOBODY
 
 HEADER = "# The family register. `perennial plan` appends; nothing here is ever edited by hand.\n"
@@ -149,7 +149,7 @@ def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
     grown = Lineage(benches=benches, generations=rows, heads=heads)
     for line, choice in params.lines.items():
         learned = {rows[name].learns for name in grown.of(line)}
-        for task in params.sequence:
+        for task in choice.sequence or params.sequence:
             if task in learned or task not in ready:
                 continue
             if last == NOBODY:
@@ -161,8 +161,9 @@ def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
             )
             rows[name], heads[line] = row, Head(generation=name)
             grown = Lineage(benches=benches, generations=rows, heads=heads)
-            recipes[name] = _recipe(name, row, params, grown)
-    wanted = dict.fromkeys([*params.sequence, *params.benchmarks])
+            recipes[name] = _recipe(name, row, params, choice, grown)
+    tasks = [task for choice in params.lines.values() for task in choice.sequence or params.sequence]
+    wanted = dict.fromkeys([*params.sequence, *tasks, *params.benchmarks])
     return Plan(grown, recipes, tuple(name for name in wanted if name not in ready))
 
 
@@ -177,36 +178,50 @@ def append(plan: Plan, register: Path, recipes: Path) -> None:
     plan.lineage.write(register)
 
 
-def _training(detector: str, options: Section, general: Training, own: Any) -> Training:
-    """The paper's recipe, overruled by `training`, overruled by the detector's own section."""
-    raw = {**detectors.recipe(detector, options), **general.model_dump(exclude_unset=True)}
+@dataclass(frozen=True)
+class _Choices:
+    """What a line's next generation is made of, every option resolved."""
+
+    detector: Section
+    strategy: Section
+    memory: Memory
+    training: Training
+
+
+def _resolved(line: Line, params: Params) -> _Choices:
+    """A paper's own values, overruled by the general section, overruled by the detector's, overruled by the line's."""
+    said = {**params.detectors.get(line.detector, {}), **line.changes.detector}
+    own = said.pop("training", {})
     if not isinstance(own, dict):
         raise BadParams(
-            f"expected detectors.{detector}.training to be a section, found '{own}'. Write keys and values."
+            f"expected detectors.{line.detector}.training to be a section, found '{own}'. Write keys and values."
         )
-    parse(Training, own, f"detectors.{detector}.training")
-    return parse(Training, {**raw, **own}, f"detectors.{detector}.training")
+    detector = detectors.options(line.detector, said)
+    where = f"training of {line.detector}"
+    paper, general = detectors.recipe(line.detector, detector), params.training.model_dump(exclude_unset=True)
+    memory = params.memory.model_dump(exclude_unset=True)
+    policy = params.memory.policy if params.memory.policy != "own" else strategies.find(line.strategy).remembers
+    return _Choices(
+        detector,
+        strategies.options(line.strategy, {**params.strategies.get(line.strategy, {}), **line.changes.strategy}),
+        parse(Memory, {**memory, "policy": policy, **line.changes.memory}, "memory"),
+        parse(Training, {**paper, **general, **own, **line.changes.training}, where),
+    )
 
 
-def _recipe(name: str, row: Row, params: Params, lineage: Lineage) -> Recipe:
-    strategy = strategies.find(row.strategy)
-    memory = params.memory
-    if memory.policy == "own":
-        memory = memory.model_copy(update={"policy": strategy.remembers})
-    said = dict(params.detectors.get(row.detector, {}))
-    own = said.pop("training", {})
-    options = detectors.options(row.detector, said)
+def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -> Recipe:
+    chosen = _resolved(line, params)
     return Recipe(
         generation=name,
         row=row,
-        detector=_choice(row.detector, options),
-        strategy=_choice(row.strategy, strategies.options(row.strategy, params.strategies.get(row.strategy, {}))),
+        detector=_choice(row.detector, chosen.detector),
+        strategy=_choice(row.strategy, chosen.strategy),
         faces=params.faces,
-        memory=memory,
-        training=_training(row.detector, options, params.training, own),
+        memory=chosen.memory,
+        training=chosen.training,
         evaluation=params.evaluation,
         gate=params.gate,
-        seed=params.seed,
+        seed=params.seed if line.seed is None else line.seed,
         benchmarks=lineage.benchmarks(row.bench),
         teacher_benchmarks=() if row.is_founder else lineage.benchmarks(lineage.generations[row.teacher].bench),
     )
@@ -253,8 +268,7 @@ def _check_names(params: Params) -> None:
     if not params.gate:
         raise BadParams("expected rules under `gate`, found none: an empty gate is never an approval. See params.yaml.")
     for line in params.lines.values():
-        detectors.options(line.detector, params.detectors.get(line.detector, {}))
-        strategies.options(line.strategy, params.strategies.get(line.strategy, {}))
+        _resolved(line, params)
     wrong: list[tuple[str, Any]] = [(n, detectors) for n in params.detectors] + [
         (n, strategies) for n in params.strategies
     ]

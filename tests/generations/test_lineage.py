@@ -323,3 +323,50 @@ def test_a_head_is_the_youngest_of_its_line(register: Register, params: Make) ->
     register.edit(lambda raw: raw["heads"].pop("cffd"))
     with pytest.raises(BrokenLineage, match=r"calls 'nobody' the head of line 'cffd'"):
         register.check()
+
+
+def test_training_is_the_papers_unless_params_a_detector_or_a_line_say_otherwise(
+    register: Register, params: Make
+) -> None:
+    line = {"detector": "pinhole", "strategy": "finetune"}
+    planned = params(
+        lines={
+            "plain": line,
+            "odd": {**line, "seed": 7, "changes": {"training": {"epochs": 9}, "detector": {"width": 6}}},
+        },
+        detectors={"pinhole": {"training": {"epochs": 5, "gamma": 0.25}}},
+        training={"batch": 8, "epochs": 3},
+    )
+    register.plan(planned, "swap")
+    plain, odd = register.recipe("plain-M1"), register.recipe("odd-M1")
+    assert plain.training.step_epochs == 4  # the detector's recipe
+    assert plain.training.batch == 8  # the general section, over the recipe's 6
+    assert (plain.training.epochs, plain.training.gamma) == (5, 0.25)  # the detector's section, over the general one
+    assert (odd.training.epochs, odd.training.gamma) == (9, 0.25)  # the line's, over the detector's
+    assert (plain.seed, odd.seed) == (0, 7)
+    assert (plain.detector.options["width"], odd.detector.options["width"]) == (4, 6)
+
+
+def test_a_line_may_learn_in_an_order_of_its_own(register: Register, params: Make) -> None:
+    line = {"detector": "pinhole", "strategy": "finetune"}
+    order = list(reversed(TASKS))
+    register.plan(params(lines={"plain": line, "back": {**line, "sequence": order}}), *TASKS)
+    rows = register.read().generations
+    assert [row.learns for row in rows.values() if row.line == "plain"] == list(TASKS)
+    assert [row.learns for row in rows.values() if row.line == "back"] == order
+
+
+@pytest.mark.parametrize(
+    ("changes", "place"),
+    [
+        ({"training": {"epoch": 3}}, "Did you mean 'epochs'"),
+        ({"memory": {"budged": 3}}, "Did you mean 'budget'"),
+        ({"strategy": {"tau": 3}}, "strategies.cffd"),
+        ({"detector": {"with": 3}}, "Did you mean 'width'"),
+    ],
+)
+def test_what_a_line_changes_is_checked_as_the_sections_are(
+    register: Register, params: Make, changes: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(BadParams, match=place):
+        register.plan(params(lines={"x": {"detector": "pinhole", "strategy": "cffd", "changes": changes}}), "swap")

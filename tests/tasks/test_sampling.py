@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.tasks.sampling import balanced_draw, epoch_batches
+from components.tasks.sampling import balanced_draw, epoch_batches, paired_batches
 from components.vocabulary import FORGED, REAL
 
 
@@ -130,3 +130,53 @@ def test_a_draw_is_a_function_of_its_seed_alone() -> None:
     rows = memory({("swap", 0): 10, ("swap", 1): 10})
     assert balanced_draw(rows, size=6, seed=(1, 2)).tolist() == balanced_draw(rows, size=6, seed=(1, 2)).tolist()
     assert len({str(balanced_draw(rows, size=6, seed=(1, step)).tolist()) for step in range(5)}) == 5
+
+
+def shot(sources: dict[str, tuple[int, int]]) -> pd.DataFrame:
+    """Face rows of an archive: of each source so many genuine and so many forged clips of one face."""
+    rows = [
+        {"archive": "a", "clip": f"{source}-{label}-{i}", "label": label, "source": source}
+        for source, counts in sources.items()
+        for label, n in zip((REAL, FORGED), counts, strict=True)
+        for i in range(n)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_every_forged_face_comes_after_a_genuine_one_of_its_source() -> None:
+    rows = shot({"ann": (1, 4), "bea": (3, 2), "cid": (2, 2)})
+    order = np.concatenate(paired_batches(rows, size=4, faces_per_clip=1, seed=(0, 0)))
+    genuine, forged = rows.iloc[order[0::2]], rows.iloc[order[1::2]]
+    assert set(genuine["label"]) == {REAL} and set(forged["label"]) == {FORGED}
+    assert genuine["source"].tolist() == forged["source"].tolist()
+    assert set(forged.index) == set(rows.index[rows["label"] == FORGED])
+
+
+def test_genuine_faces_of_a_source_take_turns() -> None:
+    rows = shot({"ann": (3, 6)})
+    order = np.concatenate(paired_batches(rows, size=12, faces_per_clip=1, seed=(0, 0)))
+    assert sorted(Counter(order[0::2].tolist()).values()) == [2, 2, 2]
+
+
+def test_a_forged_face_without_a_genuine_one_meets_genuine_strangers_nobody_forged() -> None:
+    rows = shot({"ann": (1, 1), "bea": (0, 3), "cid": (3, 0)})
+    order = np.concatenate(paired_batches(rows, size=8, faces_per_clip=1, seed=(0, 0)))
+    partners = dict(zip(order[1::2].tolist(), order[0::2].tolist(), strict=True))
+    met = {rows["source"][partners[forged]] for forged in rows.index[(rows["source"] == "bea")]}
+    assert met == {"cid"}
+
+
+def test_pairs_fill_every_batch_and_follow_from_the_seed() -> None:
+    rows = shot({f"p{i}": (2, 3) for i in range(5)})
+
+    def epoch(number: int) -> list[list[int]]:
+        return [b.tolist() for b in paired_batches(rows, size=8, faces_per_clip=1, seed=(0, number))]
+
+    assert [len(batch) for batch in epoch(0)] == [8, 8, 8, 8]  # 15 pairs, one of them twice
+    assert epoch(0) == epoch(0) != epoch(1)
+
+
+def test_one_class_alone_needs_no_partner() -> None:
+    rows = shot({"ann": (3, 0)})
+    (batch,) = paired_batches(rows, size=8, faces_per_clip=1, seed=(0, 0))
+    assert sorted(batch.tolist()) == [0, 1, 2]

@@ -5,7 +5,7 @@ Flow     faces (B,3,H,W) -> 16 px -> conv, batch statistics -> dropout -> logits
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -35,6 +35,10 @@ class Pinhole(Detector):
         self.fine = nn.Sequential(nn.Conv2d(3, options.width, 3, stride=2), nn.BatchNorm2d(options.width), nn.ReLU())
         self.dropout = nn.Dropout(0.2)
         self.head = nn.Linear(options.width, 2)
+
+    @staticmethod
+    def recipe(options: PinholeOptions) -> dict[str, Any]:
+        return {"batch": 6, "epochs": 1, "step_epochs": 4}
 
     def forward(self, faces: Tensor) -> Detection:
         fine = self.fine(self.colours(F.interpolate(faces, size=(16, 16), mode="nearest")))
