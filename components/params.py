@@ -116,18 +116,73 @@ class Training(Section):
         return self
 
 
+class Withdrawal(Section):
+    """What may no longer be learned or replayed: a source, an identity, a clip or one face of an archive."""
+
+    archive: Name
+    source: str = ""
+    identity: str = ""
+    clip: str = ""
+    frame: int | None = Field(None, ge=0)
+    """Of the clip; where none is named, the whole clip is meant."""
+
+    @model_validator(mode="after")
+    def _names_one_thing(self) -> Withdrawal:
+        named = [name for name in ("source", "identity", "clip") if getattr(self, name)]
+        if len(named) != 1:
+            raise ValueError(
+                f"expected one of source, identity and clip of '{self.archive}', found {', '.join(named) or 'none'}"
+            )
+        if self.frame is not None and not self.clip:
+            raise ValueError(f"expected the clip whose frame {self.frame} is meant, found none")
+        return self
+
+    @property
+    def words(self) -> str:
+        """`source 's17' of 'celeb'`"""
+        what = next(name for name in ("source", "identity", "clip") if getattr(self, name))
+        frame = "" if self.frame is None else f", frame {self.frame},"
+        return f"{what} '{getattr(self, what)}'{frame} of '{self.archive}'"
+
+
 class Memory(Section):
     """Stage curate."""
 
     budget: int = Field(500, ge=0)
     """Exemplars in all."""
-    policy: Literal["own", "nothing", "hybrid", "reservoir"] = "own"
-    """`own`: what the strategy's paper uses."""
+    budget_bytes: int | None = Field(None, ge=1)
+    """In place of `budget`: bytes of their encoded faces."""
+    per_task: bool = False
+    """The budget is every task's own (DFIL) instead of all tasks' together."""
+    policy: Literal["own", "nothing", "everything", "hybrid", "reservoir", "herding", "entropy_and_mean"] = "own"
+    """`own`: what the strategy's paper uses. `everything` knows no budget."""
     hard: Share = 0.5
     representative: Share = 0.25
     """The rest is diverse."""
-    views: Literal[1, 2] = 2
-    """Views over which uncertainty is measured: the face, and its mirror image."""
+    hard_from: int = Field(0, ge=0)
+    """Exemplars a (task, class) needs for its whole share of hard ones; fewer lose hard ones in proportion to
+    representative ones, because a few hard faces misrepresent their task."""
+    per_source: int = Field(2, ge=1)
+    """Of `hybrid`: a source gives no more than this, or than its even part where sources are few."""
+    views: int = Field(2, ge=1, le=4)
+    """Views over which uncertainty is measured: the face; its mirror image; other light; compressed as JPEG."""
+    pool: int = Field(20_000, ge=1)
+    """Faces of a (task, class) held in sight at once; a larger task is sampled down to it."""
+    withdrawn: tuple[Withdrawal, ...] = ()
+    """Written by `perennial withdraw`; holds for whatever runs from then on."""
+
+    @model_validator(mode="after")
+    def _shares_leave_room(self) -> Memory:
+        if self.hard + self.representative > 1 + 1e-9:
+            raise ValueError(
+                f"expected hard and representative to sum to 1 at most, found {self.hard:g} and {self.representative:g}"
+            )
+        return self
+
+    @property
+    def keeps_nothing(self) -> bool:
+        without_room = self.budget == 0 and self.budget_bytes is None and self.policy != "everything"
+        return self.policy == "nothing" or without_room
 
 
 class Evaluation(Section):

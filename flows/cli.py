@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -195,6 +195,31 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
 
 
 @app.command()
+def withdraw(
+    archive: Annotated[str, typer.Option(help="The archive it landed with.", show_default=False)],
+    source: Annotated[str, typer.Argument(help="A source of the archive; default: the archive itself.")] = "",
+    identity: Annotated[str, typer.Option(help="Everything that shows this person, in place of a source.")] = "",
+    clip: Annotated[
+        list[str] | None, typer.Option(help="One clip, as in the manifest; may be given more than once.")
+    ] = None,
+    frame: Annotated[int | None, typer.Option(help="Of the clip: one face.", min=0)] = None,
+    why: Annotated[str, typer.Option(help="Kept in the ledger.")] = "asked for",
+    purge: Annotated[bool, typer.Option(help="Delete tables that show it from the local cache too.")] = False,
+    root: Root = None,
+) -> None:
+    """Never learn or replay a source, a person, a clip or a face again, and say who did; or take out an unused archive."""
+    from flows import withdraw as withdrawing
+
+    workspace = _workspace(root)
+    orders = withdrawing.orders(archive, source=source, identity=identity, clips=clip or (), frame=frame)
+    if orders:
+        print(withdrawing.told(withdrawing.withdraw(workspace, orders, why=why, purge=purge)))
+    else:
+        withdrawing.withdraw_archive(workspace, archive, why=why)
+        print(f"'{archive}' is out of params.yaml and of the workspace. Mended, it may land again.")
+
+
+@app.command()
 def score(
     files: list[Path],
     line: Annotated[str | None, typer.Option(help="Whose champion answers; default: the only line with one.")] = None,
@@ -223,6 +248,87 @@ def score(
         console.print(f"[dim]answered by {champion.generation}, weights {champion.weights[:12]}[/]")
     if any(answer.error for answer in answers):
         raise typer.Exit(1)
+
+
+@app.command()
+def study(
+    name: Annotated[str, typer.Argument(help="Names the study; the same name continues or extends it.")],
+    sequence: Annotated[
+        str, typer.Option(help="Archives in the order they are learned: a,b,c. Default: params.yaml's.")
+    ] = "",
+    detector: Annotated[str, typer.Option(help="The detector every run trains.")] = "rsia_net",
+    strategies: Annotated[str, typer.Option(help="Strategies to compare: a,b,c. Default: all of them.")] = "",
+    seeds: Annotated[str, typer.Option(help="One run of each strategy for every seed.")] = "0,1,2",
+    orders: Annotated[
+        int, typer.Option(help="Orders of the sequence: the given one, and others at random.", min=1)
+    ] = 1,
+    benchmarks: Annotated[str, typer.Option(help="Archives to examine on that nobody learns: a,b.")] = "",
+    ablate: Annotated[str, typer.Option(help="Instead: this strategy, and it without each of its parts.")] = "",
+    only_tell: Annotated[bool, typer.Option(help="Run nothing; report on what is finished.")] = False,
+    root: Root = None,
+) -> None:
+    """Compare strategies on one sequence: table, figure and data in reports/studies/NAME."""
+    from components import strategies as catalogue
+    from flows import study as studies
+    from flows.terminal import console, watching
+
+    workspace = _workspace(root)
+    params = workspace.params()
+    variants = studies.variants_of(studies.parsed(strategies) or catalogue.names())
+    if ablate:
+        variants = studies.ablations(ablate, detector, params)
+    plan = studies.Study(
+        name=name,
+        detector=detector,
+        variants=variants,
+        sequence=studies.parsed(sequence) or params.sequence,
+        seeds=tuple(int(seed) for seed in studies.parsed(seeds)),
+        orders=orders,
+        benchmarks=studies.parsed(benchmarks),
+        reference=ablate or ("cffd" if "cffd" in variants else next(iter(variants))),
+    )
+    outcome: Outcome | None = None
+    if only_tell:
+        folder = studies.tell(workspace, plan)
+    else:
+        with watching():
+            folder, outcome = studies.run(workspace, plan)
+    console.print((folder / "table.md").read_text(), soft_wrap=True, markup=False)
+    print(f"Table, figure and data: {folder}")
+    _end(outcome)
+
+
+@app.command()
+def detectors(
+    size: Annotated[Literal["paper", "tiny"], typer.Option(help="As in the paper, or for one CPU core.")] = "paper",
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also score and learn from a batch, here and now.")
+    ] = False,
+    batch: Annotated[int, typer.Option(min=2, help="Faces of the measured batch.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """The detectors side by side: their papers, and what each of them costs."""
+    from dataclasses import asdict
+
+    from components.detectors import card, names, options
+    from components.generations.training import device
+    from flows.terminal import console, costs_table, detectors_table
+
+    cards = []
+    with console.status("") as status:
+        for name in names():
+            status.update(f"looking at '{name}'")
+            chosen = options(name, {"size": size})
+            if measure:
+                cards.append(card.measure(name, chosen, batch=batch, device=device()))
+            else:
+                cards.append(card.count(name, chosen))
+    if as_json:
+        print(json.dumps([asdict(one) for one in cards], indent=2))
+    else:
+        console.print(detectors_table(cards))
+        if measure:
+            console.print(costs_table(cards))
 
 
 @app.command()

@@ -3,6 +3,7 @@ teacher and its memory, a matrix shows what was gained and forgotten, a gate dec
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from components.errors import PerennialError, Refused, StageFailed, UnknownName
 from components.generations import lineage as register
 from components.settings import settings
 from flows import pipeline
+from flows.durations import clock
 from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded
 from flows.workspace import Workspace
 
@@ -209,10 +211,13 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
 
     try:
         with TURNSTILE:
+            started = time.monotonic()
             ran = pipeline.reproduce(root, name, timeout_s=settings().stage_timeout_s, listen=listen, force=force)
     except PerennialError:
         _tell(name, "failed")
         raise
+    if ran:
+        clock(root, name, time.monotonic() - started)
     _tell(name, "done")
     return ran
 

@@ -7,7 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.generations.generation import CARD, WEIGHTS, file_digest, read_card
+from components.generations.card import CARD, WEIGHTS, file_digest, read_card
 from components.generations.lineage import Lineage, Plan, check, plan
 from components.params import Params
 from components.settings import settings

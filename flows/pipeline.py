@@ -68,6 +68,14 @@ def start(root: Path) -> None:
         (root / ".dvcignore").write_text(IGNORED)
 
 
+def share_cache(root: Path, other: Path) -> None:
+    """Let the repository at `root` keep its files in the cache of the one at `other`, and reuse the runs known there."""
+    code, lines = _dvc(other, ["cache", "dir"], 600, None)
+    if code:
+        raise StageFailed(f"dvc cache dir failed: {_last_words(lines)}")
+    _must(root, ["config", "cache.dir", lines[-1]])
+
+
 def add(root: Path, target: Path) -> None:
     """Bring a folder inside the workspace under version control."""
     _must(root, ["add", str(target.relative_to(root))])

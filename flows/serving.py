@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.errors import Refused
-from components.generations.generation import CARD, WEIGHTS, file_digest
+from components.generations.card import CARD, WEIGHTS, file_digest
 from components.registry import ledger
 from components.registry.ledger import Holder
 from flows.workspace import Workspace

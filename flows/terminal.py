@@ -16,6 +16,7 @@ from rich.text import Text
 from components.registry.ledger import Entry
 
 if TYPE_CHECKING:
+    from components.detectors.card import Card
     from components.serving.verdicts import Answer
 
 console = Console(width=None if sys.stdout.isatty() else 110)  # a log file is no narrow window
@@ -82,3 +83,38 @@ def history_table(entries: Sequence[Entry]) -> Table:
         why = f"{e.why} (override)" if e.override else e.why
         table.add_row(e.when, e.line, e.action, came_from, e.to.generation, why, e.who)
     return table
+
+
+def detectors_table(cards: Sequence[Card]) -> Table:
+    """The catalogue side by side."""
+    table = Table("detector", "paper", box=None, header_style="bold")
+    for column in ("input", "parameters", "trained", "answering", "GFLOP\na face"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("pretrained", no_wrap=True)
+    for card in cards:
+        counts = (_count(number) for number in (card.parameters, card.trained, card.answering))
+        flops = _figures(card.face_flops / 1e9)
+        table.add_row(card.detector, card.paper, f"{card.input_px} px", *counts, flops, card.pretrained or "–")
+    return table
+
+
+def costs_table(cards: Sequence[Card]) -> Table:
+    """What a batch took, of those cards that were measured."""
+    table = Table("detector", "where", box=None, header_style="bold")
+    for column in ("batch", "GFLOP\na step", "MB\nscoring it", "MB\nlearning from it"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for card in cards:
+        if took := card.measured:
+            numbers = took.step_flops / 1e9, took.scoring_bytes / 1e6, took.step_bytes / 1e6
+            table.add_row(card.detector, took.device, str(took.batch), *(_figures(number) for number in numbers))
+    return table
+
+
+def _count(number: int) -> str:
+    """About how many, in three figures: 104 k, 36.8 M."""
+    return f"{_figures(number / 1e6)} M" if number >= 1e6 else f"{_figures(number / 1e3)} k"
+
+
+def _figures(number: float) -> str:
+    """Three figures, and all of those before the point."""
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"

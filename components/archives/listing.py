@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
 from components.errors import BadArchive
-from components.vocabulary import FORGED, GENUINE, LABELS, SPLITS
+from components.vocabulary import FORGED, GENUINE, LABELS, REAL, SPLITS
 
 VIDEO_SUFFIXES: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
 MEDIA_SUFFIXES: Final = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 MARKER: Final = "PERENNIAL.json"
 """Written last into an arrival, when all else is there; no part of the archive."""
+MASK: Final = "mask"
+"""The column of an index that names the mask of a forged clip; an index may do without."""
 
 _SHOWN: Final = 5  # rows or files a message names before it only counts
 _LABEL_TEXTS: Final = frozenset(str(label) for label in LABELS)
@@ -42,6 +44,8 @@ class Clip:
     split: str
     frames: int | None = None
     """As the index declares it; None if it does not."""
+    mask: str = ""
+    """A file that shows, frame by frame, which pixels were manipulated: POSIX, relative to the archive; "" if none."""
 
 
 class Faults:
@@ -65,8 +69,8 @@ class Faults:
             raise BadArchive("\n".join([self._where + ":", *lines, "Mend these and land the archive again."]))
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
-    """Rows of a CSV file with exactly these columns; raises BadArchive."""
+def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[dict[str, str]]:
+    """Rows of a CSV file with exactly these columns, and perhaps some optional ones; raises BadArchive."""
     if not path.is_file():
         raise BadArchive(
             f"expected the list '{path.name}' in '{path.parent}', found none. "
@@ -77,10 +81,11 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
             header, *rows = list(csv.reader(lines, strict=True)) or [[]]
     except (csv.Error, UnicodeDecodeError) as fault:
         raise BadArchive(f"'{path}' is not a CSV file in UTF-8: {fault}. Export it again.") from fault
-    if sorted(header) != sorted(columns):
+    if sorted(header) != sorted({*columns, *(set(header) & set(optional))}):
+        perhaps = f", and perhaps {', '.join(optional)}" if optional else ""
         raise BadArchive(
             f"'{path}' has the columns {', '.join(header) or '(none)'}; "
-            f"expected {', '.join(columns)}. Rename, add or drop columns."
+            f"expected {', '.join(columns)}{perhaps}. Rename, add or drop columns."
         )
     ragged = [f"line {n}" for n, row in enumerate(rows, start=2) if len(row) != len(header)]
     if ragged:
@@ -91,13 +96,13 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
 
 
 def read_labelled(index: Path, columns: tuple[str, ...], faults: Faults) -> list[Clip]:
-    """The rows of an index as clips: file, label, method, source, split, and where there are any identity and frames.
+    """The rows of an index as clips: file, label, method, source, split, and where there are any identity, frames, mask.
 
     Rows that cannot be believed are added to `faults` and left out.
     """
     clips: list[Clip] = []
     seen: set[str] = set()
-    for line, row in enumerate(read_table(index, columns), start=2):
+    for line, row in enumerate(read_table(index, columns, (MASK,)), start=2):
         wrong = list(_wrong_with(row, seen))
         for kind in wrong:
             faults.add(kind, f"{index.name}:{line} '{row['file']}'")
@@ -107,11 +112,13 @@ def read_labelled(index: Path, columns: tuple[str, ...], faults: Faults) -> list
     return clips
 
 
-def compare(clips: Iterable[Clip], files: set[str], notes: set[str], faults: Faults) -> None:
-    """Every clip has its file and every file its clip; `notes` are the files that belong to the layout itself."""
+def compare(clips: Collection[Clip], files: set[str], notes: set[str], faults: Faults) -> None:
+    """Every clip and mask has its file and every file its clip; `notes` are the files of the layout itself."""
     listed = {clip.path for clip in clips}
-    faults.extend("listed but missing", (f"'{name}'" for name in sorted(listed - files)))
-    faults.extend("present but not listed", (f"'{name}'" for name in sorted(files - listed - notes)))
+    masks = {clip.mask for clip in clips if clip.mask}
+    faults.extend("listed but missing", (f"'{name}'" for name in sorted((listed | masks) - files)))
+    faults.extend("present but not listed", (f"'{name}'" for name in sorted(files - listed - masks - notes)))
+    faults.extend("mask that is a clip itself", (f"'{name}'" for name in sorted(listed & masks)))
 
 
 def _wrong_with(row: dict[str, str], seen: set[str]) -> Iterable[str]:
@@ -131,6 +138,17 @@ def _wrong_with(row: dict[str, str], seen: set[str]) -> Iterable[str]:
         yield "no source (the name of what must stay in one split)"
     if not row.get("frames", "1").isascii() or not row.get("frames", "1").isdigit():
         yield f"frames '{row['frames']}' where a whole number was expected"
+    if row.get(MASK):
+        yield from _wrong_with_mask(row)
+
+
+def _wrong_with_mask(row: dict[str, str]) -> Iterable[str]:
+    if not is_inside(row[MASK]):
+        yield f"mask '{row[MASK]}' whose path is not plain, relative and inside the archive"
+    elif PurePosixPath(row[MASK]).suffix.lower() not in MEDIA_SUFFIXES:
+        yield f"mask '{row[MASK]}' that is neither a video nor a still"
+    if row["label"] == str(REAL):
+        yield "mask of a genuine clip, of which nothing was manipulated"
 
 
 def _clip(row: dict[str, str]) -> Clip:
@@ -142,6 +160,7 @@ def _clip(row: dict[str, str]) -> Clip:
         source=row["source"],
         split=row["split"],
         frames=int(row["frames"]) if "frames" in row else None,
+        mask=row.get(MASK, ""),
     )
 
 

@@ -9,6 +9,8 @@
     split        train, val or test; a benchmark is all test
     kind         "clip" or "image"
     frames, width, height      measured; an image has one frame
+    mask         POSIX, relative to the archive: a file that shows which pixels of the clip were manipulated, frame n for
+                 frame n; "" where there is none. An archive without any mask has no such column.
 
 Twins. Some archives hold one file under two names with two sources (four times among the 5,200 crops of the DFDC
 sample). Equal bytes prove that the two sources are one, so they become one. Where that source would then lie in two
@@ -33,7 +35,7 @@ import pyarrow.parquet as pq
 from rich.console import Console
 from rich.progress import track
 
-from components.archives.listing import Clip, Faults
+from components.archives.listing import MASK, Clip, Faults
 from components.archives.media import Measured, UnreadableError, measure, sha256_of
 from components.errors import BadArchive
 from components.vocabulary import TEST, TRAIN, VAL
@@ -53,6 +55,7 @@ SCHEMA: Final = pa.schema(
         ("height", pa.int32()),
     ]
 )
+MASKED_SCHEMA: Final = SCHEMA.append(pa.field(MASK, pa.string()))
 EARLIER: Final = pa.schema([("sha256", pa.string()), ("archive", pa.string())])
 
 BENCHMARK: Final = "benchmark"
@@ -72,7 +75,8 @@ def build(clips: list[Clip], root: Path, *, layout: str, role: str) -> pd.DataFr
         raise BadArchive(f"expected clips in '{root}', found none. Check the path and the layout '{layout}'.")
     faults = Faults(root, layout)
     rows = []
-    for clip, found in zip(clips, _measured(clips, root), strict=True):
+    masks = _masks_of(clips, root)
+    for clip, found in zip(clips, _measured([clip.path for clip in clips], root), strict=True):
         if isinstance(found, UnreadableError):
             faults.add("file that cannot be read to its end", f"'{clip.path}' ({found})")
         elif clip.frames not in (None, found.frames):
@@ -80,9 +84,13 @@ def build(clips: list[Clip], root: Path, *, layout: str, role: str) -> pd.DataFr
         else:
             split = TEST if role == BENCHMARK else clip.split
             about = (clip.label, clip.method, clip.identity, clip.source, split)
-            rows.append((clip.path, found.sha256, *about, found.kind, found.frames, found.width, found.height))
+            size = (found.kind, found.frames, found.width, found.height)
+            rows.append((clip.path, found.sha256, *about, *size, clip.mask))
+            if clip.mask:
+                _compare_mask(clip, found, masks[clip.mask], faults)
     faults.settle()
-    return _frame(rows, SCHEMA).sort_values("path", ignore_index=True)
+    built = _frame(rows, MASKED_SCHEMA).sort_values("path", ignore_index=True)
+    return built if masks else built.drop(columns=MASK)
 
 
 def join_twins(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -109,15 +117,16 @@ def earlier(predecessor: Path) -> pd.DataFrame:
 
 
 def write(frame: pd.DataFrame, path: Path, schema: pa.Schema = SCHEMA) -> None:
-    """Parquet with the same bytes for the same rows."""
+    """Parquet with the same bytes for the same rows; a manifest that names masks keeps them."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    schema = MASKED_SCHEMA if schema is SCHEMA and MASK in frame else schema
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(None)
     pq.write_table(table, path, compression="zstd", version="2.6", store_schema=False)
 
 
 def read(path: Path) -> pd.DataFrame:
     """A manifest written by `write`; raises BadArchive if it is none."""
-    return _read(path, SCHEMA)
+    return _read(path, SCHEMA, MASKED_SCHEMA)
 
 
 def read_earlier(path: Path) -> pd.DataFrame:
@@ -126,8 +135,9 @@ def read_earlier(path: Path) -> pd.DataFrame:
 
 
 def content_digest(manifest: pd.DataFrame) -> str:
-    """One name for what an archive holds and claims: files, labels, sources, splits; not where it lies."""
-    rows = manifest.sort_values("path")[list(_CONTENT)].itertuples(index=False)
+    """One name for what an archive holds and claims: files, labels, sources, splits, masks; not where it lies."""
+    columns = [*_CONTENT, MASK] if MASK in manifest else [*_CONTENT]
+    rows = manifest.sort_values("path")[columns].itertuples(index=False)
     return _digest("\0".join(map(str, row)) for row in rows)
 
 
@@ -145,12 +155,12 @@ def tree_digest(root: Path, *, without: frozenset[str] = frozenset()) -> str:
         return _digest(f"{name}\0{digest}" for (name, _), digest in zip(kept, digests, strict=True))
 
 
-def _read(path: Path, schema: pa.Schema) -> pd.DataFrame:
+def _read(path: Path, schema: pa.Schema, *others: pa.Schema) -> pd.DataFrame:
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as fault:
         raise BadArchive(f"expected '{path}' as stage ingest writes it: {fault}. Run ingest again.") from fault
-    if not table.schema.equals(schema):
+    if not any(table.schema.equals(known) for known in (schema, *others)):
         columns = ", ".join(schema.names)
         raise BadArchive(
             f"expected '{path}' as stage ingest writes it, with the columns {columns}; "
@@ -174,19 +184,33 @@ def _joined_sources(manifest: pd.DataFrame) -> pd.Series[str]:
     return manifest["source"].map(lead)
 
 
-def _measured(clips: list[Clip], root: Path) -> Iterable[Measured | UnreadableError]:
-    def look(clip: Clip) -> Measured | UnreadableError:
+def _masks_of(clips: list[Clip], root: Path) -> dict[str, Measured | UnreadableError]:
+    masks = sorted({clip.mask for clip in clips if clip.mask})
+    return dict(zip(masks, _measured(masks, root), strict=True))
+
+
+def _compare_mask(clip: Clip, found: Measured, mask: Measured | UnreadableError, faults: Faults) -> None:
+    """A mask may end before its clip: what was manipulated of the frames after it is then unknown."""
+    if isinstance(mask, UnreadableError):
+        faults.add("mask that cannot be read to its end", f"'{clip.mask}' ({mask})")
+    elif (mask.kind, mask.width, mask.height) != (found.kind, found.width, found.height):
+        of_the_mask, of_the_clip = (f"{it.kind} {it.width}x{it.height}" for it in (mask, found))
+        faults.add("mask unlike its clip", f"'{clip.mask}' ({of_the_mask}; '{clip.path}': {of_the_clip})")
+
+
+def _measured(paths: list[str], root: Path) -> Iterable[Measured | UnreadableError]:
+    def look(path: str) -> Measured | UnreadableError:
         try:
-            return measure(root / clip.path)
+            return measure(root / path)
         except UnreadableError as fault:
             return fault
 
-    quiet = len(clips) < _SLOW_FILES and all(clip.path.endswith((".jpg", ".png")) for clip in clips)
+    quiet = len(paths) < _SLOW_FILES and all(path.endswith((".jpg", ".png")) for path in paths)
     with ThreadPoolExecutor(_threads()) as pool:
         yield from track(
-            pool.map(look, clips),
+            pool.map(look, paths),
             description=f"measuring {root.name}",
-            total=len(clips),
+            total=len(paths),
             console=Console(stderr=True),
             transient=True,
             disable=quiet or not sys.stderr.isatty(),

@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from components.archives.listing import MASK
 from components.archives.manifest import BENCHMARK
 from components.params import Validation
 from components.vocabulary import FORGED, LABELS, REAL, SPLITS, TEST, TRAIN
@@ -80,6 +81,7 @@ def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, par
             shows=("width", "height"),
         ),
         Rule("frames", "every clip has a frame", "frames", least=1, shows=("frames",)),
+        *_mask_rules(manifest),
     )
     return Table("manifest", _compared(manifest, earlier), "path", rules)
 
@@ -116,6 +118,11 @@ def face_tables(
     return Table("faces", faces, "clip", tuple(face_rules)), Table("clips", _yield(rows, manifest), "path", clip_rules)
 
 
+def _mask_rules(manifest: pd.DataFrame) -> Iterable[Rule]:
+    if MASK in manifest:
+        yield Rule("masks", "no genuine clip has a mask", "mask_of_genuine", empty=True, shows=(MASK,))
+
+
 def _both_classes(few: int) -> Iterable[Rule]:
     for name, word in (("real_clips_of_split", "real"), ("forged_clips_of_split", "forged")):
         words = f"{few} or more {word} clips in every split"
@@ -135,8 +142,15 @@ def _compared(manifest: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
         copies=by_bytes["path"].transform("size"),
         landed_in=manifest["sha256"].map(dict(zip(earlier["sha256"], earlier["archive"], strict=True))),
         shorter_side_px=manifest[["width", "height"]].min(axis=1),
+        **_masks_of_genuine(manifest),
         **_clips_of_split(manifest, "path"),
     )
+
+
+def _masks_of_genuine(manifest: pd.DataFrame) -> dict[str, pd.Series[str]]:
+    if MASK not in manifest:
+        return {}
+    return {"mask_of_genuine": manifest[MASK].where((manifest["label"] == REAL) & (manifest[MASK] != ""))}
 
 
 def _clips_of_split(rows: pd.DataFrame, clip: str) -> dict[str, pd.Series[int]]:

@@ -22,7 +22,7 @@ from components.errors import UnknownName
 from components.params import Section, parse
 from components.tasks.dataset import Batch
 
-SHARED = {"backbones", "explain"}  # files of this folder that are no detector
+SHARED = {"backbones", "card", "clip", "explain", "subspaces"}  # files of this folder that are no detector
 
 
 @dataclass

@@ -31,6 +31,7 @@ SMALL = "small"
 SMALL_STEM = 16
 SMALL_CHANNELS = (32, 32, 48, 64)
 LEVELS = 4
+POOLING = {"global_pool", "head", "fc", "classifier"}  # what a timm network ends with begins at one of these
 WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
 FETCH_TIMEOUT_S = 30
 
@@ -53,18 +54,26 @@ class Trunk(nn.Module):
 
 
 def build(
-    name: str, *, pretrained: str = "", sha256: str = "", trunk_options: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    pretrained: str = "",
+    sha256: str = "",
+    trunk_options: Mapping[str, Any] | None = None,
+    whole: bool = False,
 ) -> Trunk:
-    """Trunk `name`; `trunk_options` go to timm's builder. Raises UnknownName, BadParams, MissingWeights."""
+    """Trunk `name`; `trunk_options` go to timm's builder. Raises UnknownName, BadParams, MissingWeights.
+
+    whole: the last stage keeps what stands between its level and the pooling, such as an EfficientNet's head convolution.
+    """
     if name == SMALL:
         if pretrained:
             raise BadParams(f"expected no pretrained weights for the trunk '{SMALL}', found '{pretrained}'. Say ''.")
         return small()
     network = _timm_network(name, trunk_options or {})
-    parts, channels = _stages(name, network)
+    trunk = _cut(name, network, whole=whole)
     if pretrained:
-        load_weights(network, find_weights(name, network, pretrained), kept=parts, sha256=sha256)
-    return Trunk(parts, channels)
+        load_weights(network, find_weights(name, network, pretrained), kept=list(trunk.stages), sha256=sha256)
+    return trunk
 
 
 def small() -> Trunk:
@@ -97,13 +106,16 @@ def _timm_network(name: str, options: Mapping[str, Any]) -> nn.Module:
     return network
 
 
-def _stages(name: str, network: nn.Module) -> tuple[list[nn.Module], list[int]]:
-    """`network` cut after each of its last four feature levels; what follows the last one is dropped."""
+def _cut(name: str, network: Any, *, whole: bool) -> Trunk:
+    """`network` cut after each of its last four feature levels; of what follows the last one, a whole trunk keeps all
+    that comes before the pooling, another one nothing."""
     levels: Any = list(getattr(network, "feature_info", []))[-LEVELS:]
     ends = [level["module"] for level in levels]
-    stages: list[nn.Module] = []
+    stages: list[nn.Sequential] = []
     stage: list[nn.Module] = []
     for place, part in _parts(network, nested=any("." in end for end in ends)):
+        if place.partition(".")[0] in POOLING:
+            break
         stage.append(part)
         if place in ends:
             stages.append(nn.Sequential(*stage))
@@ -114,7 +126,11 @@ def _stages(name: str, network: nn.Module) -> tuple[list[nn.Module], list[int]]:
             f"expected a trunk with {LEVELS} feature levels whose parts follow one another, found '{name}'. "
             "Choose a ResNet, EfficientNet, MobileNetV2 or ConvNeXt of timm."
         )
-    return stages, [level["num_chs"] for level in levels]
+    channels = [level["num_chs"] for level in levels]
+    if whole and stage:
+        stages[-1].extend(stage)
+        channels[-1] = network.num_features
+    return Trunk([*stages], channels)
 
 
 def _parts(network: nn.Module, *, nested: bool) -> Iterator[tuple[str, nn.Module]]:

@@ -28,9 +28,10 @@ from components.evaluation import scoring
 from components.evaluation.enrol import read_bench
 from components.evaluation.scores import COLUMNS, Scores, metrics_of
 from components.faces.table import FaceTable, write_parquet
-from components.generations.generation import load_detector, read_card
+from components.generations import training
+from components.generations.card import read_card
+from components.generations.generation import load_detector
 from components.generations.recipe import Recipe
-from components.generations.training import deterministic, fabric
 from components.vocabulary import TEST
 
 KEPT = Path(".perennial/scores")
@@ -47,10 +48,10 @@ def evaluate(recipe: Path, generation: Path, teacher: Path, bench: Path, faces: 
     scores      output: a table per benchmark, metrics.json, and teacher/ with the same for benchmarks new to it
     """
     plan = Recipe.read(recipe)
-    deterministic(plan.training.threads)
+    training.deterministic(plan.training.threads)
     tables = _benchmarks(plan.benchmarks, read_bench(bench), faces, bench)
     unseen = [name for name in plan.benchmarks if name not in plan.teacher_benchmarks]
-    device = fabric().device
+    device = training.device()
     Examiner(plan, device).examine(generation, tables, scores)
     if unseen and not plan.row.is_founder:
         Examiner(plan, device).examine(teacher, {name: tables[name] for name in unseen}, scores / "teacher")

@@ -7,6 +7,9 @@ Source    template and margin are DeepfakeBench's (SCLBD/DeepfakeBench@8a4a7bf5e
 Differs   a face more than twice the size of the crop is first averaged down: sampling it bilinearly, as the source
           does, aliases, and a detector of forgeries would learn the aliasing
 Border    black where the crop leaves the frame, as in the source; mirrored or repeated pixels would be made-up skin
+Masks     of what was manipulated take the same path and are then averaged down: each value is the share of a cell of
+          `MASK_CELL` px squared. Detectors predict masks on maps no finer than that, and a table with masks stays within a
+          hundredth of its size (256 px faces, 2026-11: 0.4 KB beside 57)
 """
 
 from __future__ import annotations
@@ -21,6 +24,8 @@ from components.faces.table import Images
 
 Points = npt.NDArray[np.float64]  # (5, 2), x and y in pixels, in the order of vocabulary.LANDMARKS
 Matrix = npt.NDArray[np.float64]  # (2, 3), maps (x, y, 1) of the frame to (x, y) of the crop
+
+MASK_CELL = 4  # px of the crop
 
 # Landmarks of an upright face in a crop 96 px wide and 112 px high.
 TEMPLATE_96_X_112: Points = np.array(
@@ -67,6 +72,18 @@ def align(frame: Images, landmarks: npt.ArrayLike, size_px: int, margin: float) 
     matrix = similarity(points, template(size_px, margin))
     crop = _warp(frame, matrix, size_px)
     return crop, move(matrix, points)
+
+
+def align_mask(mask: Images, landmarks: npt.ArrayLike, size_px: int, margin: float) -> Images:
+    """What `align` shows of a frame, of its `mask` (H,W): (S/4,S/4) uint8, 255 where all was manipulated.
+
+    Landmarks that are not numbers say that the frame is a crop already. Raises ValueError where they fix no similarity.
+    """
+    points = np.asarray(landmarks, np.float64).reshape(5, 2)
+    if not np.isnan(points).all():
+        mask = _warp(mask, similarity(points, template(size_px, margin)), size_px)
+    side_px = max(1, size_px // MASK_CELL)
+    return _plain(cv2.resize(mask, (side_px, side_px), interpolation=cv2.INTER_AREA))
 
 
 def resize(frame: Images, size_px: int) -> Images:

@@ -25,13 +25,13 @@ from rich.progress import track
 
 from components import stage
 from components.archives import manifest as manifests
-from components.archives.listing import is_inside
+from components.archives.listing import MASK, is_inside
 from components.errors import BadArchive, NoFaceFound
 from components.faces import detection
 from components.faces.detection import FaceDetector
-from components.faces.extraction import OK, Outcome, extract, profile_of
+from components.faces.extraction import OK, Crop, Outcome, extract, profile_of
 from components.faces.frames import is_still
-from components.faces.table import FaceTable, Writer, encode
+from components.faces.table import FaceTable, Writer, encode, encode_mask
 from components.params import Faces, Validation
 
 STILLS_A_JOB = 32  # stills share the detector's batches
@@ -39,7 +39,7 @@ NAMED = 10  # clips a message names before it only counts
 THREADS = min(8, os.cpu_count() or 1)
 
 Job = list[tuple[str, Path]]  # clips: path in the manifest, file
-Found = tuple[Outcome, bytes]  # what became of a frame, and the encoded face where there is one
+Found = tuple[Outcome, bytes, bytes | None]  # what became of a frame, the face where there is one, the mask if known
 
 
 def crop(
@@ -67,14 +67,15 @@ def crop(
     if clips.empty:
         raise BadArchive(f"expected clips in the manifest of archive '{name}', found none. Run ingest@{name} again.")
     jobs = _jobs(archive, clips["path"])
+    masks = _masks(archive, clips)
     finder = detection.build(detector, params, archive=archive)
     about = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict("index")
     outcomes: list[tuple[str, str, int, str]] = []
-    with Writer(faces, profile_of(finder, params)) as writer:
-        for outcome, image in chain.from_iterable(_shown(_found(jobs, finder, params), jobs, name)):
+    with Writer(faces, profile_of(finder, params), masks=bool(masks)) as writer:
+        for outcome, image, mask in chain.from_iterable(_shown(_found(jobs, finder, params, masks), jobs, name)):
             outcomes.append((name, outcome.clip, outcome.frame, outcome.outcome))
             if outcome.crop is not None:
-                writer.add(_row(outcome, name, about[outcome.clip]), image)
+                writer.add(_row(outcome, name, about[outcome.clip]), image, mask)
         seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
         _expect_yield(seen, name, detector, rules.min_yield)
         expectations.check_faces(writer.rows, clips, rules, Path(docs) if docs else None, size_px=params.size_px)
@@ -94,22 +95,28 @@ def _jobs(archive: Path, paths: Iterable[str]) -> list[Job]:
     return jobs
 
 
+def _masks(archive: Path, clips: pd.DataFrame) -> dict[str, Path]:
+    """Clip -> the file that shows what was manipulated of it, where there is one."""
+    if MASK not in clips:
+        return {}
+    return {clip: _inside(archive, mask) for clip, mask in zip(clips["path"], clips[MASK], strict=True) if mask}
+
+
 def _inside(archive: Path, path: str) -> Path:
-    """The file of a clip; no manifest may name what lies elsewhere."""
+    """The file of a clip or of its mask; no manifest may name what lies elsewhere."""
     if not is_inside(path):
-        raise BadArchive(
-            f"expected clip paths below '{archive}', found '{path}', which leads out of it. Run ingest again."
-        )
+        raise BadArchive(f"expected paths below '{archive}', found '{path}', which leads out of it. Run ingest again.")
     return archive / path
 
 
-def _found(jobs: Sequence[Job], finder: FaceDetector, params: Faces) -> Iterator[list[Found]]:
+def _found(
+    jobs: Sequence[Job], finder: FaceDetector, params: Faces, masks: Mapping[str, Path]
+) -> Iterator[list[Found]]:
     """The outcomes of each job in order; few jobs run ahead, so memory does not grow with the archive."""
 
     def work(job: Job) -> list[Found]:
-        return [
-            (outcome, encode(outcome.crop.image) if outcome.crop else b"") for outcome in extract(job, finder, params)
-        ]
+        known = {clip: masks[clip] for clip, _ in job if clip in masks}
+        return [(outcome, *_encoded(outcome.crop)) for outcome in extract(job, finder, params, known)]
 
     running: deque[Future[list[Found]]] = deque()
     with _one_opencv_thread(), ThreadPoolExecutor(THREADS) as pool:
@@ -119,6 +126,12 @@ def _found(jobs: Sequence[Job], finder: FaceDetector, params: Faces) -> Iterator
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
+
+
+def _encoded(crop: Crop | None) -> tuple[bytes, bytes | None]:
+    if crop is None:
+        return b"", None
+    return encode(crop.image), None if crop.mask is None else encode_mask(crop.mask)
 
 
 @contextmanager

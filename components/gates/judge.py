@@ -19,7 +19,7 @@ from components.errors import BrokenLineage
 from components.evaluation.matrix import CELL_METRICS, Matrix, Row
 from components.evaluation.scores import Scores
 from components.gates.rules import Case, Finding, judged
-from components.generations.generation import WEIGHTS, file_digest, read_card
+from components.generations.card import WEIGHTS, file_digest, read_card
 from components.generations.recipe import Recipe
 
 FILE, CHAMPION = "verdict.json", "champion"

@@ -5,63 +5,104 @@ python -m components.generations.curate RECIPE GENERATION OLD_MEMORY FACES MEMOR
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from components import stage
 from components.detectors import Detector
 from components.faces.table import FaceTable
 from components.generations.generation import load_detector
 from components.generations.recipe import Recipe
-from components.generations.training import deterministic, fabric
+from components.generations.training import deterministic, device
 from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
+from components.memory.pools import Pool, Sight
+from components.memory.withdrawn import without
+from components.params import Memory as Policy
+from components.tasks import augmentations
 from components.tasks.dataset import Faces, as_faces
+from components.vocabulary import LABELS
+
+VIEWS = ("flip", "brightness_contrast", "jpeg")  # beside the face as it is
+UNSAID = Policy()
 
 
-def curate(recipe: Path, generation: Path, old_memory: Path, faces: Path, memory: Path) -> None:
-    """Write the memory M_i leaves: exemplars of every task learned so far, within the budget."""
+def curate(
+    recipe: Path, generation: Path, old_memory: Path, faces: Path, memory: Path, *, params: Policy = UNSAID
+) -> None:
+    """Write the memory M_i leaves: exemplars of every task learned so far, within the budget.
+
+    params  what params.yaml says today, of which only `withdrawn` counts; all else is the recipe's. It is no dependency in
+            dvc.yaml: a withdrawal holds for whatever runs from then on, and makes nothing stale that ran before.
+    """
     plan = Recipe.read(recipe)
     deterministic(plan.training.threads)
-    old = Memory.load(old_memory)
-    task = Faces.training_split(plan.row.learns, FaceTable.load(faces))
-    if plan.memory.policy == "nothing" or plan.memory.budget == 0:
+    withdrawn = (*plan.memory.withdrawn, *params.withdrawn)
+    old = Memory.load(old_memory, withdrawn)
+    task = without(Faces.training_split(plan.row.learns, FaceTable.load(faces)), withdrawn)
+    if plan.memory.keeps_nothing:
         buffer.write_nothing(memory)
         return
-    detector = load_detector(generation, fabric().device)
-    p_forged, embeddings = seen_by(detector, task, views=plan.memory.views, batch=plan.evaluation.batch)
-    candidates = Candidates(task.name, task.table, task.indices, p_forged, embeddings)
+    buffer.expect_room(plan.memory, len(old.tasks) + 1)
+    detector = load_detector(generation, device())
+    batch = plan.evaluation.batch
+    if plan.memory.policy in buffer.UNSEEING:
+        candidates = Candidates.unseen(task)
+    else:
+        limit = buffer.most_of_a_class(old, task, plan.memory)
+        candidates = seen_by(detector, task, plan.memory.views, batch, limit=limit, seed=plan.seed)
     chosen = buffer.kept(old, candidates, plan.memory, plan.seed)
     table = buffer.write_faces(memory, old, candidates, chosen)
-    logits = answers(detector, Faces.whole("memory", table), batch=plan.evaluation.batch)
-    buffer.write_exemplars(memory, chosen, logits)
+    logits = answers(detector, Faces.whole("memory", table), batch=batch)
+    buffer.write_exemplars(memory, chosen, table, logits)
 
 
 @torch.inference_mode()
-def seen_by(detector: Detector, faces: Faces, *, views: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """p(forged) of shape (V, N) over views (the face, its mirror image) and embeddings (N, D) of the first view."""
-    device = next(detector.parameters()).device
-    probabilities: list[np.ndarray] = []
-    embeddings: list[np.ndarray] = []
-    for start in range(0, len(faces), batch):
-        pixels = as_faces(faces.images(np.arange(start, min(start + batch, len(faces))))).to(device)
-        detections = [detector(pixels), *([detector(pixels.flip(-1))] if views == 2 else [])]
-        probabilities.append(np.stack([d.logits.float().softmax(-1)[:, 1].cpu().numpy() for d in detections]))
-        embeddings.append(detections[0].embedding.float().cpu().numpy())
-    return np.concatenate(probabilities, axis=1), np.concatenate(embeddings)
+def seen_by(detector: Detector, task: Faces, views: int, batch: int, *, limit: int, seed: int) -> Candidates:
+    """The faces of a task as the detector sees them, in one pass that holds about `limit` faces of a class.
+
+    p(forged) is of each view; embeddings are of the face as it is.
+    """
+    where, labels = next(detector.parameters()).device, task.labels
+    pools = {label: Pool(np.flatnonzero(labels == label), limit=limit, seed=(seed, label)) for label in LABELS}
+    generator = torch.Generator().manual_seed(seed)
+    for positions in _batches(task, batch):
+        pixels = as_faces(task.images(positions))
+        detections = [detector(view.to(where)) for view in views_of(pixels, views, generator)]
+        p_forged = np.stack([d.logits.float().softmax(-1)[:, 1].cpu().numpy() for d in detections])
+        seen = Sight(positions, p_forged, detections[0].embedding.float().cpu().numpy())
+        for label, pool in pools.items():
+            pool.show(seen.where(np.flatnonzero(labels[positions] == label)))
+    held = Sight.joined([pool.sight() for pool in pools.values()])
+    fair = np.isin(held.positions, np.concatenate([pool.fair for pool in pools.values()]))
+    return Candidates(task.name, task.table, task.indices[held.positions], held.p_forged, held.embeddings, fair)
+
+
+def views_of(faces: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """`count` views of the same faces (B, 3, H, W), the first as they are."""
+    yield faces
+    for name in VIEWS[: count - 1]:
+        yield augmentations.KNOWN[name](faces, generator)
 
 
 @torch.inference_mode()
 def answers(detector: Detector, faces: Faces, *, batch: int) -> np.ndarray:
     """Logits (N, 2)."""
-    device = next(detector.parameters()).device
+    where = next(detector.parameters()).device
     parts = [
-        detector(as_faces(faces.images(np.arange(s, min(s + batch, len(faces))))).to(device)).logits.float().cpu()
-        for s in range(0, len(faces), batch)
+        detector(as_faces(faces.images(positions)).to(where)).logits.float().cpu()
+        for positions in _batches(faces, batch)
     ]
     return torch.cat(parts).numpy()
+
+
+def _batches(faces: Faces, size: int) -> Iterator[np.ndarray]:
+    for start in range(0, len(faces), size):
+        yield np.arange(start, min(start + size, len(faces)))
 
 
 if __name__ == "__main__":

@@ -21,17 +21,8 @@ from components.detectors import Detector
 from components.errors import BrokenLineage
 from components.faces.table import FaceTable
 from components.generations import training
-from components.generations.generation import (
-    BEQUEST,
-    CURVE,
-    WEIGHTS,
-    file_digest,
-    load_bequest,
-    load_detector,
-    read_card,
-    save_tensors,
-    write_card,
-)
+from components.generations.card import BEQUEST, CURVE, WEIGHTS, file_digest, read_card, write_card
+from components.generations.generation import load_bequest, load_detector, save_tensors
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
 from components.tasks.dataset import Faces
@@ -101,7 +92,7 @@ def evolve(recipe: Path, teacher: Path, memory: Path, faces: Path, generation: P
             "environment": {
                 "python": platform.python_version(),
                 "torch": torch.__version__,
-                "device": training.fabric().device.type,
+                "device": training.device().type,
                 "threads": plan.training.threads,
             },
         },

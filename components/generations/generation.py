@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -14,23 +11,7 @@ from torch import Tensor
 from components import detectors
 from components.detectors import Detector
 from components.errors import BrokenLineage
-
-WEIGHTS, BEQUEST, CARD, CURVE = "weights.safetensors", "bequest.safetensors", "card.json", "curve.csv"
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_card(folder: Path) -> dict[str, Any]:
-    """``card.json``; raises BrokenLineage where there is no generation."""
-    path = folder / CARD
-    if not path.is_file():
-        raise BrokenLineage(f"expected a generation at '{folder}', found no {CARD}. Raise it with `perennial run`.")
-    card: dict[str, Any] = json.loads(path.read_text())
-    return card
+from components.generations.card import BEQUEST, WEIGHTS, file_digest, read_card
 
 
 def load_detector(folder: Path, device: str | torch.device = "cpu") -> Detector:
@@ -56,7 +37,3 @@ def load_bequest(folder: Path) -> dict[str, Tensor]:
     """What the strategy of that generation handed down; empty for nobody."""
     path = folder / BEQUEST
     return load_file(path) if path.is_file() else {}
-
-
-def write_card(folder: Path, card: dict[str, Any]) -> None:
-    (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")

@@ -16,7 +16,7 @@ import yaml
 
 from components import detectors, strategies
 from components.errors import BadParams, BrokenLineage
-from components.generations.generation import CARD, read_card
+from components.generations.card import CARD, read_card
 from components.generations.recipe import Choice, Recipe, Row
 from components.params import Line, Memory, Name, Params, Section, Training, parse, read
 from components.vocabulary import NOBODY

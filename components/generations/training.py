@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,18 +19,17 @@ import torch
 from torch import Tensor
 from torch.optim import Adam
 
-from components import torchvision_ops
 from components.detectors import Detector
 from components.generations.schedule import learning_rate
 from components.params import Training
 from components.settings import settings
 from components.strategies import Strategy
-from components.tasks.augmentations import augment
+from components.tasks.augmentations import augmented
 from components.tasks.dataset import Batch, Faces, joined
 from components.tasks.sampling import balanced_draw, epoch_batches, paired_batches
 
 if TYPE_CHECKING:
-    from lightning.fabric import Fabric
+    from lightning_fabric import Fabric
 
 CHECKPOINT_EVERY_S = 30.0
 NEW, REPLAYED, TORCH = 1, 2, 3  # independent streams of random numbers
@@ -51,12 +50,21 @@ Watch = Callable[[Progress, int, int], None]
 """Called after each step with the progress, the epochs in all and the steps of this epoch."""
 
 
-def fabric() -> Fabric:
+def device() -> torch.device:
     """Where the numbers are crunched, from the settings alone."""
-    torchvision_ops.complete()  # lightning imports torchvision
-    from lightning.fabric import Fabric
+    chosen = settings().device
+    if chosen != "auto":
+        return torch.device(chosen)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
-    return Fabric(accelerator=settings().device, devices=1, precision=settings().precision)
+
+def fabric() -> Fabric:
+    """The engine of a training: device and precision of the settings."""
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator=device().type, devices=1, precision=settings().precision)
 
 
 def deterministic(threads: int) -> None:
@@ -98,7 +106,7 @@ def train(
     student.train()
     saved = time.monotonic()
     while progress.epoch < epochs:
-        plan = list(_epoch(task, memory, params, seed, progress.epoch))
+        plan = list(_epoch(task, memory, params, strategy.replayed_share, seed, progress.epoch))
         while progress.step < len(plan):
             torch.manual_seed(_mixed(seed, progress.epoch, progress.step))
             new, old = plan[progress.step]
@@ -124,10 +132,10 @@ def train(
 
 
 def _epoch(
-    task: Faces, memory: Faces | None, params: Training, seed: int, epoch: int
+    task: Faces, memory: Faces | None, params: Training, share: float | None, seed: int, epoch: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Positions of new and of remembered faces, step by step; with a memory, half of each batch is remembered."""
-    new = params.batch // 2 if memory is not None else params.batch
+    """Positions of new and of remembered faces, step by step; `share` as in `Strategy.replayed_share`."""
+    new = _new_faces(memory, params, share)
     draw = paired_batches if params.pairs else epoch_batches
     batches = draw(task.rows, size=new, faces_per_clip=params.faces_per_clip, seed=(seed, NEW, epoch))
     for step, chosen in enumerate(batches):
@@ -135,6 +143,16 @@ def _epoch(
             yield chosen, None
         else:
             yield chosen, balanced_draw(memory.rows, size=params.batch - new, seed=(seed, REPLAYED, epoch, step))
+
+
+def _new_faces(memory: Faces | None, params: Training, share: float | None) -> int:
+    """Faces of the new task in a batch: an even number, so that classes split exactly, where tasks share it alike."""
+    if memory is None:
+        return params.batch
+    if share is not None:
+        return max(1, int(params.batch * (1 - share)))
+    tasks = memory.rows["archive"].nunique() + 1
+    return max(2, params.batch // tasks // 2 * 2)
 
 
 def _batch(
@@ -148,7 +166,7 @@ def _batch(
     remembered = memory.batch(old, replayed=True) if memory is not None and old is not None else None
     batch = joined(task.batch(new), remembered)
     generator = torch.Generator().manual_seed(_mixed(*seed) + 1)
-    return replace(batch, faces=augment(batch.faces, params.augment, generator))
+    return augmented(batch, params.augment, generator)
 
 
 def _mixed(*parts: int) -> int:

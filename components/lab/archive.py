@@ -1,8 +1,9 @@
 """Archives in the `lab` layout: rendered clips or forged photographs, with everything known about them.
 
     lab.json            {"format": 1, what made it}
-    clips.csv           file, label, method, identity, source, split, frames
+    clips.csv           file, label, method, identity, source, split, frames, mask ("" where nothing was forged)
     clips/*.mp4|*.png   H.264 clips, or stills
+    masks/*.mkv|*.png   of each forged clip, frame by frame: white where the forgery blended a pixel, black elsewhere
     landmarks.parquet   file, frame, landmarks (x0, y0, ... x4, y4 in pixels), one row per frame
 
 People come in pairs who lend each other their faces; a pair is a *source* and never crosses a split. Every genuine
@@ -26,17 +27,18 @@ import pyarrow.parquet as pq
 
 from components.errors import BadParams
 from components.lab.camera import finish
-from components.lab.film import write_clip
+from components.lab.film import write_clip, write_masks
 from components.lab.forgeries import family
 from components.lab.people import life, person
 from components.lab.photographs import Finder, photographs
-from components.lab.picture import Picture, Portrait
+from components.lab.picture import Mask, Picture, Portrait
 from components.lab.portraits import render
 from components.vocabulary import FORGED, GENUINE, REAL, SPLITS, TEST, TRAIN, VAL
 
 FORMAT = 1
 _SHARES = {TRAIN: 0.60, VAL: 0.15}  # the rest is test
 _MIN_PEOPLE = 6
+_MASK_SUFFIX = {".mp4": ".mkv", ".png": ".png"}  # of the masks of clips, and of stills
 
 
 @dataclass(frozen=True)
@@ -158,15 +160,18 @@ def _write(
     suffix: str,
     about: dict[str, object],
 ) -> None:
-    (root / "clips").mkdir(parents=True, exist_ok=True)
+    for folder in ("clips", "masks"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
     rows, marks = [], []
     for clip in _clips(sitters, families, stamp):
         file = f"clips/{clip.name}{suffix}"
         _save(root / file, _finished(clip))
+        mask = _save_masks(root, clip, suffix)
         sitter = clip.sitter
-        rows.append((file, clip.label, clip.method, sitter.identity, sitter.source, sitter.split, len(clip.frames)))
+        who = (sitter.identity, sitter.source, sitter.split)
+        rows.append((file, clip.label, clip.method, *who, len(clip.frames), mask))
         marks += [(file, i, frame.landmarks.ravel().tolist()) for i, frame in enumerate(clip.frames)]
-    columns = ["file", "label", "method", "identity", "source", "split", "frames"]
+    columns = ["file", "label", "method", "identity", "source", "split", "frames", "mask"]
     table = pd.DataFrame(sorted(rows), columns=columns)
     (root / "clips.csv").write_text(table.to_csv(index=False, lineterminator="\n"))
     _write_landmarks(root / "landmarks.parquet", sorted(marks))
@@ -218,6 +223,20 @@ def _save(path: Path, frames: list[Picture]) -> None:
         write_clip(path, frames)
     else:
         path.write_bytes(cv2.imencode(".png", frames[0][..., ::-1])[1].tobytes())
+
+
+def _save_masks(root: Path, clip: Clip, suffix: str) -> str:
+    """Write what was forged of a clip and return where; "" for a genuine one."""
+    masks: list[Mask] = [frame.mask for frame in clip.frames if frame.mask is not None]
+    if not masks:
+        return ""
+    file = f"masks/{clip.name}{_MASK_SUFFIX[suffix]}"
+    if suffix == ".mp4":
+        write_masks(root / file, masks)
+    else:
+        bilevel = [cv2.IMWRITE_PNG_BILEVEL, 1]
+        (root / file).write_bytes(cv2.imencode(".png", masks[0] * np.uint8(255), bilevel)[1].tobytes())
+    return file
 
 
 def _write_landmarks(path: Path, marks: list[tuple[str, int, list[float]]]) -> None:

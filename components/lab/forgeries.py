@@ -7,7 +7,8 @@
     generated           a face nobody has, with the grid of its upsampling layers
 
 Every family takes two portraits (a picture and five landmarks, rendered or photographed), and a generator: the same
-generator state gives the same forgery, so that all frames of a clip share its accidents.
+generator state gives the same forgery, so that all frames of a clip share its accidents. A forgery says which pixels it
+blended, however little.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def identity_swap(target: Portrait, donor: Portrait, rng: np.random.Generator) -
     mask = oval(target, softness=rng.uniform(0.05, 0.09))
     pasted = warped(decoded, cv2.invertAffineTransform(to_frame(target, detour)), shape)
     pasted = recoloured(pasted, target.image, mask, strength=0.9)
-    return Portrait(blended(target.image, pasted, mask), target.landmarks)
+    return Portrait(blended(target.image, pasted, mask), target.landmarks, mask > 0)
 
 
 def reenactment(target: Portrait, donor: Portrait, rng: np.random.Generator) -> Portrait:
@@ -80,7 +81,7 @@ def reenactment(target: Portrait, donor: Portrait, rng: np.random.Generator) -> 
     ghost = rng.uniform(0.25, 0.4)
     image = blended(target.image, moved, mask * (1 - ghost))
     places = np.clip(np.rint(target.landmarks).astype(int), 0, np.array(flow.shape[1::-1]) - 1)
-    return Portrait(image, target.landmarks + (1 - ghost) * flow[places[:, 1], places[:, 0]])
+    return Portrait(image, target.landmarks + (1 - ghost) * flow[places[:, 1], places[:, 0]], mask > 0)
 
 
 def _expression_of(portrait: Portrait) -> Floats:
@@ -118,7 +119,7 @@ def mesh_swap(target: Portrait, donor: Portrait, rng: np.random.Generator) -> Po
     alpha = mask.astype(np.float32) / 255
     pasted = recoloured(pasted, target.image, alpha, strength=rng.uniform(0.85, 0.95))
     cast = 1 + rng.choice([-1, 1]) * rng.uniform(0.05, 0.09) * np.array([1, -0.3, -0.9], np.float32)
-    return Portrait(blended(target.image, pasted * cast, alpha), target.landmarks)
+    return Portrait(blended(target.image, pasted * cast, alpha), target.landmarks, alpha > 0)
 
 
 def mouth_resynthesis(target: Portrait, donor: Portrait, rng: np.random.Generator) -> Portrait:
@@ -138,7 +139,7 @@ def mouth_resynthesis(target: Portrait, donor: Portrait, rng: np.random.Generato
     inside = np.minimum(0.165 - np.abs(x - 0.5), 0.125 - np.abs(y - 0.715)) / rng.uniform(0.025, 0.04)
     box = np.clip(inside, 0, 1)
     pasted = recoloured(pasted, target.image, box, strength=0.95)
-    return Portrait(blended(target.image, pasted, box), target.landmarks)
+    return Portrait(blended(target.image, pasted, box), target.landmarks, box > 0)
 
 
 def _same_mouth(donor: Portrait, target: Portrait) -> Floats:
@@ -156,7 +157,8 @@ def generated(target: Portrait, donor: Portrait, rng: np.random.Generator) -> Po
     nobody = _melted(target, donor, share=rng.uniform(0.4, 0.6))
     soft = _upsampled(nobody, unevenness=0)
     grid = _upsampled(nobody, unevenness=rng.uniform(0.05, 0.09)) - soft
-    return Portrait(levels(soft + 0.95 * (nobody - soft) + grid), target.landmarks)
+    everywhere = np.ones(nobody.shape[:2], bool)
+    return Portrait(levels(soft + 0.95 * (nobody - soft) + grid), target.landmarks, everywhere)
 
 
 def _melted(target: Portrait, donor: Portrait, share: float) -> Picture:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 Picture = npt.NDArray[np.uint8]  # (H, W, 3) RGB
 Floats = npt.NDArray[Any]  # float32 unless said otherwise
 Points = npt.NDArray[np.float64]  # (5, 2) x, y in pixels, in the order of vocabulary.LANDMARKS
+Mask = npt.NDArray[np.bool_]  # (H, W)
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class Portrait:
 
     image: Picture
     landmarks: Points
+    mask: Mask | None = None
+    """The pixels a forgery laid its hand on, all others keep their bytes; None where nothing was forged."""
 
 
 def linear(colour: tuple[float, float, float]) -> Floats:

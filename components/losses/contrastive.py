@@ -1,7 +1,8 @@
-"""Supervised contrastive terms within a branch and across two branches, and their hierarchical mean.
+"""Supervised contrastive terms within a branch and across two branches, their hierarchical mean, and the pull towards
+the centre of genuine faces.
 
 Source   Khosla et al. 2020 (SupCon) for the form; CFFD names the terms SFICL (within a domain), SFCL (across the spatial
-         and the frequency domain) and HSCL (their mean over levels).
+         and the frequency domain) and HSCL (their mean over levels). M2TR for the centre.
 Numerics A temperature of 0.01 gives similarities of +-100: everything is computed in float32 at least, with
          log-sum-exp over the candidates that count, never with exponentials of a row whose maximum is the anchor itself.
 Shapes   Features may carry leading dimensions (levels, say), which the results keep: (..., B, D) -> (...).
@@ -14,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.losses.precision import wide
+from components.vocabulary import REAL
 
 
 def within(features: Tensor, labels: Tensor, *, temperature: float = 0.01) -> Tensor:
@@ -57,6 +59,30 @@ def terms(spatial: Tensor, frequency: Tensor, labels: Tensor, *, temperature: fl
         torch.stack([spatial, frequency]), torch.stack([frequency, spatial]), labels, temperature=temperature
     )
     return torch.cat([own, other]).movedim(0, -1)
+
+
+def centre(features: Tensor, labels: Tensor, *, around: Tensor | None = None) -> Tensor:
+    """Genuine faces draw close to their centre, forged ones leave it (M2TR).
+
+        L = 1/|R| sum_{i in R} d(f_i, C) - 1/|F| sum_{i in F} d(f_i, C),   d = 1 - cosine,   C = 1/|R| sum_{i in R} f_i
+
+    R, F: genuine and forged. features (B, D), raw; labels (B,); `around` (D,): another C, such as one that moves slowly.
+    Returns (), in [-2, 2]; 0 with fewer than two genuine faces or no forged one. The centre takes its part of the gradient.
+    Differs: the published function is minus this one, and takes the forged faces for the ones to gather.
+    """
+    genuine, forged = labels == REAL, labels != REAL
+    with torch.autocast(features.device.type, enabled=False):
+        f = wide(features)
+        C = mean_where(f, genuine) if around is None else around
+        d = 1 - F.cosine_similarity(f, C[None], dim=1)
+        loss = mean_where(d, genuine) - mean_where(d, forged)
+    return torch.where((genuine.sum() > 1) & forged.any(), loss, 0)
+
+
+def mean_where(values: Tensor, chosen: Tensor) -> Tensor:
+    """The mean of the chosen rows of values (B, …), 0 where none is; chosen (B,) bool."""
+    weights = chosen.to(values.dtype) / chosen.sum().clamp(min=1)
+    return (values.movedim(0, -1) * weights).sum(dim=-1)  # no matrix product: autocast would halve its precision
 
 
 def _similarity(a: Tensor, b: Tensor, temperature: float) -> Tensor:

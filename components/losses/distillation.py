@@ -29,6 +29,17 @@ def soft_label(student: Tensor, teacher: Tensor, *, tau: float = 2.0) -> Tensor:
     return tau**2 * F.kl_div(log_q, log_p, reduction="batchmean", log_target=True)
 
 
+def sigmoid_answers(student: Tensor, teacher: Tensor) -> Tensor:
+    """iCaRL's distillation: every output by itself, with the teacher's as its target (Rebuffi et al. 2017, Alg. 3).
+
+        L = -1/B sum_i sum_c [ g_ic log q_ic + (1 - g_ic) log(1 - q_ic) ],   g = sigmoid(teacher),  q = sigmoid(student)
+
+    student, teacher: logits (B, C). Returns (), the entropy of the teacher's answers where the two agree.
+    """
+    target = wide(teacher).detach().sigmoid()
+    return F.binary_cross_entropy_with_logits(wide(student), target, reduction="none").sum(dim=1).mean()
+
+
 def hard_and_soft_label(student: Tensor, teacher: Tensor, labels: Tensor, *, tau: float, alpha: float) -> Tensor:
     """CoReD's and DFIL's mixture of the teacher's answers and the truth.
 

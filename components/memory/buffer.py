@@ -1,58 +1,111 @@
 """A memory on disk: a face table of its own (self-contained) and ``exemplars.parquet``, one row per face.
 
-exemplars.parquet   task, reason, rank, logit_real, logit_forged      rows as in the table
+exemplars.parquet   task, reason, rank, logit_real, logit_forged, sha256      rows as in the table; sha256 of the encoded face
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from components.errors import BrokenLineage
+from components.archives.withdrawn import struck
+from components.errors import BadParams, BrokenLineage
 from components.faces.table import FaceTable, write_parquet
 from components.memory import selection
+from components.memory.selection import Ranked
 from components.params import Memory as Policy
-from components.vocabulary import LABELS, NOBODY
+from components.params import Withdrawal
+from components.tasks.dataset import Faces
+from components.vocabulary import LABEL_NAMES, LABELS, NOBODY
 
 EXEMPLARS = "exemplars.parquet"
-COLUMNS = {"task": "str", "reason": "str", "rank": "int32", "logit_real": "float32", "logit_forged": "float32"}
+COLUMNS = {
+    "task": "str",
+    "reason": "str",
+    "rank": "int32",
+    "logit_real": "float32",
+    "logit_forged": "float32",
+    "sha256": "str",
+}
+EVERYTHING = "everything"
+UNSEEING = ("reservoir", EVERYTHING)
+"""Policies that ask nothing of the detector."""
+MEASURED = 256  # faces whose size tells how many fit into a budget of bytes
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Exemplars with the reason each was kept and its rank within its (task, class)."""
+    """Exemplars with the reason each was kept and its rank within its (task, class).
+
+    exemplars   one row each; the index is the row of the table
+    """
 
     table: FaceTable | None
     exemplars: pd.DataFrame
 
     @classmethod
-    def load(cls, folder: Path) -> Memory:
-        """The memory at `folder`; nobody's is empty. Raises BrokenLineage where a generation left none."""
+    def load(cls, folder: Path, without: Sequence[Withdrawal] = ()) -> Memory:
+        """The memory at `folder` but for what was withdrawn; nobody's is empty.
+
+        Raises BrokenLineage where a generation left none, or left a table and exemplars that do not agree.
+        """
         path = folder / EXEMPLARS
         if not path.is_file() and folder.name != NOBODY:
             raise BrokenLineage(f"expected a memory at '{folder}', found no {EXEMPLARS}. Run the stage curate for it.")
         exemplars = pd.read_parquet(path) if path.is_file() else _nothing()
-        return cls(FaceTable.load(folder) if len(exemplars) else None, exemplars)
+        if exemplars.empty:
+            return cls(None, exemplars)
+        table = FaceTable.load(folder)
+        if len(table) != len(exemplars):
+            raise BrokenLineage(
+                f"expected a face for each of the {len(exemplars)} exemplars in '{folder}', found {len(table)}. "
+                "Restore it with `dvc checkout`, or run the stage curate for it."
+            )
+        return cls(table, exemplars[~struck(table.rows, without)])
 
     def __len__(self) -> int:
         return len(self.exemplars)
 
     @property
+    def positions(self) -> np.ndarray:
+        """Rows of the table that are remembered."""
+        return self.exemplars.index.to_numpy()
+
+    @property
     def digest(self) -> str | None:
-        return self.table.digest if self.table else None
+        """Of the faces that are remembered; the table's own where that is all of them."""
+        if self.table is None or not len(self):
+            return None
+        if len(self) == len(self.table):
+            return self.table.digest
+        return hashlib.sha256(f"{self.table.digest} {self.positions.tolist()}".encode()).hexdigest()
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """In the order in which they were learned."""
+        return tuple(dict.fromkeys(self.exemplars["task"]))
+
+    def faces(self, met: Sequence[str] = ()) -> Faces | None:
+        """What can be replayed to a line that has `met` some methods; None where there is nothing."""
+        if self.table is None or not len(self):
+            return None
+        return replace(Faces.whole("memory", self.table, met), indices=self.positions)
 
 
 @dataclass(frozen=True)
 class Candidates:
     """Faces of the new task as the newest generation sees them.
 
-    table       the task's face table; `indices` the rows that may be remembered
+    table       the task's face table; `indices` (N,) the rows that may be remembered
     p_forged    (V, N) over augmented views
     embeddings  (N, D)
+    fair        (N,) bool, those that stand for the whole task where it was too large to be held; None: all
     """
 
     task: str
@@ -60,6 +113,40 @@ class Candidates:
     indices: np.ndarray
     p_forged: np.ndarray
     embeddings: np.ndarray
+    fair: np.ndarray | None = None
+
+    @classmethod
+    def unseen(cls, task: Faces) -> Candidates:
+        """For policies that do not look."""
+        return cls(task.name, task.table, task.indices, np.empty((0, len(task))), np.empty((len(task), 0)))
+
+
+def expect_room(policy: Policy, tasks: int) -> None:
+    """Raise BadParams unless the budget holds a face of each class for every task, so that genuine ones are never missing."""
+    least = len(LABELS) * (1 if policy.per_task else tasks)
+    counts = policy.budget_bytes is None and policy.policy != EVERYTHING and not policy.keeps_nothing
+    if counts and policy.budget < least:
+        whole = "a task" if policy.per_task else f"{tasks} tasks"
+        raise BadParams(
+            f"expected a memory budget of at least {least}, one face of each class for {whole}, found {policy.budget}. "
+            "Raise memory.budget in params.yaml before the generation is planned, or set it to 0 to remember nothing."
+        )
+
+
+def room(policy: Policy, tasks: int) -> list[int]:
+    """What each (task, class) may keep, in exemplars or in bytes: equal parts, genuine faces first."""
+    budget = policy.budget if policy.budget_bytes is None else policy.budget_bytes
+    groups = len(LABELS) * tasks
+    return selection.quotas(budget, len(LABELS)) * tasks if policy.per_task else selection.quotas(budget, groups)
+
+
+def most_of_a_class(memory: Memory, task: Faces, policy: Policy) -> int:
+    """How many faces of a class must be in sight for the budget to be spent, and no fewer than the policy's pool."""
+    share = max(room(policy, len(memory.tasks) + 1)[-len(LABELS) :])
+    if policy.budget_bytes is not None:
+        smallest = _bytes(task.table, task.indices[:: -(-len(task) // MEASURED)]).min()
+        share = -(-share // int(smallest))
+    return max(policy.pool, share)
 
 
 def kept(memory: Memory, candidates: Candidates, policy: Policy, seed: int) -> pd.DataFrame:
@@ -67,65 +154,135 @@ def kept(memory: Memory, candidates: Candidates, policy: Policy, seed: int) -> p
 
     The budget is dealt equally to every (task, class) seen so far, so half of what is kept is real. Old exemplars give
     way by rank; new ones are chosen by the policy. ``old`` tells whether `position` is a row of the memory or of the task.
+    Raises BadParams where the budget cannot hold a face of each class for every task.
     """
-    tasks = [*dict.fromkeys(memory.exemplars["task"]), candidates.task]
-    shares = iter(selection.quotas(policy.budget, 2 * len(tasks)))
-    labels = memory.table.rows["label"].to_numpy() if memory.table else np.array([], dtype=np.int64)
-    chosen = []
-    for task in tasks:
-        for label in LABELS:
-            quota = next(shares)
-            if task == candidates.task:
-                chosen += _newcomers(candidates, label, quota, policy, seed)
-            else:
-                group = memory.exemplars[(memory.exemplars["task"] == task) & (labels == label)]
-                stay = group[group["rank"] < quota].sort_values("rank")
-                chosen += [(task, label, r.reason, int(r.rank), True, int(r.Index)) for r in stay.itertuples()]
+    tasks = [*memory.tasks, candidates.task]
+    expect_room(policy, len(tasks))
+    groups = [(task, label) for task in tasks for label in LABELS]
+    chosen: list[tuple[str, int, str, int, bool, int]] = []
+    for (task, label), share in zip(groups, room(policy, len(tasks)), strict=True):
+        new = task == candidates.task
+        picked = (
+            _newcomers(candidates, label, share, policy, seed) if new else _stayers(memory, task, label, share, policy)
+        )
+        chosen += [(task, label, reason, rank, not new, position) for rank, (position, reason) in enumerate(picked)]
     return pd.DataFrame(chosen, columns=["task", "label", "reason", "rank", "old", "position"])
 
 
-def _newcomers(
-    candidates: Candidates, label: int, quota: int, policy: Policy, seed: int
-) -> list[tuple[str, int, str, int, bool, int]]:
+def _stayers(memory: Memory, task: str, label: int, share: int, policy: Policy) -> Ranked:
+    """The first of a group by rank."""
+    assert memory.table is not None
+    of_class = memory.table.rows["label"].to_numpy()[memory.positions] == label
+    group = memory.exemplars[of_class & (memory.exemplars["task"] == task).to_numpy()].sort_values("rank")
+    ranked = list(zip(group.index.tolist(), group["reason"].tolist(), strict=True))
+    if policy.policy == EVERYTHING or not ranked:
+        return ranked
+    if policy.budget_bytes is None:
+        return ranked[:share]
+    return ranked[: _fitting(memory.table, ranked, share, task, label)]
+
+
+def _newcomers(candidates: Candidates, label: int, share: int, policy: Policy, seed: int) -> Ranked:
     rows = candidates.table.rows.iloc[candidates.indices]
     group = np.flatnonzero((rows["label"] == label).to_numpy())
-    picked: Sequence[tuple[int, str]]
-    if policy.policy == "reservoir":
-        order = selection.reservoir(quota, size=len(group), seed=(seed, label))
-        picked = [(int(position), "reservoir") for position in order]
-    else:
-        picked = selection.hybrid(
-            candidates.p_forged[:, group],
-            candidates.embeddings[group],
-            rows["clip"].to_numpy()[group].tolist(),
-            quota,
-            hard=policy.hard,
-            representative=policy.representative,
+    choose = partial(_chosen, candidates, group, rows["source"].to_numpy()[group].tolist(), policy, (seed, label))
+    if policy.policy == EVERYTHING:
+        return choose(len(group))
+    if policy.budget_bytes is None:
+        return choose(share)
+    return _within(candidates, label, group, share, choose)
+
+
+def _chosen(
+    candidates: Candidates, group: np.ndarray, sources: list[str], policy: Policy, seed: Sequence[int], quota: int
+) -> Ranked:
+    """The policy's choice among the candidates of a class, as rows of the task's table."""
+    p_forged, embeddings = candidates.p_forged[:, group], candidates.embeddings[group]
+    fair = None if candidates.fair is None else np.flatnonzero(candidates.fair[group])
+    picked: Ranked
+    match policy.policy:
+        case "everything":
+            picked = [(position, EVERYTHING) for position in range(len(group))]
+        case "reservoir":
+            order = selection.reservoir(quota, size=len(group), seed=seed)
+            picked = [(int(position), "reservoir") for position in order]
+        case "herding":
+            among = np.arange(len(group)) if fair is None else fair
+            order = among[selection.herding(selection.normalised(embeddings[among].astype(np.float64)), quota)]
+            picked = [(int(position), selection.REPRESENTATIVE) for position in order]
+        case "entropy_and_mean":
+            picked = selection.entropy_and_mean(p_forged, embeddings, quota, fair=fair)
+        case "hybrid":
+            hard, representative = shares(policy, quota)
+            picked = selection.hybrid(
+                p_forged, embeddings, sources, quota, hard=hard, representative=representative,
+                per_source=policy.per_source, fair=fair,
+            )  # fmt: skip
+        case other:
+            raise BadParams(f"expected a memory policy that keeps faces, found '{other}'. Plan the generation again.")
+    return [(int(candidates.indices[group[position]]), reason) for position, reason in picked]
+
+
+def shares(policy: Policy, quota: int) -> tuple[float, float]:
+    """Hard and representative share of a quota: in one below `hard_from`, hard faces give way to representative ones."""
+    hard = policy.hard * min(1, quota / policy.hard_from) if policy.hard_from else policy.hard
+    return hard, policy.representative + policy.hard - hard
+
+
+def _within(
+    candidates: Candidates, label: int, group: np.ndarray, share: int, choose: Callable[[int], Ranked]
+) -> Ranked:
+    """As many newcomers as fit into `share` bytes.
+
+    The size of some faces tells how many to ask for; the size of those chosen, which need not be like the others,
+    corrects it once; who then is too much leaves from the last rank.
+    """
+    table = candidates.table
+    some = candidates.indices[group[:: -(-len(group) // MEASURED)]]
+    picked = choose(max(1, int(share / _bytes(table, some).mean())))
+    picked = choose(max(1, int(share / _bytes(table, [position for position, _ in picked]).mean())))
+    return picked[: _fitting(table, picked, share, candidates.task, label)]
+
+
+def _fitting(table: FaceTable, ranked: Ranked, share: int, task: str, label: int) -> int:
+    """How many of these, from the first rank on, fit into `share` bytes; raises BadParams where not even one does."""
+    sizes = _bytes(table, [position for position, _ in ranked])
+    fitting = int(np.searchsorted(np.cumsum(sizes), share, side="right"))
+    if not fitting:
+        raise BadParams(
+            f"expected memory.budget_bytes to leave room for a {LABEL_NAMES[label]} face of '{task}' ({sizes[0]} bytes), "
+            f"found {share} bytes for each class of a task. Raise it in params.yaml before the generation is planned."
         )
-    return [
-        (candidates.task, label, reason, rank, False, int(candidates.indices[group[position]]))
-        for rank, (position, reason) in enumerate(picked)
-    ]
+    return fitting
+
+
+def _bytes(table: FaceTable, positions: Sequence[int] | np.ndarray) -> np.ndarray:
+    """Size of each encoded face; one at a time, so that no memory fills up with them."""
+    return np.array([len(table.encoded([position])[0]) for position in positions], dtype=np.int64)
 
 
 def write_faces(folder: Path, memory: Memory, candidates: Candidates, chosen: pd.DataFrame) -> FaceTable:
-    """Write the faces of the next memory, copied byte for byte from the old memory and from the task."""
-    parts: list[pd.DataFrame] = []
-    encoded: list[bytes] = []
-    for old, group in _by_origin(chosen):
-        source = memory.table if old else candidates.table
-        assert source is not None
-        positions = group["position"].to_numpy()
-        parts.append(source.rows.iloc[positions])
-        encoded += source.encoded(positions)
-    return FaceTable.write(folder, pd.concat(parts, ignore_index=True), encoded, candidates.table.profile)
+    """Write the faces of the next memory and their masks, copied byte for byte from the old memory and from the task."""
+    sources = [(_source(old, memory, candidates), group["position"].to_numpy()) for old, group in _by_origin(chosen)]
+    rows = pd.concat([table.rows.iloc[positions] for table, positions in sources], ignore_index=True)
+    masks = [mask for table, positions in sources for mask in table.encoded_masks(positions)]
+
+    def encoded() -> Iterator[bytes]:
+        for table, positions in sources:
+            for position in positions:
+                yield from table.encoded([position])
+
+    return FaceTable.write(folder, rows, encoded(), candidates.table.profile, masks=masks)
 
 
-def write_exemplars(folder: Path, chosen: pd.DataFrame, logits: np.ndarray) -> None:
+def write_exemplars(folder: Path, chosen: pd.DataFrame, table: FaceTable, logits: np.ndarray) -> None:
     """Write ``exemplars.parquet``, rows as in the table; logits (N, 2) as the newest generation answers."""
     ordered = pd.concat([group for _, group in _by_origin(chosen)], ignore_index=True)
-    table = ordered[["task", "reason", "rank"]].assign(logit_real=logits[:, 0], logit_forged=logits[:, 1])
-    write_parquet(table.astype(COLUMNS), folder / EXEMPLARS)
+    digests = [hashlib.sha256(table.encoded([position])[0]).hexdigest() for position in range(len(table))]
+    about = ordered[["task", "reason", "rank"]].assign(
+        logit_real=logits[:, 0], logit_forged=logits[:, 1], sha256=digests
+    )
+    write_parquet(about.astype(COLUMNS), folder / EXEMPLARS)
 
 
 def write_nothing(folder: Path) -> None:
@@ -136,6 +293,13 @@ def write_nothing(folder: Path) -> None:
 
 def _nothing() -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in COLUMNS.items()})
+
+
+def _source(old: bool, memory: Memory, candidates: Candidates) -> FaceTable:
+    if not old:
+        return candidates.table
+    assert memory.table is not None
+    return memory.table
 
 
 def _by_origin(chosen: pd.DataFrame) -> list[tuple[bool, pd.DataFrame]]:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from components.errors import BrokenLineage
-from components.generations.generation import CARD, CURVE, WEIGHTS, file_digest, read_card
+from components.generations.card import CARD, CURVE, WEIGHTS, file_digest, read_card
 
 
 @dataclass(frozen=True)

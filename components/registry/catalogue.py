@@ -17,7 +17,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from components.errors import BrokenLineage
-from components.generations.generation import WEIGHTS, file_digest
+from components.generations.card import WEIGHTS, file_digest
 from components.tracking import Tracking
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"

@@ -17,7 +17,7 @@ import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
 from components.errors import Refused
-from components.generations.generation import file_digest, read_card
+from components.generations.card import file_digest, read_card
 from components.registry import catalogue, ledger
 from components.registry.ledger import Entry, Holder
 from components.registry.record import challenge

@@ -33,7 +33,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
-from components.generations.generation import CARD, CURVE, WEIGHTS, file_digest
+from components.generations.card import CARD, CURVE, WEIGHTS, file_digest
 from components.registry import catalogue
 from components.registry.birth import Birth, read_birth
 from components.tracking import Tracking

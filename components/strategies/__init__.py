@@ -2,45 +2,77 @@
 
 A strategy speaks at three moments. ``prepare`` before the first step, ``losses`` at every step, ``bequeath`` after the
 last one; what it bequeaths is saved beside the weights and reaches the next generation's ``prepare`` as `bequest`.
-Roles are arguments; nothing survives in attributes that was not bequeathed.
+Roles are arguments; nothing survives in attributes that was not bequeathed. A run that was killed prepares again before
+it takes up its checkpoint, so ``prepare`` and ``bequeath`` follow from their arguments alone and draw no random numbers
+of their own; ``losses`` may draw from torch's global generator, which the loop seeds at every step.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 from torch import Tensor
 
-from components.detectors import Detector
+from components.detectors import Detection, Detector
 from components.errors import UnknownName
 from components.params import Section, parse
 from components.tasks.dataset import Batch, Faces
+from components.vocabulary import LABELS
 
 Terms = dict[str, Tensor]
+Policy = Literal["nothing", "reservoir", "herding", "entropy_and_mean", "hybrid", "everything"]
+"""What a memory keeps of the budget's share of each (task, class); old exemplars give way by rank.
+
+nothing           no exemplars
+reservoir         every face equally likely
+herding           faces whose running mean stays closest to the mean of all (iCaRL)
+entropy_and_mean  one half the most uncertain, the other the nearest to the mean of all (DFIL)
+hybrid            hard, representative and diverse (CFFD)
+everything        every training face of every task, whatever the budget
+"""
 
 
 class Strategy:
     """Finetune on what is given; every method overrides the moments it needs."""
 
     Options: ClassVar[type[Section]] = Section
-    remembers: ClassVar[Literal["nothing", "reservoir", "hybrid"]] = "nothing"
+    remembers: ClassVar[Policy] = "nothing"
     """The memory policy of the method's own paper; `nothing` keeps no exemplars."""
+    replayed_share: ClassVar[float | None] = 0.5
+    """Share of a batch that is remembered, where there is a memory. None: as many faces of every task, old or new."""
 
     def __init__(self, options: Section) -> None:
         self.options = options
 
     def prepare(self, student: Detector, teacher: Detector | None, task: Faces, bequest: dict[str, Tensor]) -> None:
-        """Called once, student and teacher on their device; the teacher is frozen and in eval mode."""
+        """Called once, student and teacher on their device, the bequest on the CPU; the teacher is frozen and in eval
+        mode."""
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:
         """Named, weighted terms of one step; the loop adds them up and logs them under their names."""
         return student.losses(student(batch.faces), batch)
 
-    def bequeath(self, student: Detector, task: Faces) -> dict[str, Tensor]:
-        """What the next generation needs beyond weights and memory."""
+    def bequeath(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
+        """What the next generation needs beyond weights and memory; the student is left as it was found.
+
+        memory  the exemplars this generation learned with, of the tasks before this one; None where there are none
+        """
         return {}
+
+    @staticmethod
+    def classifier(detector: Detector, bequest: dict[str, Tensor]) -> Detector:
+        """Who answers when a generation is asked: the detector itself, unless the method has another way to classify.
+
+        detector  the generation's, in eval mode and on its device
+        bequest   what the generation's own strategy bequeathed
+        """
+        return detector
 
 
 def names() -> tuple[str, ...]:
@@ -67,3 +99,42 @@ def find(name: str) -> type[Strategy]:
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, Strategy) and kind.__module__ == module.__name__
     )
+
+
+def part(found: Detection, chosen: Tensor | slice) -> Detection:
+    """What was found in some of the faces."""
+    return replace(
+        found,
+        logits=found.logits[chosen],
+        embedding=found.embedding[chosen],
+        levels=tuple(level[chosen] for level in found.levels),
+        domains={name: tuple(level[chosen] for level in levels) for name, levels in found.domains.items()},
+    )
+
+
+# -- looking at a whole task, before its first lesson or after its last ---------------------------------------------------
+
+
+@contextmanager
+def evaluating(detector: Detector) -> Iterator[None]:
+    """`detector` in eval mode, and afterwards in the mode it was in."""
+    was = detector.training
+    detector.eval()
+    try:
+        yield
+    finally:
+        detector.train(was)
+
+
+def some(faces: Faces, most: int) -> np.ndarray:
+    """Positions of at most `most` faces, no more than half of them of one class; for the same faces always the same."""
+    of_class = [np.flatnonzero(faces.labels == label) for label in LABELS]
+    drawn = [np.random.default_rng(0).permutation(positions)[: most // 2] for positions in of_class]
+    return np.sort(np.concatenate(drawn))
+
+
+def batches(faces: Faces, positions: np.ndarray, size: int, detector: Detector) -> Iterator[Batch]:
+    """The faces at `positions` in their order, as they are in the table, on the detector's device."""
+    device = next(detector.parameters()).device
+    for start in range(0, len(positions), size):
+        yield faces.batch(positions[start : start + size]).to(device)

@@ -1,11 +1,13 @@
 """What may be done to a training face without touching its evidence; each draws from the generator it is given.
 
-Faces come as (B, 3, H, W) float32 in [0, 1] and leave so. Those done by OpenCV pass through 8 bits.
+Faces come as (B, 3, H, W) float32 in [0, 1] and leave so. Those done by OpenCV pass through 8 bits. Masks of what was
+manipulated go where their faces go, by the same draws; what does not move a face leaves its mask alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -14,21 +16,47 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from components.errors import UnknownName
+from components.tasks.dataset import Batch
 
 Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 Image = NDArray[np.uint8]
 
 
+def augmented(batch: Batch, chances: Mapping[str, float], generator: torch.Generator) -> Batch:
+    """The batch after the named augmentations in order, each done to a face with its chance; raises UnknownName.
+
+    Its faces are what they would be without masks.
+    """
+    faces, masks = _augmented(batch.faces, batch.masks, chances, generator)
+    return replace(batch, faces=faces, masks=masks)
+
+
 def augment(faces: Tensor, chances: Mapping[str, float], generator: torch.Generator) -> Tensor:
-    """Apply the named augmentations in order, each to a face with its chance; raises UnknownName."""
+    """`augmented`, of faces (B, 3, H, W) alone."""
+    return _augmented(faces, None, chances, generator)[0]
+
+
+def _augmented(
+    faces: Tensor, masks: Tensor | None, chances: Mapping[str, float], generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
     for name, chance in chances.items():
         if name not in KNOWN:
             raise UnknownName("augmentation", name, KNOWN)
         chosen = torch.rand(len(faces), generator=generator) < chance
         if chosen.any():
+            if masks is not None and name in MOVING:
+                masks = _moved_alike(masks, chosen, KNOWN[name], generator.clone_state())
             faces = faces.clone()
             faces[chosen] = KNOWN[name](faces[chosen], generator)
-    return faces
+    return faces, masks
+
+
+def _moved_alike(masks: Tensor, chosen: Tensor, move: Augmentation, generator: torch.Generator) -> Tensor:
+    """An unknown mask stays unknown: NaN would not survive 8 bits."""
+    unknown = masks.isnan()
+    moved = masks.masked_fill(unknown, 0)
+    moved[chosen] = move(moved[chosen], generator)
+    return moved.masked_fill(unknown, torch.nan)
 
 
 def flip(faces: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG001 the chance is the only draw
@@ -113,6 +141,8 @@ def jpeg(faces: Tensor, generator: torch.Generator) -> Tensor:
 KNOWN: dict[str, Augmentation] = {
     f.__name__: f for f in (flip, brightness_contrast, rotate, affine, crop, blur, sharpen, downscale, jpeg)
 }
+MOVING = frozenset(f.__name__ for f in (flip, rotate, affine, crop))
+"""Those that put what a face shows elsewhere."""
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
@@ -120,9 +150,9 @@ def _uniform(count: int, low: float, high: float, generator: torch.Generator) ->
 
 
 def _each(faces: Tensor, change: Callable[[Image, int], Image]) -> Tensor:
-    """`change(image, number)` of every face as an 8-bit image (H, W, 3)."""
+    """`change(image, number)` of every face as an 8-bit image (H, W, C)."""
     images = (faces * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    changed = np.stack([change(image, i) for i, image in enumerate(images)])
+    changed = np.stack([change(image, i).reshape(image.shape) for i, image in enumerate(images)])  # OpenCV drops C = 1
     return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous().to(faces.dtype).div_(255)
 
 

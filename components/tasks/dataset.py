@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from components.errors import BadArchive
 from components.faces.table import FaceTable
@@ -24,7 +25,8 @@ class Batch:
     labels    (B,) long, 0 real, 1 forged
     methods   (B,) long, 0 genuine, k the k-th forgery method that the line has met
     replayed  (B,) bool, True for exemplars of the memory
-    masks     (B, 1, H, W) in [0, 1], 1 where a face was manipulated, NaN throughout where nobody knows; or None
+    masks     (B, 1, H, W) float32 in [0, 1], 1 where a face was manipulated: zeros for genuine faces, NaN throughout for
+              forged ones of which nobody knows; None where nobody knows of any
     """
 
     faces: Tensor
@@ -107,11 +109,14 @@ class Faces:
         return self.table.images(self.indices[chosen])
 
     def batch(self, chosen: np.ndarray, *, replayed: bool = False) -> Batch:
+        faces, labels = as_faces(self.images(chosen)), torch.from_numpy(self.labels[chosen])
+        shares = self.table.masks(self.indices[chosen])
         return Batch(
-            as_faces(self.images(chosen)),
-            torch.from_numpy(self.labels[chosen]),
+            faces,
+            labels,
             torch.from_numpy(self._numbers[chosen]),
             torch.full((len(chosen),), replayed, dtype=torch.bool),
+            None if shares is None else _as_masks(shares, labels, faces.shape[-2:]),
         )
 
 
@@ -126,15 +131,30 @@ def as_faces(images: np.ndarray) -> Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float().div_(255)
 
 
+def _as_masks(shares: np.ndarray, labels: Tensor, size: torch.Size) -> Tensor:
+    """float32 (B, h, w) of a face table -> (B, 1, H, W), as `Batch.masks`."""
+    masks = functional.interpolate(torch.from_numpy(shares)[:, None], tuple(size), mode="bilinear")
+    masks[labels == REAL] = 0
+    return masks
+
+
 def joined(new: Batch, remembered: Batch | None) -> Batch:
-    """New faces first, remembered ones after them."""
+    """New faces first, remembered ones after them; masks where either knows any."""
     if remembered is None:
         return new
-    masks = None if new.masks is None or remembered.masks is None else torch.cat([new.masks, remembered.masks])
+    nobody_knows = new.masks is None and remembered.masks is None
     return Batch(
         torch.cat([new.faces, remembered.faces]),
         torch.cat([new.labels, remembered.labels]),
         torch.cat([new.methods, remembered.methods]),
         torch.cat([new.replayed, remembered.replayed]),
-        masks,
+        None if nobody_knows else torch.cat([_masks_of(new), _masks_of(remembered)]),
     )
+
+
+def _masks_of(batch: Batch) -> Tensor:
+    """The masks of a batch, also where nobody knows of any."""
+    if batch.masks is not None:
+        return batch.masks
+    forged = (batch.labels == FORGED)[:, None, None, None]
+    return torch.where(forged, torch.nan, torch.zeros_like(batch.faces[:, :1]))

@@ -97,6 +97,24 @@ def relist(archive: Path) -> Callable[..., None]:
 
 
 @pytest.fixture
+def mask_column(archive: Path) -> Callable[..., None]:
+    """Give labels.csv of `archive` a column of masks: mask_column({"fake/train_0.jpg": "masks/a.png"})."""
+
+    def add(masks: dict[str, str], *, draw: bool = True, side_px: int = 64) -> None:
+        with (archive / "labels.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        write_list(
+            archive / "labels.csv",
+            (*CROP_COLUMNS, "mask"),
+            [row | {"mask": masks.get(row["file"], "")} for row in rows],
+        )
+        for mask in masks.values() if draw else ():
+            still(archive / mask, 7, side_px=side_px)
+
+    return add
+
+
+@pytest.fixture
 def lab(tmp_path: Path) -> Path:
     """A sound archive of layout lab: two clips and two stills in each split."""
     root = tmp_path / "lab"

@@ -74,6 +74,13 @@ def test_a_label_other_than_real_or_forged_is_named() -> None:
     assert finding.rows == ("'real/train_0.jpg' (label 2)",)
 
 
+def test_a_mask_of_a_genuine_clip_is_named() -> None:
+    rows = a_manifest().assign(mask="")
+    assert not broken(rows)
+    rows.loc[:1, "mask"] = "masks/a.png"
+    assert broken(rows)["masks"].rows == ("'real/train_0.jpg' (mask masks/a.png)",)
+
+
 def test_an_unknown_split_is_named() -> None:
     rows = a_manifest()
     rows.loc[0, "split"] = "later"

@@ -142,6 +142,45 @@ def test_a_missing_list_is_named(archive: Path) -> None:
         layouts.read("crops", archive)
 
 
+def test_a_list_of_crops_may_name_masks(archive: Path, mask_column: Callable[..., None]) -> None:
+    assert {clip.mask for clip in layouts.read("crops", archive)} == {""}
+    mask_column({"fake/train_0.jpg": "masks/a.png", "fake/test_1.jpg": "fake/masks/b.jpg"})
+    assert {clip.path: clip.mask for clip in layouts.read("crops", archive) if clip.mask} == {
+        "fake/train_0.jpg": "masks/a.png",
+        "fake/test_1.jpg": "fake/masks/b.jpg",
+    }
+
+
+@pytest.mark.parametrize(
+    ("mask", "advice"),
+    [
+        ({"fake/train_0.jpg": "../a.png"}, r"mask '../a.png' whose path is not plain, relative and inside the archive"),
+        ({"fake/train_0.jpg": "/etc/a.png"}, r"mask '/etc/a.png' whose path is not plain"),
+        ({"fake/train_0.jpg": "masks\\a.png"}, r"whose path is not plain"),
+        (
+            {"fake/train_0.jpg": "masks/a.npz"},
+            r"mask 'masks/a.npz' that is neither a video nor a still \(1\): labels.csv:3",
+        ),
+        ({"real/train_0.jpg": "masks/a.png"}, r"mask of a genuine clip.*\(1\): labels.csv:2 'real/train_0.jpg'"),
+        ({"fake/train_0.jpg": "masks/a.png"}, r"listed but missing \(1\): 'masks/a.png'"),
+        ({"fake/train_0.jpg": "fake/test_0.jpg"}, r"mask that is a clip itself \(1\): 'fake/test_0.jpg'"),
+    ],
+)
+def test_a_mask_that_cannot_be_believed_is_named(
+    archive: Path, mask_column: Callable[..., None], mask: dict[str, str], advice: str
+) -> None:
+    mask_column(mask, draw=False)
+    with pytest.raises(BadArchive, match=advice):
+        layouts.read("crops", archive)
+
+
+def test_a_mask_of_crops_that_no_line_names_is_refused(archive: Path, mask_column: Callable[..., None]) -> None:
+    mask_column({"fake/train_0.jpg": "masks/a.png"})
+    shutil.copy(archive / "masks/a.png", archive / "masks/b.png")
+    with pytest.raises(BadArchive, match=r"present but not listed \(1\): 'masks/b.png'"):
+        layouts.read("crops", archive)
+
+
 @pytest.mark.parametrize(
     ("name", "clips"), [("dfdc", 5200), ("photoshop", 1334), ("diffusion", 950), ("stylegan2", 851)]
 )
@@ -177,7 +216,7 @@ def test_a_pair_its_originals_and_both_its_forgeries_share_source_and_split(face
     assert (original.label, original.method, original.identity) == (0, "genuine", "071")
 
 
-def test_masks_and_downloads_are_ignored_and_every_compression_is_a_clip(faceforensics: Path) -> None:
+def test_masks_and_downloads_are_no_clips_and_every_compression_is_one(faceforensics: Path) -> None:
     original = faceforensics / "original_sequences/youtube/c23/videos/071.mp4"
     for name in (
         "manipulated_sequences/Deepfakes/masks/videos/071_054.mp4",
@@ -188,6 +227,18 @@ def test_masks_and_downloads_are_ignored_and_every_compression_is_a_clip(facefor
         (faceforensics / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(original, faceforensics / name)
     assert len(layouts.read("faceforensics", faceforensics)) == 20
+
+
+def test_every_compression_of_a_forgery_has_its_mask_if_there_is_one(faceforensics: Path) -> None:
+    root = faceforensics / "manipulated_sequences/Deepfakes"
+    for name in ("masks/videos/071_054.mp4", "c40/videos/071_054.mp4", "masks/videos/000_003.mp4"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / "c23/videos/071_054.mp4", root / name)
+    mask = "manipulated_sequences/Deepfakes/masks/videos/071_054.mp4"
+    assert {clip.path: clip.mask for clip in layouts.read("faceforensics", faceforensics) if clip.mask} == {
+        "manipulated_sequences/Deepfakes/c23/videos/071_054.mp4": mask,
+        "manipulated_sequences/Deepfakes/c40/videos/071_054.mp4": mask,
+    }
 
 
 def test_split_lists_at_the_root_are_believed_before_the_official_ones(faceforensics: Path) -> None:
@@ -261,6 +312,18 @@ def test_a_lab_archive_is_read_with_identities_and_frames(lab: Path) -> None:
         ("p3", "test"),
     }
     assert {clip.frames for clip in clips} == {1, 8}
+
+
+def test_masks_of_a_lab_archive_are_read_where_they_are_listed_and_passed_over_where_not(lab: Path) -> None:
+    for name in ("0.png", "nobody.png"):
+        (lab / "masks").mkdir(exist_ok=True)
+        shutil.copy(lab / "clips/0_1.png", lab / "masks" / name)
+    assert not any(clip.mask for clip in layouts.read("lab", lab))
+    listed = pd.read_csv(lab / "clips.csv")
+    listed.assign(mask=["masks/0.png" if f == "clips/0_1.png" else "" for f in listed["file"]]).to_csv(
+        lab / "clips.csv", index=False
+    )
+    assert {clip.path: clip.mask for clip in layouts.read("lab", lab) if clip.mask} == {"clips/0_1.png": "masks/0.png"}
 
 
 @pytest.mark.parametrize("card", ["", "[]", "{}", '{"format": 2}'])

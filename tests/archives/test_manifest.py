@@ -118,6 +118,65 @@ def test_a_clip_with_other_frames_than_listed_is_refused(lab: Path, tmp_path: Pa
         ingested(lab, tmp_path / "m", layout="lab")
 
 
+# --- masks
+
+
+def test_an_archive_with_masks_says_so_in_a_column_of_its_own(
+    archive: Path, tmp_path: Path, mask_column: Callable[..., None]
+) -> None:
+    assert "mask" not in rows_of(ingested(archive, tmp_path / "plain"))
+    mask_column({"fake/train_0.jpg": "masks/a.png"})
+    rows = rows_of(ingested(archive, tmp_path / "masked"))
+    assert list(rows.columns) == [*manifest.SCHEMA.names, "mask"]
+    assert rows.set_index("path")["mask"].to_dict() == {
+        path: "masks/a.png" if path == "fake/train_0.jpg" else "" for path in rows["path"]
+    }
+
+
+def test_a_column_of_masks_without_any_leaves_the_manifest_as_it_was(
+    archive: Path, tmp_path: Path, mask_column: Callable[..., None]
+) -> None:
+    before = ingested(archive, tmp_path / "before")
+    mask_column({})
+    after = ingested(archive, tmp_path / "after")
+    for name in ("manifest.parquet", "earlier.parquet", "set_aside.parquet"):
+        assert (before / name).read_bytes() == (after / name).read_bytes()
+
+
+def test_a_manifest_that_names_another_mask_is_another_content(
+    archive: Path, tmp_path: Path, mask_column: Callable[..., None]
+) -> None:
+    plain = rows_of(ingested(archive, tmp_path / "plain"))
+    mask_column({"fake/train_0.jpg": "masks/a.png"})
+    masked = rows_of(ingested(archive, tmp_path / "masked"))
+    assert manifest.same_content(masked, masked.copy())
+    assert not manifest.same_content(plain, masked)
+    assert not manifest.same_content(masked, masked.replace({"mask": {"masks/a.png": "masks/b.png"}}))
+
+
+def test_a_mask_of_another_size_than_its_clip_is_refused(
+    archive: Path, tmp_path: Path, mask_column: Callable[..., None]
+) -> None:
+    mask_column({"fake/train_0.jpg": "masks/a.png"}, side_px=32)
+    advice = r"mask unlike its clip \(1\): 'masks/a.png' \(image 32x32; 'fake/train_0.jpg': image 64x64\)"
+    with pytest.raises(BadArchive, match=advice):
+        ingested(archive, tmp_path / "m")
+
+
+def test_a_truncated_mask_is_refused_by_name(archive: Path, tmp_path: Path, mask_column: Callable[..., None]) -> None:
+    mask_column({"fake/train_0.jpg": "masks/a.png"})
+    cut(archive / "masks/a.png", 0.5)
+    with pytest.raises(BadArchive, match=r"mask that cannot be read to its end \(1\): 'masks/a.png' \(no whole image"):
+        ingested(archive, tmp_path / "m")
+
+
+def test_a_mask_may_end_before_its_clip(faceforensics: Path, tmp_path: Path, make_video: Callable[..., None]) -> None:
+    mask = "manipulated_sequences/Deepfakes/masks/videos/071_054.mp4"
+    make_video(faceforensics / mask, 1, frames=3)
+    rows = rows_of(ingested(faceforensics, tmp_path / "m", layout="faceforensics"))
+    assert rows["mask"].tolist().count(mask) == 1
+
+
 # --- twins
 
 

@@ -13,7 +13,8 @@ import torch
 from components import detectors
 from components.evaluation.enrol import enrol
 from components.faces.table import FaceTable, encode
-from components.generations.generation import WEIGHTS, file_digest, save_tensors, write_card
+from components.generations.card import WEIGHTS, file_digest, write_card
+from components.generations.generation import save_tensors
 from components.generations.recipe import Recipe
 from components.params import parse
 

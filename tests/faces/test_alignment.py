@@ -55,6 +55,26 @@ def test_averaging_does_not_move_the_face() -> None:
     np.testing.assert_allclose(crop[..., 1], seen[..., 0] * 255 / 1600, atol=1.5)
 
 
+@pytest.mark.parametrize("degrees", [0, 30])
+@pytest.mark.parametrize("scale", [0.5, 1, 4])
+def test_a_mask_takes_the_path_of_its_frame(degrees: float, scale: float) -> None:
+    landmarks = turned(degrees, scale, (600, 500))
+    mask = np.zeros((1000, 1200), np.uint8)
+    mask[400:520, 560:720] = 255
+    crop, _ = alignment.align(np.repeat(mask[..., None], 3, axis=2), landmarks, 256, 1.3)
+    small = alignment.align_mask(mask, landmarks, 256, 1.3)
+    assert small.shape == (64, 64) and small.max() == 255
+    cells = crop[..., 0].reshape(64, 4, 64, 4).mean(axis=(1, 3))
+    np.testing.assert_allclose(small, cells, atol=1)
+
+
+def test_the_mask_of_a_frame_that_is_a_crop_already_tells_the_share_of_each_cell() -> None:
+    mask = np.zeros((128, 128), np.uint8)
+    mask[:, :37] = 255  # 18 cells of two pixels, and half of one
+    small = alignment.align_mask(mask, np.full((5, 2), np.nan), 256, 1.3)
+    np.testing.assert_array_equal(small, np.tile(np.repeat([255, 128, 0], [18, 1, 45]), (64, 1)))
+
+
 def test_beyond_the_frame_the_crop_is_black() -> None:
     white = np.full((300, 300, 3), 255, np.uint8)
     crop, _ = alignment.align(white, turned(0, 1, (0, 128)), 256, 1.3)  # the middle of the face is on the left edge

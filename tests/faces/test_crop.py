@@ -40,6 +40,7 @@ class World:
         self.archive = root / "archives" / "small"
         self.clips: list[tuple[Any, ...]] = []
         self.annotations: list[tuple[str, int, list[float]]] = []
+        self.masks: dict[str, str] = {}
 
     def add(self, path: str, frames: int, label: int, landmarks: np.ndarray, seen: range | list[int]) -> None:
         kind = "clip" if path.endswith(".mp4") else "image"
@@ -47,10 +48,16 @@ class World:
         self.clips.append((path, path, *about, kind, frames, 160, 160))
         self.annotations += [(path, index, landmarks.ravel().tolist()) for index in seen]
 
+    def mask(self, path: str, file: str) -> None:
+        """The mask of a clip that was added."""
+        self.masks[path] = file
+
     def crop(
         self, name: str = "small", *, detector: str = "annotated", params: Faces = PARAMS, **rules: Any
     ) -> FaceTable:
         table = pd.DataFrame(self.clips, columns=manifests.SCHEMA.names).sort_values("path", ignore_index=True)
+        if self.masks:
+            table["mask"] = [self.masks.get(path, "") for path in table["path"]]
         manifests.write(table, self.root / "manifests" / manifests.MANIFEST_FILE)
         pd.DataFrame(self.annotations, columns=["file", "frame", "landmarks"]).to_parquet(
             self.archive / "landmarks.parquet"
@@ -193,6 +200,93 @@ def test_a_truncated_clip_is_refused_by_name_and_nothing_is_written(world: World
     with pytest.raises(BadArchive, match=r"clips/1\.mp4"):
         world.crop()
     assert not list((world.root / "faces").iterdir())
+
+
+# masks
+
+
+def white(columns: int, size: int = 160) -> np.ndarray:
+    """A frame of a mask: the first columns are manipulated."""
+    mask = np.zeros((size, size, 3), np.uint8)
+    mask[:, :columns] = 255
+    return mask
+
+
+def test_the_mask_of_a_frame_goes_where_its_face_goes(
+    world: World, film: Callable[..., Path], landmarks: np.ndarray
+) -> None:
+    edges = [60 + 3 * i for i in range(LENGTH)]
+    film(world.archive / "masks" / "1.mkv", [white(edge) for edge in edges])
+    world.mask("clips/1.mp4", "masks/1.mkv")
+    table = world.crop()
+    forged = table.rows.index[table.rows["clip"] == "clips/1.mp4"]
+    masks = table.masks(forged)
+    assert masks is not None and masks.shape == (4, 16, 16)
+    matrix = alignment.similarity(landmarks, alignment.template(64, 1.3))
+    for mask, frame in zip(masks, table.rows["frame"][forged], strict=True):
+        expected = alignment.move(matrix, np.array([[edges[frame] - 0.5, 80.0]]))[0, 0] + 0.5  # px of the crop
+        np.testing.assert_allclose(mask.sum(axis=1) * alignment.MASK_CELL, expected, atol=0.3)
+    others = table.rows.index.difference(forged)
+    assert table.masks(others) is None
+
+
+def test_masks_change_nothing_but_the_column_of_masks(world: World, film: Callable[..., Path]) -> None:
+    plain = world.crop("plain")
+    film(world.archive / "masks" / "1.mkv", [white(80)] * LENGTH)
+    world.mask("clips/1.mp4", "masks/1.mkv")
+    table = world.crop("masked")
+    pd.testing.assert_frame_equal(table.rows, plain.rows)
+    assert table.encoded(range(len(table))) == plain.encoded(range(len(plain)))
+    assert table.profile == plain.profile
+    assert table.digest != plain.digest
+
+
+def test_after_the_last_frame_of_a_mask_nobody_knows(world: World, film: Callable[..., Path]) -> None:
+    film(world.archive / "masks" / "1.mkv", [white(80)] * 6)
+    world.mask("clips/1.mp4", "masks/1.mkv")
+    table = world.crop()
+    masks = table.masks(table.rows.index[table.rows["clip"] == "clips/1.mp4"])
+    assert masks is not None
+    assert np.isnan(masks).any(axis=(1, 2)).tolist() == [False, False, True, True]  # frames 0, 4, 7, 11
+
+
+@pytest.mark.parametrize("detector", ["annotated", "none"])
+def test_a_still_has_a_still_for_a_mask(world: World, detector: str) -> None:
+    from PIL import Image
+
+    (world.archive / "masks").mkdir()
+    Image.fromarray(white(80)[..., 0]).convert("1").save(world.archive / "masks" / "a.png")
+    world.mask("stills/a.png", "masks/a.png")
+    table = world.crop(detector=detector)
+    masks = table.masks(table.rows.index[table.rows["clip"] == "stills/a.png"])
+    assert masks is not None and masks.shape == (1, 16, 16)
+    assert (masks[0, :, :7] == 1).all() and (masks[0, :, 9:] == 0).all()
+
+
+def test_a_coloured_mask_with_the_noise_of_its_codec_tells_the_same(world: World, film: Callable[..., Path]) -> None:
+    """As in FaceForensics++."""
+    coloured = [np.where(white(80) > 0, np.array([40, 90, 200], np.uint8), np.uint8(0)) for _ in range(LENGTH)]
+    film(world.archive / "masks" / "1.mp4", coloured)
+    world.mask("clips/1.mp4", "masks/1.mp4")
+    table = world.crop()
+    masks = table.masks(table.rows.index[table.rows["clip"] == "clips/1.mp4"])
+    assert masks is not None
+    assert (masks[:, :, :7] == 1).all() and (masks[:, :, 9:] == 0).all()
+
+
+def test_a_mask_that_cannot_be_read_is_refused_by_name_and_nothing_is_written(world: World) -> None:
+    (world.archive / "masks").mkdir()
+    (world.archive / "masks" / "1.mkv").write_bytes(b"no mask")
+    world.mask("clips/1.mp4", "masks/1.mkv")
+    with pytest.raises(BadArchive, match=r"masks/1\.mkv"):
+        world.crop()
+    assert not list((world.root / "faces").iterdir())
+
+
+def test_a_mask_outside_the_archive_is_refused(world: World) -> None:
+    world.mask("clips/1.mp4", "../1.mkv")
+    with pytest.raises(BadArchive, match=r"found '\.\./1\.mkv', which leads out of it"):
+        world.crop()
 
 
 @pytest.mark.parametrize("path", ["../secret.png", "/etc/secret.png", "clips/../../secret.png", "C:\\secret.png"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from components.errors import BadArchive, NoFaceFound
 from components.faces import table as face_table
-from components.faces.table import COLUMNS, FaceTable, Writer, decode, encode
+from components.faces.table import COLUMNS, FaceTable, Writer, decode, decode_mask, encode, encode_mask
 
 PROFILE = {"detector": "none", "size_px": 32}
 
@@ -99,6 +100,101 @@ def test_the_profile_has_a_name_of_its_own(tmp_path: Path) -> None:
     other = FaceTable.write(tmp_path / "b", rows(5), map(encode, pictures(5)), PROFILE | {"margin": 1.5}).profile
     assert {key: profile[key] for key in PROFILE} == PROFILE
     assert profile["hash"] != other["hash"]
+
+
+# masks
+
+BLACK = b"RIFF\x1a\x00\x00\x00WEBPVP8L\x0e\x00\x00\x00/\x01@\x00\x00\x07\x10\x11\xfd\x0fDD\xff\x03"  # 2x2 px
+OTHERS = [None, 1, 2, None, 4]
+
+
+def shades(count: int = 5, size: int = 8) -> np.ndarray:
+    return np.random.default_rng(1).integers(0, 256, (count, size, size), np.uint8)
+
+
+def masked(path: Path, known: list[int | None] = OTHERS) -> FaceTable:
+    masks = [None if i is None else encode_mask(shades()[i]) for i in known]
+    return FaceTable.write(path, rows(len(known)), map(encode, pictures(len(known))), PROFILE, masks=masks)
+
+
+def test_webp_gives_back_every_shade_of_a_mask() -> None:
+    for mask in (np.arange(256, dtype=np.uint8).reshape(16, 16), np.zeros((7, 5), np.uint8), *shades(3)):
+        np.testing.assert_array_equal(decode_mask(encode_mask(mask)), mask)
+
+
+def test_masks_are_shares_and_nan_where_nobody_knows(tmp_path: Path) -> None:
+    found = masked(tmp_path / "faces").masks([4, 0, 2, 4])
+    assert found is not None and found.dtype == np.float32
+    np.testing.assert_allclose(found[[0, 2, 3]], shades()[[4, 2, 4]] / 255, atol=1e-6)
+    assert np.isnan(found[1]).all()
+
+
+def test_where_nobody_knows_of_any_there_are_no_masks(tmp_path: Path) -> None:
+    assert masked(tmp_path / "faces").masks([0, 3]) is None
+    assert masked(tmp_path / "faces").masks([]) is None
+    assert written(tmp_path / "plain").masks([0, 1]) is None
+    assert written(tmp_path / "plain").encoded_masks([0, 1]) == [None, None]
+
+
+def test_a_table_without_masks_is_what_it_was_before_there_were_any(tmp_path: Path) -> None:
+    plain = FaceTable.write(tmp_path / "plain", rows(5), [BLACK] * 5, PROFILE)
+    assert plain.digest == "7b85558db1c615f6c4e7092368902d6eed585c08fc121e9f9f906aa02075f29a"
+    assert set(json.loads((plain.path / "dataset_info.json").read_text())["features"]) == {"image", *COLUMNS}
+    unknown = FaceTable.write(tmp_path / "unknown", rows(5), [BLACK] * 5, PROFILE, masks=[None] * 5)
+    assert files(plain.path) == files(unknown.path)
+
+
+def test_the_digest_sees_every_mask(tmp_path: Path) -> None:
+    known = [
+        [None] * 5,
+        OTHERS,
+        [None, 1, 2, 4, None],
+        [None, 2, 1, None, 4],
+        [None, 1, 2, None, 3],
+        [0, 1, 2, None, 4],
+    ]
+    digests = [masked(tmp_path / "faces", masks).digest for masks in known]
+    assert len(set(digests)) == len(known)
+    assert digests[0] == written(tmp_path / "plain").digest
+
+
+def test_masks_are_kept_through_rewriting_and_taking(tmp_path: Path) -> None:
+    table = masked(tmp_path / "faces")
+    everything = range(5)
+    masks = table.encoded_masks(everything)
+    again = FaceTable.write(tmp_path / "again", table.rows, table.encoded(everything), table.profile, masks=masks)
+    assert files(table.path) == files(again.path)
+    taken = table.take([4, 0], tmp_path / "taken")
+    assert taken.encoded_masks([0, 1]) == [masks[4], None]
+    assert (
+        "mask"
+        not in json.loads((table.take([0, 3], tmp_path / "rest").path / "dataset_info.json").read_text())["features"]
+    )
+
+
+def test_masks_are_spread_over_shards_and_open_in_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    whole = masked(tmp_path / "whole")
+    monkeypatch.setattr(face_table, "BATCH_ROWS", 1)
+    monkeypatch.setattr(face_table, "SHARD_ROWS", 2)
+    table = masked(tmp_path / "sharded")
+    assert table.digest == whole.digest
+    assert table.encoded_masks(range(5)) == whole.encoded_masks(range(5))
+    opened = datasets.load_from_disk(str(table.path))
+    assert set(opened.features) == {"image", "mask", *COLUMNS}
+    assert opened[0]["mask"] is None and opened[3]["mask"] is None
+    np.testing.assert_array_equal(np.asarray(opened[2]["mask"].convert("L")), shades()[2])
+
+
+def test_masks_of_two_sizes_and_masks_in_a_table_begun_without_are_refused(tmp_path: Path) -> None:
+    sizes = [encode_mask(shades(1, side)[0]) for side in (8, 16)]
+    with pytest.raises(BadArchive, match="every mask of a table to be 8x8 px as the first, found 16x16 in 'faceswap"):
+        FaceTable.write(tmp_path / "faces", rows(2), map(encode, pictures(2)), PROFILE, masks=sizes)
+    row = {str(column): value for column, value in rows(1).to_dict("records")[0].items()}
+    with pytest.raises(ValueError, match="masks=True"), Writer(tmp_path / "faces", PROFILE) as writer:
+        writer.add(row, encode(pictures(1)[0]), sizes[0])
+    assert not list(tmp_path.iterdir())
 
 
 def test_many_faces_are_spread_over_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

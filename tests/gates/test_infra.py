@@ -14,7 +14,8 @@ from components.evaluation.matrix import Matrix
 from components.evaluation.scores import Scores
 from components.gates import probe
 from components.gates.rules import Case, Finding, judged
-from components.generations.generation import WEIGHTS, file_digest, read_card, save_tensors, write_card
+from components.generations.card import WEIGHTS, file_digest, read_card, write_card
+from components.generations.generation import save_tensors
 from components.params import Infra
 
 OPTIONS = {"size": "tiny"}

@@ -16,7 +16,7 @@ from components.errors import BadParams, BrokenLineage
 from components.evaluation.matrix import Matrix
 from components.evaluation.scores import Scores
 from components.gates.judge import judge, read_verdict
-from components.generations.generation import WEIGHTS, file_digest, write_card
+from components.generations.card import WEIGHTS, file_digest, write_card
 from components.generations.recipe import Recipe
 from components.params import parse
 

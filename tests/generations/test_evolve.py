@@ -17,9 +17,10 @@ from components import detectors, strategies
 from components.errors import BrokenLineage
 from components.faces.table import FaceTable
 from components.generations import training
+from components.generations.card import file_digest, read_card
 from components.generations.curate import answers, curate
 from components.generations.evolve import CHECKPOINTS, born, evolve
-from components.generations.generation import file_digest, load_bequest, load_detector, read_card, save_tensors
+from components.generations.generation import load_bequest, load_detector, save_tensors
 from components.generations.lineage import Lineage, check
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -137,30 +139,99 @@ def test_the_curve_has_the_mean_of_every_term_a_row_an_epoch(task: Faces, replay
 
     _, progress = raised(task, replay, tmp_path / "c.pt", listen)
     assert [row["epoch"] for row in progress.rows] == [1, 2]
-    assert list(progress.rows[0]) == ["epoch", "cross_entropy", "spread", "slkd", "mfkd", "loss", "images"]
+    terms = ["cross_entropy", "spread", "hscl", "slkd", "mfkd", "rkd"]
+    assert list(progress.rows[0]) == ["epoch", *terms, "loss", "images"]
     for row, means in zip(progress.rows, said, strict=True):
         assert {name: row[name] for name in means} == means
-        terms = sum(value for name, value in means.items() if name != "loss")
-        assert row["loss"] == pytest.approx(terms, rel=1e-5)
+        total = sum(value for name, value in means.items() if name != "loss")
+        assert row["loss"] == pytest.approx(total, rel=1e-5)
     assert progress.rows[-1]["images"] == progress.images
 
 
-def test_half_of_every_batch_is_remembered_where_there_is_a_memory(task: Faces, replay: Faces, tmp_path: Path) -> None:
-    met: list[Batch] = []
+def met(name: str, task: Faces, memory: Faces | None, folder: Path, plan: Training = PLAN) -> list[Batch]:
+    """The batches of one epoch, as a strategy meets them."""
+    batches: list[Batch] = []
 
-    class Listening(strategies.find("er")):
+    class Listening(strategies.find(name)):
         def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> dict[str, Tensor]:
-            met.append(batch)
+            batches.append(batch)
             return super().losses(student, teacher, batch)
 
+    training.train(
+        pinhole(), None, Listening(strategies.options(name, {})), task, memory, plan, epochs=1, seed=0, bequest={},
+        checkpoint=folder / f"{name}-{memory is None}.pt", watch=no_cut,
+    )  # fmt: skip
+    return batches
+
+
+def test_half_of_every_batch_is_remembered_where_there_is_a_memory(task: Faces, replay: Faces, tmp_path: Path) -> None:
     for memory in (replay, None):
-        met.clear()
+        batches = met("er", task, memory, tmp_path)
+        assert all(len(batch.labels) == 8 and batch.labels.sum() == 4 for batch in batches)
+        assert {int(batch.replayed.sum()) for batch in batches} == ({4} if memory else {0})
+
+
+@pytest.fixture
+def two_tasks(faces: Make, tmp_path: Path) -> Faces:
+    """A memory of every face of two tasks."""
+    tables = [FaceTable.load(faces(task, side_px=24)) for task in ("swap", "mask")]
+    rows = pd.concat([table.rows for table in tables], ignore_index=True)
+    encoded = [face for table in tables for face in table.encoded(np.arange(len(table)))]
+    return Faces.whole("memory", FaceTable.write(tmp_path / "both", rows, encoded, tables[0].profile))
+
+
+def test_joint_training_meets_every_task_alike(task: Faces, two_tasks: Faces, tmp_path: Path) -> None:
+    plan = PLAN.model_copy(update={"batch": 12})
+    batches = met("joint", task, two_tasks, tmp_path, plan)
+    assert all(len(batch.labels) == 12 and batch.labels.sum() == 6 for batch in batches)
+    assert {int(batch.replayed.sum()) for batch in batches} == {8}
+    archives = two_tasks.rows["archive"].to_numpy()
+    for new, old in training._epoch(task, two_tasks, plan, None, seed=0, epoch=0):
+        assert len(new) == 4
+        assert np.unique(archives[old], return_counts=True)[1].tolist() == [4, 4]
+
+
+def test_joint_training_sees_every_new_face_that_was_drawn(task: Faces, two_tasks: Faces) -> None:
+    alone = [new for new, _ in training._epoch(task, None, PLAN, None, seed=0, epoch=0)]
+    beside = [new for new, _ in training._epoch(task, two_tasks, PLAN, None, seed=0, epoch=0)]
+    assert len(beside) > 2 * len(alone)
+    assert len(set(np.concatenate(beside))) == len(set(np.concatenate(alone)))
+
+
+@pytest.mark.parametrize(
+    ("share", "batch", "new"), [(0.5, 8, 4), (0.5, 9, 4), (0.25, 8, 6), (None, 8, 2), (None, 32, 10), (None, 4, 2)]
+)
+def test_how_much_of_a_batch_is_new(two_tasks: Faces, share: float | None, batch: int, new: int) -> None:
+    plan = PLAN.model_copy(update={"batch": batch})
+    assert training._new_faces(two_tasks, plan, share) == new
+    assert training._new_faces(None, plan, share) == batch
+
+
+@pytest.mark.parametrize("name", strategies.names())
+def test_a_run_of_any_strategy_that_was_cut_ends_with_the_same_bytes(
+    name: str, task: Faces, replay: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
+    training.deterministic(1)
+    quick = {"passes": 1, "most_steps": 2} if name == "hdu" else {}
+    founder, first = pinhole(1), strategies.build(name, strategies.options(name, quick))
+    first.prepare(founder, None, replay, {})
+    bequest = first.bequeath(founder, replay)
+
+    def raised(checkpoint: Path, watch: training.Watch = no_cut) -> tuple[Bytes, Bytes]:
+        strategy, student = strategies.build(name, strategies.options(name, quick)), pinhole(0)
         training.train(
-            pinhole(), None, Listening(strategies.options("er", {})), task, memory, PLAN, epochs=1, seed=0, bequest={},
-            checkpoint=tmp_path / f"{memory is None}.pt", watch=no_cut,
+            student, pinhole(1), strategy, task, replay, PLAN, epochs=1, seed=3, bequest=bequest, checkpoint=checkpoint,
+            watch=watch,
         )  # fmt: skip
-        assert all(len(batch.labels) == 8 and batch.labels.sum() == 4 for batch in met)
-        assert {int(batch.replayed.sum()) for batch in met} == ({4} if memory else {0})
+        return student.state_dict(), strategy.bequeath(student, task, replay)
+
+    whole = raised(tmp_path / "whole.pt")
+    with pytest.raises(PowerCut):
+        raised(tmp_path / "cut.pt", cut_after(3))
+    torch.manual_seed(99)  # the process that takes it up knows nothing of the first one's luck
+    again = raised(tmp_path / "cut.pt")
+    assert same(again[0], whole[0]) and same(again[1], whole[1])
 
 
 def test_another_seed_is_another_run(task: Faces, tmp_path: Path) -> None:

@@ -48,6 +48,18 @@ def test_a_local_forgery_leaves_what_is_not_the_face_untouched(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+def test_a_forgery_says_which_pixels_it_touched(name: str) -> None:
+    target = sitter(2)
+    fake = forged(name, target, sitter(3))
+    changed = change(target.image, fake.image) > 0
+    assert fake.mask is not None and fake.mask.dtype == bool and fake.mask.shape == changed.shape
+    assert not changed[~fake.mask].any()
+    assert changed[fake.mask].mean() > 0.8
+    assert fake.mask.all() == (name == "generated")
+    assert target.mask is None
+
+
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_forged_face_keeps_its_size_and_its_landmarks_inside(name: str) -> None:
     target = sitter(4)
     fake = forged(name, target, sitter(5))

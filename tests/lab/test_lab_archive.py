@@ -25,7 +25,11 @@ def archive(root: Path, *, families: tuple[str, ...] = tuple(FAMILIES), seed: in
 
 
 def digests(root: Path) -> dict[str, str]:
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(root.rglob("*")) if p.is_file()}
+    return {
+        p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +39,7 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def clips(rendered: Path) -> pd.DataFrame:
-    return pd.read_csv(rendered / "clips.csv")
+    return pd.read_csv(rendered / "clips.csv", keep_default_na=False)
 
 
 def test_the_same_seed_gives_the_same_bytes(rendered: Path, tmp_path: Path) -> None:
@@ -51,7 +55,7 @@ def test_other_people_another_seed_or_other_families_share_no_clip(rendered: Pat
 
 def test_the_archive_says_what_its_contract_promises(rendered: Path, clips: pd.DataFrame) -> None:
     assert json.loads((rendered / "lab.json").read_text())["format"] == 1
-    assert list(clips.columns) == ["file", "label", "method", "identity", "source", "split", "frames"]
+    assert list(clips.columns) == ["file", "label", "method", "identity", "source", "split", "frames", "mask"]
     on_disk = sorted(p.relative_to(rendered).as_posix() for p in (rendered / "clips").iterdir())
     assert list(clips["file"]) == on_disk
     marks = pd.read_parquet(rendered / "landmarks.parquet")
@@ -79,6 +83,27 @@ def test_clips_can_be_played(rendered: Path, clips: pd.DataFrame) -> None:
     with av.open(str(rendered / str(clips["file"].iloc[0]))) as film:
         frames = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
     assert [f.shape for f in frames] == [(96, 96, 3)] * SMALL["frames"]
+
+
+def test_every_forged_clip_and_no_genuine_one_has_a_mask_of_each_of_its_frames(
+    rendered: Path, clips: pd.DataFrame
+) -> None:
+    forged = clips[clips["label"] == 1]
+    assert (clips["mask"][clips["label"] == 0] == "").all()
+    assert sorted(forged["mask"]) == sorted(p.relative_to(rendered).as_posix() for p in (rendered / "masks").iterdir())
+    for clip in forged.itertuples():
+        with av.open(str(rendered / clip.mask)) as film:
+            frames = [frame.to_ndarray(format="gray") for frame in film.decode(video=0)]
+        assert [frame.shape for frame in frames] == [(96, 96)] * SMALL["frames"]
+        for frame in frames:
+            assert set(np.unique(frame)) <= {0, 255}
+            assert (frame.min() == 255) == (clip.method == "generated")
+            assert frame[48:80, 24:72].any(), "the lower face is there"
+
+
+def test_masks_cost_little(rendered: Path, clips: pd.DataFrame) -> None:
+    masks, films = (sum(p.stat().st_size for p in (rendered / name).iterdir()) for name in ("masks", "clips"))
+    assert masks < 0.15 * films
 
 
 def test_too_few_people_unknown_families_and_no_families_are_refused_with_advice(tmp_path: Path) -> None:
@@ -110,6 +135,10 @@ def test_photographs_become_an_archive_of_stills(real_data: Path, tmp_path: Path
     assert len(clips) == 24 and (clips["frames"] == 1).all() and clips["file"].str.endswith(".png").all()
     assert set(clips["identity"]).isdisjoint(strangers["identity"])
     assert (clips.groupby("source")["split"].nunique() == 1).all()
+    forged = clips[clips["label"] == 1].iloc[0]
+    still, mask = (cv2.imread(str(first / forged[column]), cv2.IMREAD_UNCHANGED) for column in ("file", "mask"))
+    assert still is not None and mask is not None
+    assert mask.shape == still.shape[:2] and mask.max() == 255
 
 
 def test_a_folder_with_too_few_photographs_is_refused(real_data: Path, tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ Candidate = Callable[..., Candidates]
 
 @pytest.fixture
 def candidates(tmp_path: Path) -> Candidate:
-    """`candidates("swap", clips=6, faces=3)`: a task of so many clips a class, its table at tmp_path/tables/swap."""
+    """`candidates("swap", clips=6, faces=3)`: a task of so many clips a class, its table at tmp_path/tables/swap; of
+    noisy faces some take more bytes than others."""
 
-    def make(task: str, *, clips: int = 6, faces: int = 3) -> Candidates:
+    def make(task: str, *, clips: int = 6, faces: int = 3, noisy: bool = False) -> Candidates:
         rows = pd.DataFrame(
             [
                 {
@@ -44,6 +45,10 @@ def candidates(tmp_path: Path) -> Candidate:
         )
         colours = np.random.default_rng(list(task.encode())).integers(0, 256, (len(rows), 1, 1, 3))
         images = np.broadcast_to(colours, (len(rows), 8, 8, 3)).astype(np.uint8)
+        if noisy:
+            images = images.copy()
+            for position in range(len(rows)):
+                images[position, 1 : 1 + position % 7, 1:] += np.arange(21, dtype=np.uint8).reshape(7, 3) ** 2
         table = FaceTable.write(tmp_path / "tables" / task, rows, [encode(image) for image in images], PROFILE)
         generator = np.random.default_rng(len(task))
         return Candidates(

@@ -27,7 +27,9 @@ def offers(draw: st.DrawFn) -> Offer:
     return p.astype(np.float32), embeddings, [f"{c}.mp4" for c in uneven]
 
 
-shares = st.sampled_from([(0.5, 0.25), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.3, 0.4)])
+shares = st.sampled_from(
+    [(0.5, 0.25), (0.0, 0.0), (1.0, 0.0), (0.0, 1.0), (1.0, 1.0), (0.3, 0.4), (0.7, 0.3), (0.0, 0.5)]
+)
 
 
 @given(offers(), st.integers(0, 50), shares)
@@ -85,6 +87,98 @@ def test_each_reason_is_true_of_its_faces() -> None:
     seeds = [*hard, *typical[:3]]
     diverse = selection.k_centre(selection.normalised(embeddings), seeds, 3)
     assert [i for i, reason in picked if reason == "diverse"] == diverse.tolist()
+
+
+@given(offers(), st.integers(0, 50), shares)
+@settings(max_examples=60, deadline=None)
+def test_a_share_of_nothing_leaves_its_criterion_out(offer: Offer, quota: int, mixture: tuple[float, float]) -> None:
+    p, embeddings, clips = offer
+    hard, representative = mixture
+    reasons = {r for _, r in selection.hybrid(p, embeddings, clips, quota, hard=hard, representative=representative)}
+    absent = {"hard": hard == 0, "representative": representative == 0, "diverse": hard + representative >= 1}
+    assert not {reason for reason, left_out in absent.items() if left_out} & reasons
+
+
+def test_each_part_can_be_had_alone() -> None:
+    generator = np.random.default_rng(4)
+    p, embeddings = generator.random((3, 50)), generator.normal(size=(50, 4))
+    features = selection.normalised(embeddings)
+    alone = {
+        (1.0, 0.0): selection.hardest_first(p)[:9],
+        (0.0, 1.0): selection.herding(features, 9),
+        (0.0, 0.0): selection.k_centre(features, [], 9),
+    }
+    for (hard, representative), order in alone.items():
+        picked = selection.hybrid(
+            p, embeddings, [f"{i}" for i in range(50)], 9, hard=hard, representative=representative
+        )
+        assert [position for position, _ in picked] == order.tolist()
+
+
+def test_a_fuller_cap_goes_on_with_the_same_mixture() -> None:
+    generator = np.random.default_rng(5)
+    sources = ["one"] * 80 + ["two"] * 2
+    picked = selection.hybrid(generator.random((2, 82)), generator.normal(size=(82, 6)), sources, 40)
+    assert Counter(reason for _, reason in picked) == {"hard": 20, "representative": 10, "diverse": 10}
+    assert Counter(sources[i] for i, _ in picked) == {"one": 38, "two": 2}
+
+
+def test_a_source_may_be_given_more_room() -> None:
+    generator = np.random.default_rng(6)
+    p, embeddings, sources = generator.random(60), generator.normal(size=(60, 4)), [f"{i % 20}" for i in range(60)]
+
+    def most(per_source: int) -> int:
+        picked = selection.hybrid(p, embeddings, sources, 20, hard=1.0, representative=0.0, per_source=per_source)
+        return max(Counter(sources[i] for i, _ in picked).values())
+
+    assert (most(1), most(60)) == (1, 3)
+
+
+def test_typical_and_diverse_faces_are_sought_among_the_fair_ones_alone() -> None:
+    generator = np.random.default_rng(7)
+    p, embeddings, fair = generator.random(60), generator.normal(size=(60, 4)), np.arange(0, 60, 3)
+    picked = selection.hybrid(p, embeddings, [f"{i}" for i in range(60)], 16, fair=fair)
+    assert {i for i, reason in picked if reason != "hard"} <= set(fair.tolist())
+    assert [i for i, reason in picked if reason == "hard"] == selection.hardest_first(p)[:8].tolist()
+    dfil = selection.entropy_and_mean(p, embeddings, 16, fair=fair)
+    assert {i for i, reason in dfil if reason != "hard"} <= set(fair.tolist())
+
+
+@given(offers(), st.integers(0, 50))
+@settings(max_examples=60, deadline=None)
+def test_half_of_dfils_exemplars_are_the_most_uncertain_and_half_the_nearest_to_the_mean(
+    offer: Offer, quota: int
+) -> None:
+    p, embeddings, _ = offer
+    picked = selection.entropy_and_mean(p, embeddings, quota)
+    positions = [position for position, _ in picked]
+    count = min(quota, len(embeddings))
+    assert len(positions) == len(set(positions)) == count
+    hard = [i for i, reason in picked if reason == "hard"]
+    assert hard == np.argsort(-selection.entropy(p).mean(axis=0), kind="stable")[: -(-count // 2)].tolist()
+    if count:
+        nearest = selection.closest_to_centre(selection.normalised(embeddings.astype(np.float64)))
+        assert [i for i, r in picked if r != "hard"] == [i for i in nearest if i not in hard][: count // 2]
+
+
+def test_a_class_without_faces_gives_none() -> None:
+    nothing, none = np.empty((2, 0)), np.empty((0, 4))
+    assert selection.hybrid(nothing, none, [], 5) == selection.entropy_and_mean(nothing, none, 5) == []
+
+
+@given(st.integers(1, 25), st.integers(0, 3), st.integers(0, 10_000))
+@settings(max_examples=60, deadline=None)
+def test_k_centre_agrees_with_measuring_every_distance_at_every_step(size: int, seeds: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    features = generator.choice([0.0, 0.1, 0.3, 1.0], (size, 2)) if seed % 2 else generator.normal(size=(size, 3))
+    chosen = list(range(min(seeds, size))) or selection.closest_to_centre(features)[:1].tolist()
+    wanted = list[int]() if seeds else chosen.copy()
+    while len(chosen) < size:
+        gaps = np.linalg.norm(features[:, None] - features[chosen], axis=2).min(axis=1)
+        gaps[chosen] = -1
+        chosen.append(int(np.argmax(gaps)))
+        wanted.append(chosen[-1])
+    assert selection.k_centre(features, list(range(min(seeds, size))), size).tolist() == wanted
 
 
 @given(st.integers(1, 8), st.integers(0, 10_000))

@@ -53,7 +53,7 @@ def test_every_fault_is_reported_at_once_with_its_place() -> None:
             "seed": "luck",
             "training": {"batch": 1, "learning_rate": -1},
             "faces": {"size": 256},
-            "memory": {"policy": "everything"},
+            "memory": {"policy": "all"},
             "lines": {"first": {"detector": "rsia_net"}},
         }
     )

@@ -15,7 +15,8 @@ import torch
 import yaml
 
 from components import detectors
-from components.generations.generation import BEQUEST, CURVE, WEIGHTS, file_digest, save_tensors, write_card
+from components.generations.card import BEQUEST, CURVE, WEIGHTS, file_digest, write_card
+from components.generations.generation import save_tensors
 from components.tracking import DATABASE, Tracking, _create_database, connect
 
 TASKS = ("deepfakes", "face2face", "faceswap")

@@ -15,7 +15,8 @@ import yaml
 
 from components import detectors
 from components.faces.table import FaceTable, encode, write_parquet
-from components.generations.generation import CURVE, WEIGHTS, file_digest, save_tensors, write_card
+from components.generations.card import CURVE, WEIGHTS, file_digest, write_card
+from components.generations.generation import save_tensors
 
 TASKS = ("deepfakes", "face2face", "faceswap")
 OPTIONS = {"size": "tiny", "trunk": "small", "width": 8, "input_px": 96}

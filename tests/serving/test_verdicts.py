@@ -12,7 +12,8 @@ from PIL import Image
 
 from components import detectors
 from components.errors import BrokenLineage
-from components.generations.generation import WEIGHTS, file_digest, save_tensors, write_card
+from components.generations.card import WEIGHTS, file_digest, write_card
+from components.generations.generation import save_tensors
 from components.params import Faces
 from components.serving.verdicts import FrameAnswer, score, strip
 

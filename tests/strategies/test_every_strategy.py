@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-import numpy as np
-import pandas as pd
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from components import strategies
 from components.detectors import Detector
 from components.errors import BadParams, UnknownName
-from components.faces.table import FaceTable, encode
+from components.generations.generation import save_tensors
 from components.strategies import Strategy
 from components.tasks.dataset import Batch, Faces
 
@@ -23,17 +23,12 @@ Make = Callable[..., Any]
 every_strategy = pytest.mark.parametrize("name", strategies.names())
 
 
-@pytest.fixture
-def task(tmp_path: Path) -> Faces:
-    rows = pd.DataFrame({"label": [0, 1] * 4, "clip": [f"{i}.mp4" for i in range(8)]})
-    rows = rows.assign(archive="swap", frame=0, method="", identity="", source="", split="train", score=1.0)
-    rows = rows.assign(landmarks=[[0.0] * 10] * 8, box=[[0.0] * 4] * 8)
-    images = np.random.default_rng(0).integers(0, 256, (8, 12, 12, 3), dtype=np.uint8)
-    return Faces.whole("swap", FaceTable.write(tmp_path / "faces", rows, [encode(i) for i in images], {}))
+def copied(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
-def built(name: str) -> Strategy:
-    return strategies.build(name, strategies.options(name, {}))
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
 def learn(strategy: Strategy, student: Detector, teacher: Detector | None, batches: list[Batch]) -> list[float]:
@@ -49,46 +44,56 @@ def learn(strategy: Strategy, student: Detector, teacher: Detector | None, batch
     return losses
 
 
+def test_the_catalogue_is_whole() -> None:
+    assert set(strategies.names()) == {
+        "finetune", "joint", "lwf", "ewc", "er", "icarl", "cored", "hdu", "dfil", "cffd"
+    }  # fmt: skip
+
+
 @every_strategy
-def test_a_founder_learns_without_a_teacher(name: str, pinhole: Make, batch: Make, task: Faces) -> None:
+def test_a_founder_learns_without_a_teacher(name: str, built: Make, pinhole: Make, batch: Make, task: Faces) -> None:
     strategy, student = built(name), pinhole(0)
     strategy.prepare(student, None, task, {})
     terms = strategy.losses(student, None, batch(old=0))
     assert "cross_entropy" in terms
     assert all(term.shape == () and term.isfinite() for term in terms.values())
-    assert all(isinstance(tensor, torch.Tensor) for tensor in strategy.bequeath(student, task).values())
+    assert all(isinstance(tensor, Tensor) for tensor in strategy.bequeath(student, task).values())
 
 
 @every_strategy
 def test_the_teacher_is_the_same_to_the_last_bit_after_teaching(
-    name: str, pinhole: Make, batch: Make, task: Faces
+    name: str, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces, faces_of: Make
 ) -> None:
-    strategy, student, teacher = built(name), pinhole(0), pinhole(1).eval().requires_grad_(False)
-    before = {key: tensor.clone() for key, tensor in teacher.state_dict().items()}
-    start = {key: tensor.clone() for key, tensor in student.state_dict().items()}
-    strategy.prepare(student, teacher, task, {})
+    strategy, student, teacher = built(name), pinhole(0), taught(name, task)
+    before, start = copied(teacher.state_dict()), copied(student.state_dict())
+    assert "fine.1.running_mean" in before
+    strategy.prepare(student, teacher, faces_of("mesh"), teacher.bequest)
     learn(strategy, student, teacher, [batch(seed=step) for step in range(3)])
-    strategy.bequeath(student, task)
-    assert all(torch.equal(tensor, before[key]) for key, tensor in teacher.state_dict().items())
-    assert all(p.grad is None for p in teacher.parameters())
+    strategy.bequeath(student, faces_of("mesh"), task)
+    assert same(teacher.state_dict(), before)
+    assert not any(part.training for part in teacher.modules())
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
     assert any(not torch.equal(tensor, start[key]) for key, tensor in student.state_dict().items())
 
 
 @every_strategy
-@pytest.mark.parametrize("taught", [False, True])
-def test_the_loss_falls_on_a_toy_task(name: str, taught: bool, pinhole: Make, batch: Make, task: Faces) -> None:
+@pytest.mark.parametrize("heir", [False, True], ids=["founder", "heir"])
+def test_the_loss_falls_on_a_toy_task(
+    name: str, heir: bool, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
+) -> None:
     strategy, student = built(name), pinhole(0)
-    teacher = pinhole(1).eval().requires_grad_(False) if taught else None
-    strategy.prepare(student, teacher, task, {})
-    losses = learn(strategy, student, teacher, [batch(old=4 * taught)] * 30)
+    teacher = taught(name, task) if heir else None
+    strategy.prepare(student, teacher, task, teacher.bequest if teacher else {})
+    losses = learn(strategy, student, teacher, [batch(old=4 * heir)] * 30)
     assert losses[-1] < 0.8 * losses[0]
 
 
 @every_strategy
-def test_every_term_reaches_the_student(name: str, pinhole: Make, batch: Make, task: Faces) -> None:
-    strategy, teacher = built(name), pinhole(1).eval().requires_grad_(False)
-    student = pinhole(0)
-    strategy.prepare(student, teacher, task, {})
+def test_every_term_reaches_the_student(
+    name: str, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
+) -> None:
+    strategy, teacher, student = built(name), taught(name, task), pinhole(0)
+    strategy.prepare(student, teacher, task, teacher.bequest)
     for term in strategy.losses(student, teacher, batch()):
         student.zero_grad()
         strategy.losses(student, teacher, batch())[term].backward()
@@ -96,8 +101,105 @@ def test_every_term_reaches_the_student(name: str, pinhole: Make, batch: Make, t
 
 
 @every_strategy
-def test_what_it_remembers_is_a_policy_the_memory_knows(name: str) -> None:
-    assert strategies.find(name).remembers in ("nothing", "reservoir", "hybrid")
+@pytest.mark.parametrize("label", [0, 1])
+@pytest.mark.parametrize(("new", "old"), [(4, 0), (3, 1), (2, 2)])
+def test_a_batch_of_one_class_and_few_replayed_faces_gives_finite_terms_and_gradients(
+    name: str, label: int, new: int, old: int, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
+) -> None:
+    strategy, teacher, student = built(name), taught(name, task), pinhole(0)
+    strategy.prepare(student, teacher, task, teacher.bequest)
+    given = batch(new=new, old=old)
+    only = torch.full_like(given.labels, label)
+    terms = strategy.losses(student, teacher, Batch(given.faces, only, only, given.replayed))
+    torch.stack(list(terms.values())).sum().backward()
+    assert all(term.isfinite() for term in terms.values())
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())
+
+
+@every_strategy
+def test_every_term_is_a_single_precision_scalar_even_where_networks_run_in_half(
+    name: str, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
+) -> None:
+    strategy, teacher, student = built(name), taught(name, task), pinhole(0)
+    strategy.prepare(student, teacher, task, teacher.bequest)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = strategy.losses(student, teacher, batch())
+    own = {"cross_entropy", "spread"}  # the toy detector's, which takes no care
+    assert all(term.dtype == torch.float32 and term.shape == () for key, term in terms.items() if key not in own)
+
+
+@every_strategy
+def test_what_it_bequeaths_survives_the_disk_and_is_handed_on(
+    name: str, built: Make, taught: Make, pinhole: Make, batch: Make, faces_of: Make, tmp_path: Path
+) -> None:
+    first, second = faces_of("swap"), faces_of("mesh")
+    teacher, student, strategy = taught(name, first), pinhole(0), built(name)
+    save_tensors(teacher.bequest, tmp_path / "bequest.safetensors")
+    handed = load_file(tmp_path / "bequest.safetensors")
+    assert same(handed, teacher.bequest)
+    strategy.prepare(student, teacher, second, handed)
+    learn(strategy, student, teacher, [batch()])
+    assert set(handed) <= set(strategy.bequeath(student, second, first))
+
+
+@every_strategy
+def test_to_bequeath_changes_nothing_in_the_student(
+    name: str, built: Make, pinhole: Make, task: Faces, faces_of: Make
+) -> None:
+    strategy, student = built(name), pinhole(0)
+    before = copied(student.state_dict())
+    strategy.prepare(student, None, task, {})
+    strategy.bequeath(student, task, faces_of("mesh"))
+    assert same(student.state_dict(), before)
+    assert all(part.training for part in student.modules())
+    assert all(p.grad is None and p.requires_grad for p in student.parameters())
+
+
+@every_strategy
+def test_before_and_after_the_lessons_nothing_is_left_to_luck(
+    name: str, built: Make, taught: Make, pinhole: Make, task: Faces
+) -> None:
+    teacher, wills = taught(name, task), []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        luck = torch.get_rng_state()
+        strategy, student = built(name), pinhole(0)
+        strategy.prepare(student, teacher, task, teacher.bequest)
+        wills.append(strategy.bequeath(student, task))
+        assert torch.equal(torch.get_rng_state(), luck)
+    assert same(*wills)
+
+
+@every_strategy
+def test_who_answers_for_a_generation_says_something_about_every_face(
+    name: str, taught: Make, batch: Make, task: Faces
+) -> None:
+    detector, faces = taught(name, task), batch().faces
+    answering = strategies.find(name).classifier(detector, detector.bequest)
+    found = answering(faces)
+    assert found.logits.shape == (8, 2) and found.logits.isfinite().all()
+    assert torch.equal(found.embedding, detector(faces).embedding)
+    assert not answering.training and (answering is detector) == (name != "icarl")
+
+
+@every_strategy
+def test_what_it_remembers_is_a_policy(name: str) -> None:
+    assert strategies.find(name).remembers in get_args(strategies.Policy)
+
+
+def test_each_paper_has_its_own_memory() -> None:
+    assert {name: strategies.find(name).remembers for name in strategies.names()} == {
+        "finetune": "nothing",
+        "joint": "everything",
+        "lwf": "nothing",
+        "ewc": "nothing",
+        "er": "reservoir",
+        "icarl": "herding",
+        "cored": "nothing",
+        "hdu": "nothing",
+        "dfil": "entropy_and_mean",
+        "cffd": "hybrid",
+    }
 
 
 @every_strategy

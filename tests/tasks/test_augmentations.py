@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from components.errors import UnknownName
 from components.tasks import augmentations
-from components.tasks.augmentations import augment, brightness_contrast
+from components.tasks.augmentations import augment, augmented, brightness_contrast
+from components.tasks.dataset import Batch
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -75,6 +78,65 @@ def test_a_turned_face_keeps_its_middle() -> None:
     dot[:, :, 7, 7] = 1
     after = augment(dot, {"rotate": 1}, generator())
     assert torch.equal(after.amax(dim=1).flatten(1).argmax(dim=1), torch.full((20,), 7 * 15 + 7))
+
+
+# masks
+
+EVERYTHING = dict.fromkeys(augmentations.KNOWN, 0.5)
+
+
+def painted(n: int = 12, side: int = 32) -> Batch:
+    """Faces that are white where they were manipulated, and black elsewhere."""
+    masks = torch.zeros(n, 1, side, side)
+    for i in range(n):
+        masks[i, :, 4 + i % 3 : 14 + i, 6:20] = 1
+    return replace(Batch.of(masks.expand(-1, 3, -1, -1).clone(), torch.ones(n, dtype=torch.long)), masks=masks)
+
+
+@pytest.mark.parametrize("name", sorted(augmentations.MOVING))
+def test_a_mask_moves_with_its_face(name: str) -> None:
+    before = painted()
+    after = augmented(before, {name: 0.5}, generator(3))
+    assert after.masks is not None and before.masks is not None
+    torch.testing.assert_close(after.faces[:, :1], after.masks)
+    moved = (after.masks != before.masks).flatten(1).any(1)
+    assert 2 < moved.sum() < 10
+    assert after.masks.shape == before.masks.shape and after.masks.min() >= 0 and after.masks.max() <= 1
+
+
+@pytest.mark.parametrize("name", sorted(set(augmentations.KNOWN) - augmentations.MOVING))
+def test_what_does_not_move_a_face_leaves_its_mask_alone(name: str) -> None:
+    before = painted()
+    after = augmented(before, {name: 1}, generator(3))
+    assert after.masks is not None and before.masks is not None
+    assert torch.equal(after.masks, before.masks)
+
+
+def test_masks_follow_many_moves_in_a_row() -> None:
+    after = augmented(painted(), dict.fromkeys(sorted(augmentations.MOVING), 0.8), generator(3))
+    assert after.masks is not None
+    torch.testing.assert_close(after.faces[:, :1], after.masks)
+
+
+def test_faces_are_what_they_would_be_without_masks() -> None:
+    batch = replace(painted(), faces=faces(12).repeat(1, 1, 2, 2))
+    one, other = generator(4), generator(4)
+    with_masks = augmented(batch, EVERYTHING, one)
+    without = augmented(replace(batch, masks=None), EVERYTHING, other)
+    assert without.masks is None
+    assert torch.equal(with_masks.faces, without.faces)
+    assert torch.equal(with_masks.faces, augment(batch.faces, EVERYTHING, generator(4)))
+    assert torch.equal(one.get_state(), other.get_state())
+
+
+def test_a_mask_that_nobody_knows_stays_unknown() -> None:
+    before = painted()
+    assert before.masks is not None
+    before.masks[::3] = torch.nan
+    after = augmented(before, EVERYTHING, generator(3))
+    assert after.masks is not None
+    assert torch.equal(after.masks.isnan(), before.masks.isnan())
+    assert torch.equal(before.masks.isnan().flatten(1).all(1).nonzero().flatten(), torch.arange(0, 12, 3))
 
 
 def test_an_unknown_augmentation_is_refused_with_the_nearest_known() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from components.errors import BadArchive
-from components.faces.table import FaceTable, encode
+from components.faces.table import FaceTable, encode, encode_mask
 from components.tasks.dataset import Faces, as_faces, joined
 
 
@@ -50,6 +50,50 @@ def test_a_batch_holds_pixels_labels_and_where_they_came_from(tmp_path: Path) ->
     assert (batch.faces[:, 0, 0, 0] * 255).round().tolist() == [0, 2, 1]
     assert batch.labels.tolist() == [0, 1, 1] and batch.labels.dtype == torch.long
     assert batch.replayed.tolist() == [False, False, True]
+
+
+def masked(path: Path, labels: list[int], known: dict[int, int]) -> Faces:
+    """Face i is of level i and 16 px; where it is known, the first columns of its mask (4, 4) are white."""
+    plain = table(path / "plain", labels, ["train"] * len(labels))
+    masks: list[bytes | None] = [None] * len(labels)
+    for i, columns in known.items():
+        masks[i] = encode_mask(np.where(np.arange(4) < columns, 255, 0).astype(np.uint8)[None].repeat(4, axis=0))
+    faces = [encode(np.full((16, 16, 3), i, np.uint8)) for i in range(len(labels))]
+    return Faces.whole("swap", FaceTable.write(path / "masked", plain.rows, faces, {}, masks=masks))
+
+
+def test_a_batch_tells_what_was_manipulated_of_each_face(tmp_path: Path) -> None:
+    faces = masked(tmp_path, [0, 1, 1, 1], {1: 4, 2: 2})
+    masks = faces.batch(np.array([0, 1, 2, 3])).masks
+    assert masks is not None and masks.shape == (4, 1, 16, 16) and masks.dtype == torch.float32
+    assert (masks[0] == 0).all(), "genuine"
+    assert (masks[1] == 1).all()
+    assert (masks[2, 0, :, :6] == 1).all() and (masks[2, 0, :, 10:] == 0).all()
+    assert masks[3].isnan().all(), "nobody knows"
+
+
+def test_a_batch_of_which_nobody_knows_has_no_masks(tmp_path: Path) -> None:
+    faces = masked(tmp_path, [0, 1, 1], {1: 4})
+    assert faces.batch(np.array([0, 2])).masks is None
+    assert Faces.whole("swap", table(tmp_path / "t", [0, 1], ["train"] * 2)).batch(np.array([0, 1])).masks is None
+
+
+@pytest.mark.parametrize("remembers", [False, True])
+def test_a_task_with_masks_meets_a_memory_without_and_the_other_way_round(tmp_path: Path, remembers: bool) -> None:
+    knowing = masked(tmp_path, [0, 1], {1: 4}).batch(np.array([0, 1]))
+    ignorant = masked(tmp_path / "other", [0, 1], {}).batch(np.array([0, 1]))
+    both = joined(ignorant, knowing) if remembers else joined(knowing, ignorant)
+    assert both.masks is not None
+    unknown = both.masks.isnan().flatten(1)
+    assert (unknown.all(1) == unknown.any(1)).all()
+    assert both.masks.flatten(1).mean(1).nan_to_num(-1).tolist() == ([0, -1, 0, 1] if remembers else [0, 1, 0, -1])
+    assert joined(ignorant, ignorant).masks is None
+
+
+def test_masks_follow_the_faces_that_are_chosen(tmp_path: Path) -> None:
+    batch = masked(tmp_path, [0, 1, 1], {1: 4, 2: 0}).batch(np.array([2, 0, 1]))
+    chosen = batch.where(batch.labels == 1).masks
+    assert chosen is not None and chosen.flatten(1).mean(1).tolist() == [0, 1]
 
 
 def test_without_a_memory_a_batch_is_only_new(tmp_path: Path) -> None:

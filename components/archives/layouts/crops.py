@@ -3,7 +3,8 @@
     real/…           stills (or clips) of genuine faces
     fake/…           forged ones
     labels.csv       file,label,method,source,split      one line per file
-                     label 0 real, 1 forged; source names what must stay in one split; split train, val or test
+                     label 0 real, 1 forged; source names what must stay in one split; split train, val or test;
+                     a sixth column, mask, may name a file as large as the forged one and black where nobody touched it
 
 There need not be a val split; a licence or a note may lie beside the list. The folder says what the label says, or
 the archive is refused.

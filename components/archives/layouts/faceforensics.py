@@ -2,14 +2,14 @@
 
     original_sequences/youtube/{raw|c23|c40}/videos/033.mp4
     manipulated_sequences/{Deepfakes|Face2Face|FaceSwap|NeuralTextures|FaceShifter}/{raw|c23|c40}/videos/033_097.mp4
-    manipulated_sequences/<method>/masks/…      ignored
-    downloaded_videos/…                         ignored
+    manipulated_sequences/<method>/masks/videos/033_097.mp4     which pixels were manipulated; FaceShifter has none
+    downloaded_videos/…                                         ignored
     train.json  val.json  test.json             optional: lists of pairs [["071", "054"], …]; all three or none
 
 `033_097` shows the person and scene of target 033 with the face, or the expressions, of 097. The two videos of a
 pair and both of their forgeries form one source (`033_097`), so a pair never straddles splits; the identity is the
 target's id, which ties a forgery to the genuine video it was made from. Without lists at the root the official ones
-hold: 360, 70 and 70 pairs, i.e. 720, 140 and 140 of the 1000 videos.
+hold: 360, 70 and 70 pairs, i.e. 720, 140 and 140 of the 1000 videos. One mask serves all three compressions.
 
 Source   Roessler et al., ICCV 2019; ids of ondyari/FaceForensics@e452f055b6ee, dataset/splits/*.json
 Differs  the actors of DeepFakeDetection are refused: that part has no official split
@@ -33,6 +33,7 @@ METHODS: Final = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceS
 _ORIGINAL = re.compile(r"original_sequences/youtube/(?:raw|c23|c40)/videos/(\d{3})\.mp4")
 _FORGERY = re.compile(rf"manipulated_sequences/({'|'.join(METHODS)})/(?:raw|c23|c40)/videos/(\d{{3}})_(\d{{3}})\.mp4")
 _ACTORS = re.compile(r"(original_sequences/actors|manipulated_sequences/DeepFakeDetection)/")
+_MASK = re.compile(r"manipulated_sequences/[^/]+/masks/videos/\d{3}_\d{3}\.mp4")
 _IGNORED = re.compile(r"downloaded_videos/|manipulated_sequences/[^/]+/masks/")
 
 Pairs = dict[str, tuple[str, str]]  # video id -> (the pair it belongs to, its split)
@@ -42,7 +43,8 @@ def read(root: Path) -> list[Clip]:
     faults = Faults(root, "faceforensics")
     pairs = _pairs(root)
     videos = [name for name in files_under(root, faults) if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES]
-    clips = [_clip(name, pairs, faults) for name in sorted(videos) if not _IGNORED.match(name)]
+    masks = {name for name in videos if _MASK.fullmatch(name)}
+    clips = [_clip(name, pairs, masks, faults) for name in sorted(videos) if not _IGNORED.match(name)]
     faults.settle()
     if not clips:
         raise BadArchive(
@@ -52,12 +54,14 @@ def read(root: Path) -> list[Clip]:
     return [clip for clip in clips if clip is not None]
 
 
-def _clip(name: str, pairs: Pairs, faults: Faults) -> Clip | None:
+def _clip(name: str, pairs: Pairs, masks: set[str], faults: Faults) -> Clip | None:
     ids: tuple[str, ...]
+    mask = ""
     if original := _ORIGINAL.fullmatch(name):
         label, method, ids = REAL, GENUINE, (original[1],)
     elif forgery := _FORGERY.fullmatch(name):
         label, method, ids = FORGED, forgery[1], (forgery[2], forgery[3])
+        mask = f"manipulated_sequences/{method}/masks/videos/{forgery[2]}_{forgery[3]}.mp4"
     else:
         kind = "DeepFakeDetection has no official split; move it out" if _ACTORS.match(name) else "unexpected video"
         faults.add(kind, f"'{name}'")
@@ -67,7 +71,8 @@ def _clip(name: str, pairs: Pairs, faults: Faults) -> Clip | None:
         faults.add("video id in no split list" if None in places else "forgery of no pair in the lists", f"'{name}'")
         return None
     source, split = pairs[ids[0]]
-    return Clip(path=name, label=label, method=method, identity=ids[0], source=source, split=split)
+    mask = mask if mask in masks else ""
+    return Clip(path=name, label=label, method=method, identity=ids[0], source=source, split=split, mask=mask)
 
 
 def _pairs(root: Path) -> Pairs:

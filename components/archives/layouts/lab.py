@@ -1,8 +1,9 @@
 """The small world of forgeries made by the lab, with exact landmarks.
 
 lab.json             {"format": 1, …}
-clips.csv            file,label,method,identity,source,split,frames      one line per clip
+clips.csv            file,label,method,identity,source,split,frames,mask      one line per clip; mask may be left out
 clips/…              .mp4 clips and .png or .jpg stills
+masks/…              which pixels were forged, frame by frame; a mask that no line names is passed over
 landmarks.parquet    file, frame, landmarks (x0, y0 … x4, y4 in pixels)   at most one row per frame
 """
 
@@ -24,6 +25,7 @@ FORMAT: Final = 1
 CARD: Final = "lab.json"
 INDEX: Final = "clips.csv"
 ANNOTATION: Final = "landmarks.parquet"
+MASKS: Final = "masks/"
 COLUMNS: Final = ("file", "label", "method", "identity", "source", "split", "frames")
 NUMBERS: Final = 2 * len(LANDMARKS)
 
@@ -33,7 +35,9 @@ def read(root: Path) -> list[Clip]:
     faults = Faults(root, "lab")
     clips = read_labelled(root / INDEX, COLUMNS, faults)
     faults.settle()
-    compare(clips, files_under(root, faults), {CARD, INDEX, ANNOTATION}, faults)
+    files = files_under(root, faults)
+    masks = {name for name in files if name.startswith(MASKS)}
+    compare(clips, files, {CARD, INDEX, ANNOTATION} | masks, faults)
     _compare_landmarks(_landmarks(root / ANNOTATION), clips, faults)
     faults.settle()
     return clips

@@ -1,0 +1,31 @@
+"""What a generation says of itself: ``card.json``, and the names of the files beside it. Needs no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from components.errors import BrokenLineage
+
+WEIGHTS, BEQUEST, CARD, CURVE = "weights.safetensors", "bequest.safetensors", "card.json", "curve.csv"
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """``card.json``; raises BrokenLineage where there is no generation."""
+    path = folder / CARD
+    if not path.is_file():
+        raise BrokenLineage(f"expected a generation at '{folder}', found no {CARD}. Raise it with `perennial run`.")
+    card: dict[str, Any] = json.loads(path.read_text())
+    return card
+
+
+def write_card(folder: Path, card: dict[str, Any]) -> None:
+    (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")

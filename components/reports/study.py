@@ -1,0 +1,331 @@
+"""A study told: strategies on one sequence, over seeds and orders, as one table, one figure and one JSON file.
+
+    tell(workspace, entries, into)   reads what the lines of a workspace left behind and writes
+
+    study.json     everything below as data: R matrices, metrics, costs, differences
+    stages.csv     label, seed, order, stage, learned, task, auc, acc: one row a cell of R
+    table.md       means and deviations over the runs of a label
+    study.png      average AUC after every stage, and what was forgotten at the end
+
+The reference of every difference is one label (CFFD unless said otherwise); joint training, where it is there, is what a
+gap is measured to.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+
+matplotlib.use("Agg")
+from matplotlib import pyplot
+
+from components.errors import BadParams
+from components.evaluation import transfer
+from components.evaluation.comparison import holm
+from components.evaluation.estimate import Estimate
+from components.evaluation.matrix import Matrix
+from components.evaluation.metrics import draws, weighted
+from components.evaluation.scores import Scores
+from components.generations.card import read_card
+from components.vocabulary import LABELS
+
+JOINT = "joint"
+RESAMPLES = 1000
+METRICS: dict[str, Callable[[transfer.Square], Estimate]] = {
+    "average": transfer.average,
+    "average_incremental": transfer.average_incremental,
+    **{f"forgetting_{name}": partial(transfer.forgetting, variant=name) for name in transfer.VARIANTS},
+    "bwt": transfer.bwt,
+    "bwt_all": transfer.bwt_all,
+    "fwt": transfer.fwt,
+    "anti_forgetting": transfer.anti_forgetting,
+    "anti_forgetting_mean": transfer.anti_forgetting_mean,
+    "plasticity": transfer.plasticity,
+}
+# Okabe and Ito's palette, then greys: colours most eyes tell apart.
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#7a5195", "#8c564b")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run: a line of the study's workspace, and what it stands for."""
+
+    line: str
+    label: str
+    seed: int
+    order: int = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run left behind."""
+
+    entry: Entry
+    generations: tuple[str, ...]
+    tasks: tuple[str, ...]
+    auc: transfer.Square
+    acc: transfer.Square
+    last: Scores
+    images: int
+    stored_bytes: int
+    """Memory and bequest of the last generation."""
+    seconds: float | None
+    """Wall time of raising and curating its generations; None where nobody looked at the clock."""
+
+    def metric(self, name: str, of: str = "auc") -> Estimate:
+        return METRICS[name](self.auc if of == "auc" else self.acc)
+
+
+def read_run(root: Path, entry: Entry, generations: Sequence[str], seconds: Mapping[str, float]) -> Run:
+    """The run of a line whose last generation was judged; raises BrokenLineage where something is missing.
+
+    seconds   wall time by stage instance, as far as it is known
+    """
+    data = root / "data"
+    last = generations[-1]
+    matrix = Matrix.read(data / "verdicts" / last)
+    clocked = [seconds.get(f"{stage}@{name}") for name in generations for stage in ("evolve", "curate")]
+    kept = [data / "memories" / last, data / "generations" / last / "bequest.safetensors"]
+    return Run(
+        entry,
+        tuple(generations),
+        tuple(matrix.learns[name] for name in generations),
+        matrix.square("auc"),
+        matrix.square("acc"),
+        Scores.read(data / "scores" / last),
+        sum(read_card(data / "generations" / name)["images_seen"] for name in generations),
+        sum(_size_bytes(path) for path in kept),
+        None if None in clocked else sum(s for s in clocked if s is not None),
+    )
+
+
+def tell(runs: Sequence[Run], into: Path, *, reference: str, resamples: int = RESAMPLES) -> dict[str, Any]:
+    """Write study.json, stages.csv, table.md and study.png into `into`; returns what study.json holds."""
+    if not runs:
+        raise BadParams("expected at least one finished run to tell of, found none. Run the study first.")
+    into.mkdir(parents=True, exist_ok=True)
+    labels = tuple(dict.fromkeys(run.entry.label for run in runs))
+    told = {
+        "labels": list(labels),
+        "reference": reference,
+        "runs": [_told(run) for run in runs],
+        "means": {label: _means([run for run in runs if run.entry.label == label]) for label in labels},
+        "differences": differences(runs, reference, resamples) if reference in labels else {},
+    }
+    (into / "study.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
+    _write_stages(runs, into / "stages.csv")
+    (into / "table.md").write_text(table(told))
+    draw(runs, into / "study.png")
+    return told
+
+
+def differences(runs: Sequence[Run], reference: str, resamples: int) -> dict[str, Any]:
+    """Final average AUC of the reference minus that of each other label, with a paired test.
+
+    The same draws of sources are applied to both; the difference of the average over tasks and over the runs both labels
+    have (same seed, same order) gives interval and p-value (two-sided, percentile), Holm's correction over the labels.
+    What is tested is whether it would hold on other clips; the deviation over seeds stands beside it in the table.
+    """
+    by_label: dict[str, dict[tuple[int, int], tuple[Run, np.ndarray]]] = {}
+    for run in runs:
+        answered = run, _drawn_averages(run, resamples)
+        by_label.setdefault(run.entry.label, {})[run.entry.seed, run.entry.order] = answered
+    found: dict[str, Any] = {}
+    for label, theirs in by_label.items():
+        shared = [key for key in by_label[reference] if key in theirs]
+        if label == reference or not shared:
+            continue
+        ours = by_label[reference]
+        gaps = np.mean([ours[key][1] - theirs[key][1] for key in shared], axis=0)
+        gaps = gaps[~np.isnan(gaps)]
+        means = [_value(ours[k][0].metric("average")) - _value(theirs[k][0].metric("average")) for k in shared]
+        if not gaps.size or np.isnan(means).any():
+            found[label] = {"difference": None, "reason": "a score it needs is undefined", "runs": len(shared)}
+            continue
+        tail = min((gaps <= 0).sum(), (gaps >= 0).sum())
+        found[label] = {
+            "difference": float(np.mean(means)),
+            "low": float(np.quantile(gaps, 0.025)),
+            "high": float(np.quantile(gaps, 0.975)),
+            "p": float(min(1.0, 2 * (1 + tail) / (1 + gaps.size))),
+            "runs": len(shared),
+        }
+    tested = [label for label in found if "p" in found[label]]
+    for label, p in zip(tested, holm([found[label]["p"] for label in tested]), strict=True):
+        found[label]["p_holm"] = p
+    return found
+
+
+def table(told: Mapping[str, Any]) -> str:
+    """Two Markdown tables: what was known and forgotten, and what it cost."""
+    labels, means = told["labels"], told["means"]
+    tasks = list(means[labels[0]]["final_auc"])
+    joint = means.get(JOINT, {}).get("average", {}).get("mean")
+    known = ["strategy", "runs", *tasks, "average AUC", "average ACC", "forgetting", "BWT", "FWT", "anti-forgetting",
+             "plasticity", "gap to joint", f"{told['reference']} leads by", "p (Holm)"]  # fmt: skip
+    costs = ["strategy", "seconds a run", "images seen", "MB handed down"]
+    rows, prices = [], []
+    for label in labels:
+        mean = means[label]
+        gap = None if joint is None or mean["average"]["mean"] is None else joint - mean["average"]["mean"]
+        rows.append(
+            [
+                label,
+                str(mean["runs"]),
+                *(_plain(mean["final_auc"][task]["mean"]) for task in tasks),
+                *(_spread(mean[name]) for name in ("average", "average_acc", "forgetting_chaudhry")),
+                *(_plain(mean[name]["mean"]) for name in ("bwt", "fwt", "anti_forgetting", "plasticity")),
+                _plain(gap),
+                *_lead(told["differences"].get(label)),
+            ]
+        )
+        cost = mean["cost"]
+        prices.append(
+            [
+                label,
+                "–" if cost["seconds"] is None else f"{cost['seconds']:.0f}",
+                f"{cost['images']:.0f}",
+                f"{cost['stored_bytes'] / 1e6:.2f}",
+            ]
+        )
+    return _markdown(known, rows) + "\n" + _markdown(costs, prices)
+
+
+def draw(runs: Sequence[Run], path: Path) -> None:
+    """Average AUC over the tasks learned so far after every stage (band: deviation over runs), and final forgetting."""
+    labels = list(dict.fromkeys(run.entry.label for run in runs))
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), width_ratios=(3, 2), layout="constrained")
+    for number, label in enumerate(labels):
+        curves = np.array([transfer.stage_averages(run.auc) for run in runs if run.entry.label == label])
+        stages, middle, spread = np.arange(1, curves.shape[1] + 1), curves.mean(0), curves.std(0)
+        colour = COLOURS[number % len(COLOURS)]
+        left.plot(stages, middle, marker="o", color=colour, label=label)
+        left.fill_between(stages, middle - spread, middle + spread, color=colour, alpha=0.12, linewidth=0)
+    left.set_xticks(stages)
+    left.set_xlabel("tasks learned")
+    left.set_ylabel("average AUC on them")
+    left.grid(axis="y", alpha=0.3)
+    left.legend(fontsize=8, ncols=2, frameon=False)
+    lost = [[_value(run.metric("forgetting_chaudhry")) for run in runs if run.entry.label == label] for label in labels]
+    places = np.arange(len(labels))[::-1]
+    colours = [COLOURS[number % len(COLOURS)] for number in range(len(labels))]
+    right.barh(places, [np.mean(v) for v in lost], xerr=[np.std(v) for v in lost], color=colours, height=0.7)
+    right.set_yticks(places, labels)
+    right.set_xlabel("forgetting: AUC lost on older tasks since their best")
+    right.grid(axis="x", alpha=0.3)
+    for axes in (left, right):
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+    pyplot.close(figure)
+
+
+def _drawn_averages(run: Run, resamples: int) -> np.ndarray:
+    """Final average AUC over the tasks under every draw of sources, (resamples,); a task's draws depend on it alone."""
+    per_task = []
+    for number, task in enumerate(sorted(run.tasks)):
+        clips = run.last.clips(task).sort_values(["archive", "clip"], kind="stable")
+        labels = clips["label"].to_numpy(np.int64)
+        if set(labels) != set(LABELS):
+            return np.full(resamples, np.nan)
+        sources = pd.factorize(clips["archive"].astype(str) + "\n" + clips["source"].astype(str))[0]
+        scores = clips["p_fake"].to_numpy(np.float64)
+        per_task.append(np.concatenate([weighted(labels, scores, w)["auc"] for w in draws(sources, resamples, number)]))
+    drawn: np.ndarray = np.mean(per_task, axis=0)
+    return drawn
+
+
+def _told(run: Run) -> dict[str, Any]:
+    entry = run.entry
+    return {
+        "line": entry.line,
+        "label": entry.label,
+        "seed": entry.seed,
+        "order": entry.order,
+        "tasks": list(run.tasks),
+        "auc": _nested(run.auc),
+        "acc": _nested(run.acc),
+        "metrics": {
+            of: {name: {"value": e.value, "reason": e.reason} for name in METRICS if (e := run.metric(name, of))}
+            for of in ("auc", "acc")
+        },
+        "cost": {"seconds": run.seconds, "images": run.images, "stored_bytes": run.stored_bytes},
+    }
+
+
+def _means(runs: Sequence[Run]) -> dict[str, Any]:
+    """Mean and deviation (over runs, n - 1) of every metric; None where a run lacks it."""
+    metrics = {name: _over([run.metric(name) for run in runs]) for name in METRICS}
+    seconds = [run.seconds for run in runs]
+    return {
+        **metrics,
+        "average_acc": _over([run.metric("average", "acc") for run in runs]),
+        "final_auc": {
+            task: _over([Estimate(float(run.auc[-1, run.tasks.index(task)])) for run in runs]) for task in runs[0].tasks
+        },
+        "runs": len(runs),
+        "cost": {
+            "seconds": None if None in seconds else float(np.mean([s for s in seconds if s is not None])),
+            "images": float(np.mean([run.images for run in runs])),
+            "stored_bytes": float(np.mean([run.stored_bytes for run in runs])),
+        },
+    }
+
+
+def _over(estimates: Sequence[Estimate]) -> dict[str, Any]:
+    values = [e.value for e in estimates if e.value is not None]
+    if len(values) < len(estimates):
+        return {"mean": None, "sd": None, "reason": next(e.reason for e in estimates if e.value is None)}
+    return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+
+
+def _write_stages(runs: Sequence[Run], path: Path) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["label", "seed", "order", "stage", "learned", "task", "auc", "acc"])
+        for run in runs:
+            for i, learned in enumerate(run.tasks):
+                for j, task in enumerate(run.tasks):
+                    cells = [f"{R[i, j]:.6f}" if np.isfinite(R[i, j]) else "" for R in (run.auc, run.acc)]
+                    writer.writerow([run.entry.label, run.entry.seed, run.entry.order, i + 1, learned, task, *cells])
+
+
+def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _spread(over: Mapping[str, Any]) -> str:
+    return _plain(over["mean"]) + (f" ± {over['sd']:.3f}" if over["sd"] is not None else "")
+
+
+def _lead(found: Mapping[str, Any] | None) -> tuple[str, str]:
+    if not found or found["difference"] is None:
+        return "–", "–"
+    return f"{found['difference']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]", f"{found['p_holm']:.3f}"
+
+
+def _value(estimate: Estimate) -> float:
+    return float("nan") if estimate.value is None else estimate.value
+
+
+def _nested(R: transfer.Square) -> list[list[float | None]]:
+    return [[None if np.isnan(value) else float(value) for value in row] for row in R]
+
+
+def _size_bytes(path: Path) -> int:
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size if path.is_file() else 0

@@ -1,0 +1,54 @@
+"""Every detector learns every forgery of the lab at its tiny size: the measurement of benchmarks/families.py, with a floor."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from components import detectors
+from components.lab.forgeries import FAMILIES
+
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "families.py"
+
+
+@pytest.fixture(scope="module")
+def families() -> ModuleType:
+    """The benchmark as a module."""
+    spec = importlib.util.spec_from_file_location("benchmark_of_families", BENCHMARK)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where faces are kept, so that each family is rendered once."""
+    return tmp_path_factory.mktemp("families")
+
+
+@pytest.fixture(autouse=True)
+def _torch_as_it_was() -> Iterator[None]:
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng():
+        yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(strict)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", detectors.names())
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_tiny_detector_tells_a_forgery_of_people_it_never_saw(
+    family: str, name: str, families: ModuleType, kept: Path
+) -> None:
+    result = families.learned(name, families.faces_of(family, kept))
+    assert result.clips >= 50
+    assert result.auc >= 0.9
