@@ -10,8 +10,9 @@ Source   Yan et al., CVPR 2024, arXiv 2311.11278; SCLBD/DeepfakeBench@8a4a7bf, t
 Differs  from the public code, which contradicts the paper in places:
          - a sample is a whole map, its centroid a moving average; there a sample is one channel and the centroid the batch's
            (`compat: deepfakebench` gives that variant, without rotation and with its fourth operation);
-         - distillation never teaches the teachers: both targets are detached. What then trains the fusion is the domain
-           head, which must still tell which methods were mixed, and how much of each;
+         - distillation never teaches the teachers: both targets are detached, and each sample of them has mean 0 and
+           deviation 1, because nothing else bounds them. What then trains the fusion is the domain head, which must still
+           tell which methods were mixed, and how much of each;
          - forged faces need no group of all methods at the same frame: partners of the mixup are drawn from whatever other
            methods a batch holds, and where there is none the mixup does nothing;
          - methods may come one after another: each brings a teacher, a row of the domain head and a centroid.
@@ -103,7 +104,8 @@ class LSDAOptions(Section):
     """The file with the face recogniser's weights, as ArcFace publishes them."""
     real_pretrained_sha256: str = ""
     real_decay: float = Field(0.999, ge=0, lt=1)
-    """Of the slow average, per step. Were it fast, the student would follow itself into answering every face alike."""
+    """Of the slow average, per step. A fast one, such as the usual warm-up (1 + n) / (10 + n), lets the student follow itself
+    until every face looks alike to it (the lab's `generated`, 180 steps, two seeds: clip AUC 0.63, against 0.79)."""
     binary_weight: float = Field(0.5, gt=0)
     domain_weight: float = Field(1.0, gt=0)
     distillation_weight: float = Field(1.0, ge=0)

@@ -35,8 +35,22 @@ from components.tasks.dataset import Batch
 from components.vocabulary import REAL
 
 SIZES: dict[str, dict[str, Any]] = {
-    "paper": {"trunk": "efficientnet_b4", "input_px": 320, "depth": 4, "patches": (1, 2, 4, 8), "dropout": 0.5},
-    "tiny": {"trunk": backbones.SMALL, "input_px": 96, "depth": 1, "patches": (1, 2, 4, 6), "dropout": 0.1},
+    "paper": {
+        "trunk": "efficientnet_b4",
+        "input_px": 320,
+        "depth": 4,
+        "patches": (1, 2, 4, 8),
+        "branch_gain": 1.0,
+        "dropout": 0.5,
+    },
+    "tiny": {
+        "trunk": backbones.SMALL,
+        "input_px": 96,
+        "depth": 1,
+        "patches": (1, 2, 4, 6),
+        "branch_gain": 0.1,
+        "dropout": 0.1,
+    },
 }
 STOCHASTIC_DEPTH = {"drop_path_rate": 0.2}  # of the paper's trunk, and in the release of no other
 
@@ -65,10 +79,10 @@ RECIPES: dict[str, dict[str, Any]] = {
     "tiny": {
         "founder_epochs": 12,
         "epochs": 10,
-        "batch": 32,
+        "batch": 16,
         "learning_rate": 2e-3,
         "schedule": "steps",
-        "step_epochs": 4,
+        "step_epochs": 5,
         "gamma": 0.5,
         "augment": {"flip": 0.5},
     },
@@ -94,6 +108,8 @@ class M2TROptions(Section):
     """How often attention, filter and fusion follow one another. By size; 4 in the release."""
     patches: tuple[int, ...] = Field(min_length=1)
     """Patches along a side of the map, one number for each head. By size; 1, 2, 4, 8 in the release."""
+    branch_gain: float = Field(gt=0, le=1)
+    """How strongly what attention, filter and fusion find is added before anything is learned. By size; 1 in the release."""
     dropout: float = Field(ge=0, lt=1)
     """Before the logits. By size; 0.5 in the release."""
     focal_gamma: float = Field(0.0, ge=0)
@@ -141,7 +157,7 @@ class M2TR(Detector):
         )
         C, D = self.trunk.channels[0], self.trunk.channels[-1]
         side = _side_of_texture(self.trunk, options)
-        self.blocks = nn.ModuleList(Block(C, side, options.patches) for _ in range(options.depth))
+        self.blocks = nn.ModuleList(Block(C, side, options.patches, options.branch_gain) for _ in range(options.depth))
         self.head = nn.Sequential(nn.Dropout(options.dropout), nn.Linear(D, 2))
         self.centre = MovingCentre(D, options.center_momentum) if options.center == "ema" else None
         self.decoder = MaskDecoder(C) if options.masks else None
@@ -188,11 +204,11 @@ class M2TR(Detector):
 class Block(nn.Module):
     """What the network does `depth` times: maps (B, C, H, W) -> spatial, frequency and fused maps of the same shape."""
 
-    def __init__(self, C: int, side: int, patches: Sequence[int]) -> None:
+    def __init__(self, C: int, side: int, patches: Sequence[int], gain: float) -> None:
         super().__init__()
-        self.attend = PatchAttention(C, patches)
-        self.filter = FrequencyBlock(C, side, side)
-        self.fuse = CrossModalityFusion(C)
+        self.attend = PatchAttention(C, patches, gain)
+        self.filter = FrequencyBlock(C, side, side, gain)
+        self.fuse = CrossModalityFusion(C, gain)
 
     def forward(self, texture: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         spatial = self.attend(texture)
@@ -209,12 +225,12 @@ class PatchAttention(nn.Module):
     A head with one patch has nothing to compare and hands on its v. (B, C, H, W) -> the same shape.
     """
 
-    def __init__(self, C: int, patches: Sequence[int]) -> None:
+    def __init__(self, C: int, patches: Sequence[int], gain: float = 1.0) -> None:
         super().__init__()
         self.patches = tuple(patches)
         self.query, self.key, self.value = (nn.Conv2d(C, C, 1) for _ in range(3))
-        self.mix = _convolution(C, C, 3)
-        self.feed_forward = _feed_forward(C)
+        self.mix = _convolution(C, C, 3, gain=gain)
+        self.feed_forward = _feed_forward(C, gain)
 
     def forward(self, maps: Tensor) -> Tensor:
         maps = maps + self.mix(self.heads(maps))
@@ -235,10 +251,10 @@ class PatchAttention(nn.Module):
 class FrequencyBlock(nn.Module):
     """What a learned filter lets through, added: x + FF(filter(x)); (B, C, H, W) -> the same shape."""
 
-    def __init__(self, C: int, H: int, W: int) -> None:
+    def __init__(self, C: int, H: int, W: int, gain: float = 1.0) -> None:
         super().__init__()
         self.filter = FrequencyFilter(C, H, W)
-        self.feed_forward = _feed_forward(C)
+        self.feed_forward = _feed_forward(C, gain)
 
     def forward(self, maps: Tensor) -> Tensor:
         out: Tensor = maps + self.feed_forward(self.filter(maps))
@@ -271,10 +287,10 @@ class CrossModalityFusion(nn.Module):
     s, f (B, C, H, W) -> F of the same shape.
     """
 
-    def __init__(self, C: int) -> None:
+    def __init__(self, C: int, gain: float = 1.0) -> None:
         super().__init__()
         self.query, self.key, self.value = (nn.Conv2d(C, C, 1) for _ in range(3))
-        self.mix = _convolution(C, C, 1)
+        self.mix = _convolution(C, C, 1, gain=gain)
 
     def forward(self, s: Tensor, f: Tensor) -> Tensor:
         q, k, v = (part.flatten(2).mT for part in (self.query(s), self.key(f), self.value(f)))  # (B, HW, C)
@@ -353,14 +369,16 @@ def _maps(tokens: Tensor, n: int, H: int, W: int) -> Tensor:
     return tokens.reshape(B, n, n, -1, H // n, W // n).permute(0, 3, 1, 4, 2, 5).reshape(B, -1, H, W)
 
 
-def _feed_forward(C: int) -> nn.Sequential:
-    return nn.Sequential(_convolution(C, C, 3, dilation=2), _convolution(C, C, 3))
+def _feed_forward(C: int, gain: float) -> nn.Sequential:
+    return nn.Sequential(_convolution(C, C, 3, dilation=2), _convolution(C, C, 3, gain=gain))
 
 
-def _convolution(before: int, after: int, side: int, *, dilation: int = 1) -> nn.Sequential:
+def _convolution(before: int, after: int, side: int, *, dilation: int = 1, gain: float = 1.0) -> nn.Sequential:
+    norm = nn.BatchNorm2d(after)
+    nn.init.constant_(norm.weight, gain)
     return nn.Sequential(
         nn.Conv2d(before, after, side, padding=dilation * (side // 2), dilation=dilation),
-        nn.BatchNorm2d(after),
+        norm,
         nn.LeakyReLU(0.2, inplace=True),
     )
 

@@ -167,9 +167,12 @@ def test_a_task_of_which_a_class_was_withdrawn_is_refused(founder: Make) -> None
 def test_a_budget_too_small_is_told_before_a_face_is_looked_at(
     founder: Make, faces: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    root = founder(budget=3)
+    root = founder()
     legacy(root, "cffd-M1")
     faces("mesh")
+    recipe = Recipe.read(root / "recipes" / "cffd-M2.yaml")
+    scarce = recipe.model_copy(update={"memory": recipe.memory.model_copy(update={"budget": 3})})
+    scarce.write(root / "recipes" / "cffd-M2.yaml")
     birth(root, "cffd-M2")
     monkeypatch.setattr("components.generations.curate.seen_by", None)
     with pytest.raises(BadParams, match="at least 4, one face of each class for 2 tasks, found 3"):

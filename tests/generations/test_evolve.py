@@ -100,7 +100,7 @@ def test_a_generation_says_what_it_was_made_of(two_tasks: None, planned: Make) -
     assert {name: card[name] for name in expected} == expected
     assert read_card(root / "data" / "generations" / "cffd-M1")["memory"] is None
     curve = pd.read_csv(folder / "curve.csv")
-    assert list(curve) == ["epoch", "cross_entropy", "spread", "slkd", "mfkd", "loss", "images"]
+    assert list(curve) == ["epoch", "cross_entropy", "spread", "hscl", "slkd", "mfkd", "rkd", "loss", "images"]
     assert len(curve) == 2 and card["images_seen"] == curve["images"].iloc[-1]
     assert load_bequest(folder) == {}
 

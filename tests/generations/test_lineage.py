@@ -141,7 +141,10 @@ def test_every_option_is_resolved_in_the_recipe(register: Register, params: Make
     register.plan(params(detectors={"pinhole": {"width": 6}}, strategies={"cffd": {"temperature": 3}}), "swap")
     mine = register.recipe("cffd-M1")
     assert mine.detector.options == {"width": 6, "spread": 0.01}
-    assert mine.strategy.options == {"temperature": 3.0, "soft_label": 1.0, "features": 1.0}
+    assert mine.strategy.options == {
+        **{"temperature": 3.0, "soft_label": 1.0, "features": 1.0, "relations": 1.0, "domains": 1.0},
+        **{"contrast": 0.1, "contrast_temperature": 0.1},
+    }
 
 
 def test_an_heir_must_be_able_to_take_over_its_teachers_weights(register: Register, params: Make) -> None:

@@ -13,6 +13,7 @@ from components.memory.buffer import Candidates
 from components.memory.withdrawn import without
 from components.params import Memory, Withdrawal, parse
 from components.tasks.dataset import Faces
+from components.vocabulary import REAL
 
 Candidate = Callable[..., Candidates]
 
@@ -55,7 +56,7 @@ def test_several_are_left_out_together_and_none_leaves_all(task: Faces) -> None:
 
 
 def test_a_task_that_loses_a_class_is_refused_in_words(task: Faces) -> None:
-    genuine = [Withdrawal(archive="swap", clip=clip) for clip in set(task.rows.query("label == @REAL")["clip"])]
+    genuine = [Withdrawal(archive="swap", clip=clip) for clip in set(task.rows["clip"][task.rows["label"] == REAL])]
     with pytest.raises(BadArchive, match=r"faces in 'swap' besides the 18 that were withdrawn, found no real one\."):
         without(task, genuine)
 

@@ -50,6 +50,7 @@ PATCH_WEIGHT, KIND_WEIGHT, ANY_WEIGHT = 6.0, 3.0, 0.67  # of positives, which ar
 TRAITS_TERM = 0.3
 ADAM_RATE, MUON_RATE = 2e-3, 0.03
 WARMUP_STEPS = 20
+WHITENED = 400  # pictures whose patches tell the principal components
 LAST_RATE = 0.02
 MIRRORED = ("yaw_deg", "gaze_x", "azimuth_deg", "parting")
 UNSEEN = ("x", "y", "scale", "roll_deg", "texture_seed", "hairstyle")  # taken out by the alignment, or no number
@@ -62,7 +63,7 @@ def pretrain(out: Path, *, people: int, steps: int, batch: int, seed: int) -> di
     torch.use_deterministic_algorithms(True)
     began = time.process_time()
     world = World.render(people)
-    network = Pretext(seed, world, batch)
+    network = Pretext(seed, world)
     curve = []
     for step, losses in enumerate(_steps(network, world, steps=steps, batch=batch, seed=seed), start=1):
         curve.append(losses)
@@ -170,13 +171,13 @@ def traits(sitter: Person, moment: Moment) -> dict[str, float]:
 class Pretext(nn.Module):
     """The tower with three heads that are thrown away."""
 
-    def __init__(self, seed: int, world: World, batch: int) -> None:
+    def __init__(self, seed: int, world: World) -> None:
         super().__init__()
         torch.manual_seed(seed)
         self.vision: Any = clip.vision_transformer(clip.SMALL_CONFIG)
         self.vision.proj = None
         width = self.vision.conv1.out_channels
-        _whiten(self.vision.conv1, world.batch(max(batch, 400), np.random.default_rng([seed, 1]))[0])
+        _whiten(self.vision.conv1, world.batch(WHITENED, np.random.default_rng([seed, 1]))[0])
         _begin_near_identity(self.vision)
         self.patches = nn.Linear(width, len(KINDS))
         self.kinds = nn.Linear(width, len(KINDS) + 1)
