@@ -10,7 +10,6 @@ test), its seconds, and the faces it took in a second on one thread.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import tempfile
 import time
@@ -56,17 +55,23 @@ class Learned:
 
 def faces_of(family: str, folder: Path, *, people: int = PEOPLE) -> FaceTable:
     """The faces of an archive of this family, made below `folder` unless they are there."""
-    place = folder / f"{family}-{people}"
-    if (place / "faces" / "faces.json").is_file():
-        return FaceTable.load(place / "faces")
-    shutil.rmtree(place, ignore_errors=True)  # what a run that was stopped left
+    kept = folder / f"{family}-{people}"
+    if not kept.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".making-") as making:
+            _make(family, Path(making), people)
+            Path(making, "faces").rename(kept)  # now it is whole; a run that was stopped leaves nothing
+    return FaceTable.load(kept)
+
+
+def _make(family: str, place: Path, people: int) -> None:
     about = {"people": people, "clips_per_person": CLIPS, "frames": FRAMES, "size_px": CLIP_PX}
     render_archive(place / "archive", families=[family], seed=0, **about)
     (place / NOBODY).mkdir()
     ingest(place / "archive", place / NOBODY, place / "manifest", name=family, layout="lab", role="both")
     rules = Validation()
     validate(place / "manifest", place / "report", place / "docs", name=family, role="both", params=rules)
-    return crop(
+    crop(
         place / "archive", place / "manifest", place / "report", place / "faces",
         name=family, detector="annotated", params=Cut(frames=FRAMES, size_px=FACE_PX), rules=rules,
     )  # fmt: skip

@@ -307,6 +307,7 @@ def test_compiles_in_one_piece_and_answers_alike(name: str, taught) -> None:
         torch.testing.assert_close(compiled(faces).logits, detector(faces).logits, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @every_detector
 def test_learns_alike_when_compiled(name: str, taught) -> None:
     batch = of_methods([0, 1, 0, 2])
