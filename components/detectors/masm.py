@@ -109,7 +109,7 @@ class MASM(Detector):
 
     @staticmethod
     def recipe(options: Any) -> dict[str, Any]:
-        """Effort's, without its weight decay."""
+        """Effort's, without its weight decay; at `tiny`, faster and with little augmentation."""
         effort = {"flip": 0.5, "rotate": 0.5, "blur": 0.5, "brightness_contrast": 0.5, "jpeg": 0.5}
         paper: dict[str, Any] = {
             "learning_rate": 2e-4,
@@ -121,7 +121,10 @@ class MASM(Detector):
             "faces_per_clip": 8,
             "augment": effort,
         }
-        return paper
+        if options.size == "paper":
+            return paper
+        # identity swap in the lab, 36 people, clip AUC on held-out ones: 0.955 after 10 epochs, 42 s (one seed)
+        return {**paper, "learning_rate": 4e-3, "augment": {"flip": 0.5}}
 
     def forward(self, faces: Tensor) -> Detection:
         embedding, levels = self.tower(clip.normalised(faces, self.input_px))
