@@ -179,17 +179,20 @@ def rollback(
 
 @app.command()
 def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json = False, root: Root = None) -> None:
-    """Who was champion, since when, and why."""
+    """Who was champion, since when, and why; without a line also what was withdrawn."""
     from dataclasses import asdict
 
-    from components.registry import ledger
+    from components.registry import ledger, withdrawals
     from flows.terminal import console, history_table
 
-    entries = ledger.read(_workspace(root).ledger, line)
+    books = _workspace(root).ledger
+    entries, withdrawn = ledger.read(books, line), [] if line else withdrawals.read(books)
     if as_json:
-        print(json.dumps([asdict(entry) for entry in entries], indent=2))
-    elif entries:
-        console.print(history_table(entries))
+        told = [asdict(entry) for entry in entries]
+        told += [{"action": withdrawals.WITHDRAW, **asdict(entry)} for entry in withdrawn]
+        print(json.dumps(sorted(told, key=lambda entry: entry["when"]), indent=2))
+    elif entries or withdrawn:
+        console.print(history_table(entries, withdrawn))
     else:
         print("No promotion yet.")
 

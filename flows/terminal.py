@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 from rich.text import Text
 
+from components.registry import withdrawals
 from components.registry.ledger import Entry
 
 if TYPE_CHECKING:
@@ -75,13 +76,16 @@ def show_answer(answer: Answer) -> None:
         console.print(f"         where it looked: {answer.overlay}", soft_wrap=True, style="dim")
 
 
-def history_table(entries: Sequence[Entry]) -> Table:
-    """The ledger, oldest first."""
+def history_table(entries: Sequence[Entry], withdrawn: Sequence[withdrawals.Entry] = ()) -> Table:
+    """The ledger, oldest first: promotions, and what was withdrawn."""
     table = Table("when", "line", "what", "from", "to", "why", "by", box=None, header_style="bold")
+    rows = [(w.when, "", withdrawals.WITHDRAW, w.words, "", w.why, w.who) for w in withdrawn]
     for e in entries:
         came_from = e.came_from.generation if e.came_from else "nobody"
         why = f"{e.why} (override)" if e.override else e.why
-        table.add_row(e.when, e.line, e.action, came_from, e.to.generation, why, e.who)
+        rows.append((e.when, e.line, e.action, came_from, e.to.generation, why, e.who))
+    for row in sorted(rows, key=lambda row: row[0]):
+        table.add_row(*row)
     return table
 
 

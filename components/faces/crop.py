@@ -26,15 +26,17 @@ from rich.progress import track
 from components import stage
 from components.archives import manifest as manifests
 from components.archives.listing import MASK, is_inside
+from components.archives.withdrawn import struck
 from components.errors import BadArchive, NoFaceFound
 from components.faces import detection
 from components.faces.detection import FaceDetector
 from components.faces.extraction import OK, Crop, Outcome, extract, profile_of
 from components.faces.frames import is_still
 from components.faces.table import FaceTable, Writer, encode, encode_mask
-from components.params import Faces, Validation
+from components.params import Faces, Memory, Validation
 
 STILLS_A_JOB = 32  # stills share the detector's batches
+UNSAID = Memory()
 NAMED = 10  # clips a message names before it only counts
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -52,20 +54,25 @@ def crop(
     detector: str,
     params: Faces,
     rules: Validation,
+    memory: Memory = UNSAID,
     docs: str = "",
 ) -> FaceTable:
     """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `docs`.
 
     archive, manifest and validation are the folders of the stages before. Raises BadArchive naming a clip that cannot
     be read, NoFaceFound where too few clips show a face, Invalid where the faces break a rule; then `faces` stays as
-    it was.
+    it was. Of `memory` only `withdrawn` counts: such clips are left out whenever this runs; it is no dependency in dvc.yaml,
+    so faces that were cut before stay.
     """
     _expect_passed(validation, name)
     from components.archives import expectations  # takes seconds to import
 
     clips = manifests.read(manifest / manifests.MANIFEST_FILE)
+    clips = clips[~struck(clips.assign(archive=name, clip=clips["path"], frame=-1), memory.withdrawn)]
     if clips.empty:
-        raise BadArchive(f"expected clips in the manifest of archive '{name}', found none. Run ingest@{name} again.")
+        raise BadArchive(
+            f"expected clips in the manifest of archive '{name}', found none that is not withdrawn. Run ingest@{name} again."
+        )
     jobs = _jobs(archive, clips["path"])
     masks = _masks(archive, clips)
     finder = detection.build(detector, params, archive=archive)

@@ -25,13 +25,18 @@ from components.generations.card import BEQUEST, CURVE, WEIGHTS, file_digest, re
 from components.generations.generation import load_bequest, load_detector, save_tensors
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
+from components.memory.withdrawn import without
+from components.params import Memory as Policy
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY
 
 CHECKPOINTS = Path(".perennial/checkpoints")
+UNSAID = Policy()
 
 
-def evolve(recipe: Path, teacher: Path, memory: Path, faces: Path, generation: Path) -> None:
+def evolve(
+    recipe: Path, teacher: Path, memory: Path, faces: Path, generation: Path, *, params: Policy = UNSAID
+) -> None:
     """Raise one generation.
 
     recipe      recipes/<generation>.yaml
@@ -39,20 +44,22 @@ def evolve(recipe: Path, teacher: Path, memory: Path, faces: Path, generation: P
     memory      the memory the teacher left; may be empty
     faces       face table of the task it learns
     generation  output: weights.safetensors, bequest.safetensors, card.json, curve.csv
+    params      what params.yaml says today, of which only `withdrawn` counts, as in `curate`
     """
     plan = Recipe.read(recipe)
     training.deterministic(plan.training.threads)
     check_roles(plan, generation.name, teacher)
     old = None if plan.row.is_founder else load_detector(teacher)
-    table, remembered = FaceTable.load(faces), Memory.load(memory)
+    withdrawn = (*plan.memory.withdrawn, *params.withdrawn)
+    table, remembered = FaceTable.load(faces), Memory.load(memory, withdrawn)
     strategy = strategies.build(plan.strategy.name, strategies.options(plan.strategy.name, plan.strategy.options))
     student = born(plan, teacher)
+    left_out = [order.model_dump(exclude_defaults=True) for order in dict.fromkeys(withdrawn)]
     key = f"{plan.digest}-{table.digest}-{remembered.digest}-{read_card(teacher)['weights'] if old else None}"
-    checkpoint = CHECKPOINTS / plan.generation / f"{_short(key)}.pt"
-    task = Faces.training_split(plan.row.learns, table, met=read_card(teacher)["methods"] if old else ())
-    replay = None
-    if remembered.table is not None and plan.memory.policy != "nothing":
-        replay = Faces.whole("memory", remembered.table, task.methods)
+    checkpoint = CHECKPOINTS / plan.generation / f"{_short(f'{key}-{left_out}')}.pt"
+    met = read_card(teacher)["methods"] if old else ()
+    task = without(Faces.training_split(plan.row.learns, table, met), withdrawn)
+    replay = remembered.faces(task.methods) if plan.memory.policy != "nothing" else None
     with _bar() as bar:
         progress = training.train(
             student,
@@ -69,7 +76,7 @@ def evolve(recipe: Path, teacher: Path, memory: Path, faces: Path, generation: P
         )
     generation.mkdir(parents=True, exist_ok=True)
     save_tensors(student.state_dict(), generation / WEIGHTS)
-    save_tensors(strategy.bequeath(student, task), generation / BEQUEST)
+    save_tensors(strategy.bequeath(student, task, replay), generation / BEQUEST)
     pd.DataFrame(progress.rows).to_csv(generation / CURVE, index=False, float_format="%.9g", lineterminator="\n")
     write_card(
         generation,
@@ -87,6 +94,7 @@ def evolve(recipe: Path, teacher: Path, memory: Path, faces: Path, generation: P
             "weights": file_digest(generation / WEIGHTS),
             "faces": table.digest,
             "memory": remembered.digest,
+            "withdrawn": left_out,
             "parameters": sum(p.numel() for p in student.parameters()),
             "images_seen": progress.images,
             "environment": {

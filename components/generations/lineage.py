@@ -18,6 +18,7 @@ from components import detectors, strategies
 from components.errors import BadParams, BrokenLineage
 from components.generations.card import CARD, read_card
 from components.generations.recipe import Choice, Recipe, Row
+from components.memory.buffer import expect_room
 from components.params import Line, Memory, Name, Params, Section, Training, parse, read
 from components.vocabulary import NOBODY
 
@@ -211,6 +212,7 @@ def _resolved(line: Line, params: Params) -> _Choices:
 
 def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -> Recipe:
     chosen = _resolved(line, params)
+    expect_room(chosen.memory, tasks=len(lineage.of(row.line)))
     return Recipe(
         generation=name,
         row=row,

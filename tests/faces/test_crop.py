@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from components.faces import crop as stage
 from components.faces.crop import crop
 from components.faces.detection import build
 from components.faces.table import FaceTable
-from components.params import Faces, Validation
+from components.params import Faces, Memory, Validation, Withdrawal
 
 COLOURS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255]]
 PARAMS = Faces(frames=4, size_px=64)
@@ -53,7 +53,13 @@ class World:
         self.masks[path] = file
 
     def crop(
-        self, name: str = "small", *, detector: str = "annotated", params: Faces = PARAMS, **rules: Any
+        self,
+        name: str = "small",
+        *,
+        detector: str = "annotated",
+        params: Faces = PARAMS,
+        withdrawn: Sequence[Withdrawal] = (),
+        **rules: Any,
     ) -> FaceTable:
         table = pd.DataFrame(self.clips, columns=manifests.SCHEMA.names).sort_values("path", ignore_index=True)
         if self.masks:
@@ -74,6 +80,7 @@ class World:
             detector=detector,
             params=params,
             rules=Validation(min_per_class=1, **rules),
+            memory=Memory(withdrawn=tuple(withdrawn)),
         )
 
 
@@ -192,6 +199,19 @@ def test_an_archive_without_any_face_is_refused_whatever_the_yield_asked_for(wor
     with pytest.raises(NoFaceFound, match="4 of 4 clips"):
         world.crop(min_yield=0.0)
     assert not (world.root / "faces" / "small").exists()
+
+
+def test_clips_that_were_withdrawn_are_not_even_looked_at(world: World) -> None:
+    gone = [
+        Withdrawal(archive="small", source="source of clips/2.mp4"),
+        Withdrawal(archive="other", clip="clips/1.mp4"),
+    ]
+    (world.archive / "clips" / "2.mp4").unlink()
+    table = world.crop(withdrawn=gone)
+    assert set(table.rows["clip"]) == {"clips/0.mp4", "clips/1.mp4", "stills/a.png"}
+    everything = [Withdrawal(archive="small", clip=clip[0]) for clip in world.clips]
+    with pytest.raises(BadArchive, match="found none that is not withdrawn"):
+        world.crop(withdrawn=everything)
 
 
 def test_a_truncated_clip_is_refused_by_name_and_nothing_is_written(world: World) -> None:

@@ -24,10 +24,13 @@ from components.generations.generation import load_bequest, load_detector, save_
 from components.generations.lineage import Lineage, check
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
+from components.params import Memory as Policy
+from components.params import Withdrawal
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import FORGED, NOBODY, REAL
 
 Make = Callable[..., Path]
+GONE = (Withdrawal(archive="swap", source="2"),)
 
 
 @pytest.fixture
@@ -295,6 +298,32 @@ def test_what_a_strategy_bequeaths_reaches_the_next_generation(
     root = planned(lines={"will": {"detector": "pinhole", "strategy": "will"}})
     raise_two(root, "will")
     assert load_bequest(root / "data" / "generations" / "will-M2")["lessons"].tolist() == [2]
+
+
+def test_what_was_withdrawn_is_learned_and_replayed_as_if_it_had_never_been_there(
+    two_tasks: None, planned: Make
+) -> None:
+    root = planned()
+    data, recipes, gone = root / "data", root / "recipes", Policy(withdrawn=GONE)
+    nobody = [data / kind / NOBODY for kind in ("generations", "memories")]
+    table = FaceTable.load(data / "faces" / "swap")
+    fewer = table.take(np.flatnonzero(table.rows["source"] != "2"), root / "fewer" / "swap").path
+    told, spared = (data / "generations" / "cffd-M1", root / "spared" / "generations" / "cffd-M1")
+    evolve(recipes / "cffd-M1.yaml", *nobody, table.path, told, params=gone)
+    evolve(recipes / "cffd-M1.yaml", *nobody, fewer, spared)
+    assert file_digest(told / "weights.safetensors") == file_digest(spared / "weights.safetensors")
+    assert read_card(told)["withdrawn"] == [{"archive": "swap", "source": "2"}] and read_card(spared)["withdrawn"] == []
+
+    memory = legacy(root, "cffd-M1")
+    kept = Memory.load(memory, GONE)
+    assert kept.table is not None and 0 < len(kept) < len(kept.table)
+    kept.table.take(kept.positions, root / "fewer" / "cffd-M1")
+    kept.exemplars.reset_index(drop=True).to_parquet(root / "fewer" / "cffd-M1" / "exemplars.parquet")
+    first, second = data / "generations" / "cffd-M2", root / "spared" / "generations" / "cffd-M2"
+    evolve(recipes / "cffd-M2.yaml", told, memory, data / "faces" / "mesh", first, params=gone)
+    evolve(recipes / "cffd-M2.yaml", told, root / "fewer" / "cffd-M1", data / "faces" / "mesh", second)
+    assert file_digest(first / "weights.safetensors") == file_digest(second / "weights.safetensors")
+    assert "slkd" in pd.read_csv(first / "curve.csv")
 
 
 def test_a_card_holds_nothing_of_the_hour_or_the_place(two_tasks: None, planned: Make) -> None:

@@ -69,6 +69,15 @@ def test_a_line_grows_by_one_generation_a_task_each_the_teacher_of_the_next(regi
     register.check()
 
 
+def test_a_budget_too_small_for_all_tasks_is_refused_before_anything_is_raised(
+    register: Register, params: Make
+) -> None:
+    with pytest.raises(BadParams, match="at least 6, one face of each class for 3 tasks, found 5"):
+        register.plan(params(memory={"budget": 5}), *TASKS)
+    assert not register.file.exists()
+    assert len(register.plan(params(memory={"budget": 4}), "swap", "mesh")) == 4
+
+
 def test_benchmarks_join_one_after_another(register: Register, params: Make) -> None:
     register.plan(params(), "swap")
     register.plan(params(), *TASKS)
