@@ -291,7 +291,7 @@ def test_what_a_strategy_bequeaths_reaches_the_next_generation(
         "class Will(Strategy):\n"
         "    def prepare(self, student, teacher, task, bequest):\n"
         "        self.before = bequest.get('lessons', torch.zeros(1))\n"
-        "    def bequeath(self, student, task):\n"
+        "    def bequeath(self, student, task, memory=None):\n"
         "        return {'lessons': self.before + 1}\n"
     )
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path / "more")])
