@@ -254,14 +254,20 @@ def _attended_backward(slope: Any, query: Any, key: Any, value: Any, *_: Any, **
 
 
 class _Unwritten(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Leaves out whatever would change a large tensor in place, such as drawing its values."""
+    """Leaves out whatever would change a large tensor in place, such as drawing its values.
+
+    What stands in it then is arbitrary, so nothing is found in it either: `trunc_normal_` draws until no value is out of
+    bounds, which would be never.
+    """
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        in_place = func.overloadpacket.__name__.endswith("_")
-        if in_place and isinstance(args[0], Tensor) and args[0].numel() > WRITTEN:
-            return args[0]
+        if args and isinstance(args[0], Tensor) and args[0].numel() > WRITTEN:
+            if func.overloadpacket.__name__.endswith("_"):
+                return args[0]
+            if func is torch.ops.aten.any.default:
+                return args[0].new_zeros((), dtype=torch.bool)
         return func(*args, **(kwargs or {}))
 
 
