@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from components import detectors, losses, stage
+from components import detectors, losses, stage, strategies
 from components.errors import BrokenLineage
 from components.evaluation import scoring
 from components.evaluation.enrol import read_bench
@@ -30,7 +30,7 @@ from components.evaluation.scores import COLUMNS, Scores, metrics_of
 from components.faces.table import FaceTable, write_parquet
 from components.generations import training
 from components.generations.card import read_card
-from components.generations.generation import load_detector
+from components.generations.generation import load_classifier
 from components.generations.recipe import Recipe
 from components.vocabulary import TEST
 
@@ -66,11 +66,11 @@ class Examiner:
 
     def examine(self, generation: Path, tables: Mapping[str, FaceTable], scores: Path) -> None:
         """Write the score table of every benchmark, then ``metrics.json``."""
-        card, detector = read_card(generation), load_detector(generation, self.device)
+        card, detector = read_card(generation), load_classifier(generation, self.device)
         scores.mkdir(parents=True, exist_ok=True)
         measured = {}
         for benchmark, table in tables.items():
-            kept = KEPT / card["weights"] / table.digest / f"{self._manner(card['detector'], card['options'])}.parquet"
+            kept = KEPT / card["weights"] / table.digest / f"{self._manner(card)}.parquet"
             if not _is_whole(kept, table):
                 self._score(detector, table, f"{card['generation']} on {benchmark}", kept)
             shutil.copyfile(kept, scores / f"{benchmark}.parquet")
@@ -91,13 +91,14 @@ class Examiner:
         write_parquet(answers[COLUMNS], partial)
         partial.replace(kept)
 
-    def _manner(self, detector: str, options: Mapping[str, object]) -> str:
-        """Digest of what besides weights and faces shapes the answers: options, batch, device, and the code."""
+    def _manner(self, card: Mapping[str, object]) -> str:
+        """Digest of what besides weights and faces shapes the answers: options, bequest, batch, device, and the code."""
         plan = self.plan
-        said = [detector, options, plan.evaluation.batch, plan.training.threads, self.device.type, torch.__version__]
+        who = [card[key] for key in ("detector", "options", "strategy", "bequest")]
+        said = [*who, plan.evaluation.batch, plan.training.threads, self.device.type, torch.__version__]
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-        for package in (detectors, losses):
-            for source in sorted(Path(str(package.__file__)).parent.glob("*.py")):
+        for package in (detectors, losses, strategies):
+            for source in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
                 digest.update(source.read_bytes())
         return digest.hexdigest()[:16]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from components.errors import PerennialError
-from components.generations.generation import load_detector
+from components.generations.generation import load_classifier
 from components.settings import hush
 from components.vocabulary import FORGED
 
@@ -33,7 +33,7 @@ def answer(generation: Path) -> list[float]:
     torch.set_num_threads(1)
     try:
         with torch.inference_mode():
-            logits: Tensor = load_detector(generation, "cpu")(question()).logits
+            logits: Tensor = load_classifier(generation, "cpu")(question()).logits
     finally:
         torch.set_num_threads(threads)
     p_fake: list[float] = logits.double().softmax(-1)[:, FORGED].tolist()

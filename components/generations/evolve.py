@@ -21,8 +21,8 @@ from components.detectors import Detector
 from components.errors import BrokenLineage
 from components.faces.table import FaceTable
 from components.generations import training
-from components.generations.card import BEQUEST, CURVE, WEIGHTS, file_digest, read_card, write_card
-from components.generations.generation import load_bequest, load_detector, save_tensors
+from components.generations.card import CURVE, WEIGHTS, read_card
+from components.generations.generation import load_bequest, load_detector, save_generation
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
 from components.memory.withdrawn import without
@@ -75,11 +75,11 @@ def evolve(
             watch=_watcher(bar, plan.generation),
         )
     generation.mkdir(parents=True, exist_ok=True)
-    save_tensors(student.state_dict(), generation / WEIGHTS)
-    save_tensors(strategy.bequeath(student, task, replay), generation / BEQUEST)
     pd.DataFrame(progress.rows).to_csv(generation / CURVE, index=False, float_format="%.9g", lineterminator="\n")
-    write_card(
+    save_generation(
         generation,
+        student,
+        strategy.bequeath(student, task, replay),
         {
             "generation": plan.generation,
             "line": plan.row.line,
@@ -91,7 +91,6 @@ def evolve(
             "teacher": plan.row.teacher,
             "teacher_weights": read_card(teacher)["weights"] if old is not None else None,
             "recipe": plan.digest,
-            "weights": file_digest(generation / WEIGHTS),
             "faces": table.digest,
             "memory": remembered.digest,
             "withdrawn": left_out,

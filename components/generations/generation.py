@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from components import detectors
+from components import detectors, strategies
 from components.detectors import Detector
 from components.errors import BrokenLineage
-from components.generations.card import BEQUEST, WEIGHTS, file_digest, read_card
+from components.generations.card import BEQUEST, WEIGHTS, file_digest, read_card, write_card
+from components.vocabulary import NOBODY
 
 
 def load_detector(folder: Path, device: str | torch.device = "cpu") -> Detector:
@@ -28,12 +30,33 @@ def load_detector(folder: Path, device: str | torch.device = "cpu") -> Detector:
     return detector.to(device).eval().requires_grad_(False)
 
 
+def load_classifier(folder: Path, device: str | torch.device = "cpu") -> Detector:
+    """Who answers for a generation: its detector, or what its strategy makes of it with what was bequeathed."""
+    strategy = strategies.find(read_card(folder)["strategy"])
+    return strategy.classifier(load_detector(folder, device), load_bequest(folder))
+
+
+def save_generation(folder: Path, detector: Detector, bequest: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write weights, bequest, and the card: `about`, and the digests of both."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_tensors(detector.state_dict(), folder / WEIGHTS)
+    save_tensors(bequest, folder / BEQUEST)
+    write_card(folder, {**about, "weights": file_digest(folder / WEIGHTS), "bequest": file_digest(folder / BEQUEST)})
+
+
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     """Write tensors, contiguous and on the CPU, as safetensors."""
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
 
 
 def load_bequest(folder: Path) -> dict[str, Tensor]:
-    """What the strategy of that generation handed down; empty for nobody."""
-    path = folder / BEQUEST
-    return load_file(path) if path.is_file() else {}
+    """What the strategy of that generation handed down, checked against its card; empty for nobody."""
+    if folder.name == NOBODY:
+        return {}
+    expected, found = read_card(folder)["bequest"], file_digest(folder / BEQUEST)
+    if found != expected:
+        raise BrokenLineage(
+            f"expected bequest {expected[:12]} in '{folder}', found {found[:12]}. "
+            "Restore it with `dvc checkout`, or raise the generation again."
+        )
+    return load_file(folder / BEQUEST)

@@ -38,7 +38,7 @@ class Champion:
     weights: str
     """sha256 of its ``weights.safetensors``."""
     folder: Path
-    """Card and weights on this machine, as a generation folder: ``load_detector(folder)``."""
+    """Its generation folder on this machine, without the curve: ``load_classifier(folder)``."""
 
 
 def model_name(line: str) -> str:
@@ -83,7 +83,7 @@ def holder(line: str, alias: str, tracking: Tracking) -> ModelVersion | None:
 
 
 def fetch(version: ModelVersion, tracking: Tracking) -> Path:
-    """The card and weights of a version on this machine; raises BrokenLineage unless they are the ones recorded.
+    """The generation folder of a version on this machine; raises BrokenLineage unless they are the ones recorded.
 
     A version loaded by name may hold other bytes than the one that was judged (a store restored from a backup, a file
     replaced by hand), so the digest is taken again of what is really there.

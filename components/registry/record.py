@@ -33,7 +33,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
-from components.generations.card import CARD, CURVE, WEIGHTS, file_digest
+from components.generations.card import BEQUEST, CARD, CURVE, WEIGHTS, file_digest
 from components.registry import catalogue
 from components.registry.birth import Birth, read_birth
 from components.tracking import Tracking
@@ -41,6 +41,7 @@ from components.vocabulary import TEST, TRAIN
 
 COMPONENTS = Path(__file__).resolve().parents[1]
 SERVED = COMPONENTS / "serving" / "model.py"
+SERVED_FILES = {"weights": WEIGHTS, "bequest": BEQUEST, "card": CARD}
 # What the served code imports; pinned to what is installed here, where the generation was seen to work.
 REQUIREMENTS = (
     "mlflow", "numpy", "opencv-python", "pandas", "pydantic", "pydantic-settings", "pyyaml", "safetensors", "scipy",
@@ -256,7 +257,7 @@ def _log_model(birth: Birth) -> str:
         info = mlflow.pyfunc.log_model(
             name=birth.name,
             python_model=str(SERVED),
-            artifacts={"weights": str(birth.folder / WEIGHTS), "card": str(birth.folder / CARD)},
+            artifacts={name: str(birth.folder / file) for name, file in SERVED_FILES.items()},
             code_paths=[str(COMPONENTS)],
             signature=ModelSignature(Schema([faces]), Schema([forged])),
             pip_requirements=_requirements(),

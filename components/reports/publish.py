@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from components import stage
-from components.generations.generation import load_detector
+from components.generations.generation import load_classifier
 from components.reports import mistakes, sections
 from components.reports.story import read_story
 
@@ -33,7 +33,7 @@ def publish(
     torch.set_num_threads(1)  # the order of additions would show in the heat maps
     story = read_story(verdicts, generations, last)
     examined = [name for name in story.benchmarks if (scores / last / f"{name}.parquet").is_file()]
-    alarms, misses = mistakes.most_wrong(load_detector(generations / last), scores / last, faces, examined, each=EACH)
+    alarms, misses = mistakes.most_wrong(load_classifier(generations / last), scores / last, faces, examined, each=EACH)
     body = (
         sections.header(story, [name for name in beside.split(",") if name])
         + "<main>"

@@ -28,9 +28,9 @@ class ForgeryDetector(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Rebuild the detector from its card and safetensors; the weights are checked against the card."""
-        from components.generations.generation import load_detector
+        from components.generations.generation import load_classifier
 
-        self.detector = load_detector(Path(context.artifacts["weights"]).parent)
+        self.detector = load_classifier(Path(context.artifacts["weights"]).parent)
 
     def predict(
         self,

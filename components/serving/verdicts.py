@@ -23,7 +23,7 @@ from rich.text import Text
 from components.errors import BadArchive, NoFaceFound
 from components.faces import detection
 from components.faces.extraction import faces_of
-from components.generations.generation import load_detector
+from components.generations.generation import load_classifier
 from components.params import Faces
 from components.vocabulary import FORGED, GENUINE, LABEL_NAMES
 
@@ -98,7 +98,7 @@ def score(
 
     Raises BrokenLineage for a damaged generation and MissingWeights for the face detector's; never for a file.
     """
-    examiner = Examiner(load_detector(generation, device), detection.build(face_detector, params), params)
+    examiner = Examiner(load_classifier(generation, device), detection.build(face_detector, params), params)
     for path in files_of(paths):
         yield examiner.answer(path, overlays)
 

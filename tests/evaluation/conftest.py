@@ -13,8 +13,7 @@ import torch
 from components import detectors
 from components.evaluation.enrol import enrol
 from components.faces.table import FaceTable, encode
-from components.generations.card import WEIGHTS, file_digest, write_card
-from components.generations.generation import save_tensors
+from components.generations.generation import save_generation
 from components.generations.recipe import Recipe
 from components.params import parse
 
@@ -89,7 +88,5 @@ def write_generation(folder: Path, name: str, seed: int) -> None:
     """An untrained tiny detector, as `evolve` would leave it."""
     torch.manual_seed(seed)
     detector = detectors.build("rsia_net", detectors.options("rsia_net", {"size": "tiny"}))
-    folder.mkdir(parents=True)
-    save_tensors(detector.state_dict(), folder / WEIGHTS)
-    digest = file_digest(folder / WEIGHTS)
-    write_card(folder, {"generation": name, "detector": "rsia_net", "options": {"size": "tiny"}, "weights": digest})
+    about = {"generation": name, "detector": "rsia_net", "options": {"size": "tiny"}, "strategy": "finetune"}
+    save_generation(folder, detector, {}, about)

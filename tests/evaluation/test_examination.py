@@ -18,7 +18,8 @@ from components.evaluation.evaluate import KEPT, evaluate
 from components.evaluation.metrics import METRICS
 from components.evaluation.scores import COLUMNS, Scores
 from components.faces.table import FaceTable
-from components.generations.generation import load_detector
+from components.generations.card import read_card
+from components.generations.generation import load_detector, save_generation
 
 WriteRecipe = Callable[..., Path]
 
@@ -143,6 +144,25 @@ def test_scores_do_not_depend_on_the_mode_a_detector_was_left_in(workspace: Path
     np.testing.assert_array_equal(first, again)
     np.testing.assert_allclose(scoring.score(detector, table, range(6), 4), first, atol=1e-5)
     np.testing.assert_allclose(scoring.score(detector, table, [5, 0], 2), first[[5, 0]], atol=1e-5)
+
+
+def test_a_generation_is_examined_as_its_strategy_answers(workspace: Path, recipe: WriteRecipe) -> None:
+    raised = workspace / "generations" / "M1"
+    detector, plan = load_detector(raised), recipe("M1", "nobody", ["deepfakes"], [])
+    table = FaceTable.load(workspace / "faces" / "deepfakes")
+    by_head = Scores.read(examine(workspace, plan, "M1", "nobody", "deepfakes", "by_head")).clips("deepfakes")
+    wide = detector(torch.zeros(1, 3, 64, 64)).embedding.shape[1]
+    points = torch.nn.functional.normalize(torch.randn(2, wide, generator=torch.Generator().manual_seed(0)))
+    prototypes = {f"prototype.{label}.deepfakes": points[label] for label in (0, 1)}
+    save_generation(raised, detector, prototypes, {**read_card(raised), "strategy": "icarl"})
+    examine(workspace, plan, "M1", "nobody", "deepfakes", "by_prototype")
+    found = pd.read_parquet(workspace / "by_prototype" / "deepfakes.parquet")["p_fake"].to_numpy()
+    held_out = np.flatnonzero((table.rows["split"] == "test").to_numpy())
+    asked = torch.from_numpy(table.images(held_out)).permute(0, 3, 1, 2).float() / 255
+    seen = torch.nn.functional.normalize(detector(asked).embedding)
+    near = torch.softmax(-torch.cdist(seen, points).square().double(), dim=1)[:, 1]
+    np.testing.assert_allclose(found, near.numpy(), atol=1e-5)
+    assert not np.allclose(by_head["p_fake"], found[: len(by_head)])
 
 
 def test_an_answer_that_is_no_number_stops_the_stage(workspace: Path) -> None:

@@ -19,9 +19,8 @@ from components import detectors
 from components.archives import manifest
 from components.errors import BadArchive, BadParams, PerennialError, UnknownName
 from components.faces.table import FaceTable, encode
-from components.generations.card import WEIGHTS, file_digest, write_card
 from components.generations.curate import curate
-from components.generations.generation import save_tensors
+from components.generations.generation import save_generation
 from components.generations.lineage import append, plan
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
@@ -83,14 +82,13 @@ def prepare(workspace: Workspace, archive: str, seed: int) -> None:
 
 def birth(recipe: Recipe, folder: Path) -> None:
     """What evolve leaves, as far as others ask for it."""
-    folder.mkdir(parents=True)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         options = detectors.options(recipe.detector.name, recipe.detector.options)
-        save_tensors(detectors.build(recipe.detector.name, options).state_dict(), folder / WEIGHTS)
+        detector = detectors.build(recipe.detector.name, options)
     about = {"generation": recipe.generation, "learns": recipe.row.learns, "recipe": recipe.digest}
-    made = {"detector": recipe.detector.name, "options": recipe.detector.options}
-    write_card(folder, {**about, **made, "weights": file_digest(folder / WEIGHTS)})
+    made = {"detector": recipe.detector.name, "options": recipe.detector.options, "strategy": recipe.strategy.name}
+    save_generation(folder, detector, {}, {**about, **made})
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from components.evaluation.scores import Scores
 from components.gates import probe
 from components.gates.rules import Case, Finding, judged
 from components.generations.card import WEIGHTS, file_digest, read_card, write_card
-from components.generations.generation import save_tensors
+from components.generations.generation import save_generation
 from components.params import Infra
 
 OPTIONS = {"size": "tiny"}
@@ -26,9 +26,8 @@ def generation(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("M1")
     torch.manual_seed(0)
     detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
-    save_tensors(detector.state_dict(), folder / WEIGHTS)
-    card = {"generation": "M1", "detector": "rsia_net", "options": OPTIONS, "weights": file_digest(folder / WEIGHTS)}
-    write_card(folder, card)
+    about = {"generation": "M1", "detector": "rsia_net", "options": OPTIONS, "strategy": "finetune"}
+    save_generation(folder, detector, {}, about)
     return folder
 
 

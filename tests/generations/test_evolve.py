@@ -242,6 +242,13 @@ def test_tampered_weights_are_refused(two_tasks: None, planned: Make) -> None:
     assert not (root / "data" / "generations" / "cffd-M2").exists()
 
 
+def test_what_was_bequeathed_is_checked_against_the_card(two_tasks: None, planned: Make) -> None:
+    folder = birth(planned(), "cffd-M1")
+    save_tensors({"prototype.0.swap": torch.ones(3)}, folder / "bequest.safetensors")
+    with pytest.raises(BrokenLineage, match="expected bequest .* Restore it with `dvc checkout`"):
+        load_bequest(folder)
+
+
 def test_a_loaded_detector_is_in_eval_mode_and_frozen(two_tasks: None, planned: Make) -> None:
     detector = load_detector(birth(planned(), "cffd-M1"))
     assert not any(module.training for module in detector.modules())

@@ -15,8 +15,8 @@ import torch
 import yaml
 
 from components import detectors
-from components.generations.card import BEQUEST, CURVE, WEIGHTS, file_digest, write_card
-from components.generations.generation import save_tensors
+from components.generations.card import CURVE, WEIGHTS, file_digest
+from components.generations.generation import save_generation
 from components.tracking import DATABASE, Tracking, _create_database, connect
 
 TASKS = ("deepfakes", "face2face", "faceswap")
@@ -106,13 +106,8 @@ def _birth(root: Path, index: int, line: str, seed: int) -> Born:
     name, teacher = f"{line}-M{index}", f"{line}-M{index - 1}" if index > 1 else "nobody"
     folder = root / "data/generations" / name
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
     torch.manual_seed(seed)
     detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
-    save_tensors(detector.state_dict(), folder / WEIGHTS)
-    save_tensors({}, folder / BEQUEST)
-    weights = file_digest(folder / WEIGHTS)
-    (folder / CURVE).write_text("epoch,cross_entropy,distil\n0,0.7,\n1,0.5,0.2\n2,0.4,0.1\n")
     card = {
         "generation": name,
         "line": line,
@@ -122,13 +117,13 @@ def _birth(root: Path, index: int, line: str, seed: int) -> Born:
         "learns": TASKS[index - 1],
         "teacher": teacher,
         "recipe": "0" * 64,
-        "weights": weights,
         "faces": hashlib.sha256(TASKS[index - 1].encode()).hexdigest(),
         "memory": hashlib.sha256(b"memory").hexdigest() if index > 1 else None,
         "environment": {},
     }
-    write_card(folder, card)
-    born = Born(root, name, weights)
+    save_generation(folder, detector, {}, card)
+    (folder / CURVE).write_text("epoch,cross_entropy,distil\n0,0.7,\n1,0.5,0.2\n2,0.4,0.1\n")
+    born = Born(root, name, file_digest(folder / WEIGHTS))
     born.recipe.parent.mkdir(exist_ok=True)
     recipe = {"generation": name, "row": {"line": line, "learns": TASKS[index - 1]}, "memory": {"budget": 500}}
     recipe |= {"gate": [{"rule": "absolute", "min_auc": 0.8}], "benchmarks": list(TASKS), "note": "x" * 900}
@@ -139,7 +134,7 @@ def _birth(root: Path, index: int, line: str, seed: int) -> Born:
         | {"auc": _estimate(0.9 - 0.05 * j), "eer": {"value": None, "low": None, "high": None, "reason": "one class"}}
         for j, b in enumerate(TASKS)
     }
-    _write(born.scores / "metrics.json", {"generation": name, "weights": weights, "benchmarks": cells})
+    _write(born.scores / "metrics.json", {"generation": name, "weights": born.weights, "benchmarks": cells})
     return born
 
 

@@ -15,8 +15,8 @@ import yaml
 
 from components import detectors
 from components.faces.table import FaceTable, encode, write_parquet
-from components.generations.card import CURVE, WEIGHTS, file_digest, write_card
-from components.generations.generation import save_tensors
+from components.generations.card import CURVE, WEIGHTS, file_digest
+from components.generations.generation import save_generation
 
 TASKS = ("deepfakes", "face2face", "faceswap")
 OPTIONS = {"size": "tiny", "trunk": "small", "width": 8, "input_px": 96}
@@ -95,15 +95,13 @@ def grow(tmp_path_factory: pytest.TempPathFactory) -> Grow:
 
 
 def _raise(folder: Path, index: int, names: list[str]) -> str:
-    folder.mkdir(parents=True)
     torch.manual_seed(index)
     detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
-    save_tensors(detector.state_dict(), folder / WEIGHTS)
-    weights = file_digest(folder / WEIGHTS)
-    card = {"generation": names[index], "line": "rsia", "detector": "rsia_net", "options": OPTIONS, "weights": weights}
-    write_card(folder, card | {"learns": TASKS[index], "teacher": names[index - 1] if index else "nobody"})
+    about = {"generation": names[index], "line": "rsia", "learns": TASKS[index]}
+    made = {"detector": "rsia_net", "options": OPTIONS, "strategy": "cffd"}
+    save_generation(folder, detector, {}, about | made | {"teacher": names[index - 1] if index else "nobody"})
     (folder / CURVE).write_text("epoch,cross_entropy,distil\n0,0.7,\n1,0.5,0.2\n")
-    return weights
+    return file_digest(folder / WEIGHTS)
 
 
 def _faces(root: Path, task: str, method: str) -> FaceTable:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from components import detectors
 from components.errors import BrokenLineage
-from components.generations.card import WEIGHTS, file_digest, write_card
-from components.generations.generation import save_tensors
+from components.generations.card import WEIGHTS
+from components.generations.generation import save_generation
 from components.params import Faces
 from components.serving.verdicts import FrameAnswer, score, strip
 
@@ -26,8 +26,7 @@ def champion(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("champion")
     torch.manual_seed(0)
     detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
-    save_tensors(detector.state_dict(), folder / WEIGHTS)
-    write_card(folder, {"detector": "rsia_net", "options": OPTIONS, "weights": file_digest(folder / WEIGHTS)})
+    save_generation(folder, detector, {}, {"detector": "rsia_net", "options": OPTIONS, "strategy": "finetune"})
     return folder
 
 
