@@ -396,7 +396,8 @@ def forge(
     portraits: Annotated[Path, typer.Argument(help="Photographs: <identity>/<file>.jpg.")],
     family: Annotated[list[str], typer.Option(help="A forgery family; may be given more than once.")],
     people: Annotated[int, typer.Option(min=6)] = 60,
-    per_person: Annotated[int, typer.Option(min=1)] = 3,
+    per_person: Annotated[int, typer.Option(min=1, help="Photographs a person must have, and gives.")] = 3,
+    up_to: Annotated[int | None, typer.Option(min=1, help="Photographs a person gives who has more.")] = None,
     seed: int = 0,
     first_person: int = 0,
 ) -> None:
@@ -413,6 +414,7 @@ def forge(
         seed=seed,
         yunet=weights_file(),
         first_person=first_person,
+        up_to=up_to,
     )
     print(out)
 

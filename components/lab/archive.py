@@ -100,15 +100,19 @@ def forge_portraits(
     seed: int,
     yunet: Path,
     first_person: int = 0,
+    up_to: int | None = None,
 ) -> None:
     """Forge given photographs (`portraits`/IDENTITY/IDENTITY_NNNN.jpg) into an archive of stills at `root`.
 
-    Identities are taken in an order of their own, `first_person` onwards, so that archives can be disjoint.
+    Identities are taken in an order of their own, `first_person` onwards, so that archives can be disjoint; each gives
+    `per_person` photographs, or as many as it has up to `up_to`.
     Raises BadParams, UnknownName, BadArchive, NoFaceFound, MissingWeights.
     """
     stamp = _stamp(families, seed)
     _check(families, people, at_least_one=per_person)
-    found = photographs(portraits, Finder(yunet), people=people, per_person=per_person, first_person=first_person)
+    found = photographs(
+        portraits, Finder(yunet), people=people, per_person=per_person, first_person=first_person, up_to=up_to
+    )
     places = _places([name for name, _ in found], stamp)
     sitters = [
         Sitter(name, source, split, [[still] for still in stills])

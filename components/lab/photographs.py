@@ -48,10 +48,11 @@ class Finder:
 
 
 def photographs(
-    folder: Path, finder: Finder, *, people: int, per_person: int, first_person: int
+    folder: Path, finder: Finder, *, people: int, per_person: int, first_person: int, up_to: int | None = None
 ) -> list[tuple[str, list[Portrait]]]:
     """Identities with their portraits: those numbered `first_person` to `first_person + people` of the folder.
 
+    Each has `per_person` portraits, or where `up_to` is named as many as there are between the two.
     The order of identities is fixed by the hash of their names, so that archives can take disjoint people whatever
     their seeds. Raises BadArchive when the folder has too few photographs, NoFaceFound when YuNet sees too few faces.
     """
@@ -62,7 +63,7 @@ def photographs(
     for name in names[first_person:]:
         if len(chosen) == people:
             return chosen
-        portraits = _portraits_of(folder / name, finder, per_person)
+        portraits = _portraits_of(folder / name, finder, per_person, up_to or per_person)
         if portraits is None:
             skipped += 1
         else:
@@ -75,16 +76,16 @@ def photographs(
     raise BadArchive(f"{wanted} (IDENTITY/IDENTITY_NNNN.jpg); found {len(chosen)}. Ask for fewer, or add photographs.")
 
 
-def _portraits_of(folder: Path, finder: Finder, count: int) -> list[Portrait] | None:
+def _portraits_of(folder: Path, finder: Finder, least: int, most: int) -> list[Portrait] | None:
     portraits: list[Portrait] = []
     for path in sorted(folder.glob("*.jpg")):
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         found = None if image is None else finder.portrait(np.ascontiguousarray(image[..., ::-1]))
         if found is not None:
             portraits.append(found)
-        if len(portraits) == count:
-            return portraits
-    return None
+        if len(portraits) == most:
+            break
+    return portraits if len(portraits) >= least else None
 
 
 def _order(name: str) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from itertools import chain, islice, zip_longest
 
 import numpy as np
-from scipy.stats import rankdata
 
 Ranked = list[tuple[int, str]]
 """Positions with the reason each was chosen for, best first."""
@@ -47,9 +46,15 @@ def uncertainty_ranks(views: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     views  (V, N) probabilities
     """
-    by_margin = rankdata(margin(views.mean(axis=0)), method="ordinal")
-    by_entropy = rankdata(-entropy(views).mean(axis=0), method="ordinal")
-    return by_margin, by_entropy
+    by_margin, by_entropy = margin(views.mean(axis=0)), -entropy(views).mean(axis=0)
+    return _ranks(by_margin), _ranks(by_entropy)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """1 for the least; equal values in their order."""
+    ranks = np.empty(len(values), np.int64)
+    ranks[np.argsort(values, kind="stable")] = np.arange(1, len(values) + 1)
+    return ranks
 
 
 def herding(features: np.ndarray, count: int) -> np.ndarray:
