@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from components import torchvision_ops
@@ -51,6 +52,18 @@ class Trunk(nn.Module):
             images = stage(images)
             levels.append(images)
         return tuple(levels)
+
+
+def resized(faces: Tensor, side_px: int) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, side, side), bilinear and antialiased."""
+    if faces.shape[-2:] == (side_px, side_px):
+        return faces
+    return F.interpolate(faces, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)
+
+
+def normalised(faces: Tensor, side_px: int) -> Tensor:
+    """(B, 3, H, W) in [0, 1] -> (B, 3, side, side) in [-1, 1] (mean and deviation 0.5)."""
+    return resized(faces, side_px) * 2 - 1
 
 
 def build(

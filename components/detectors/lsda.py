@@ -173,13 +173,13 @@ class LSDA(Detector):
         return RECIPES[options.size]
 
     def forward(self, faces: Tensor) -> Detection:
-        levels = self.student(_normalised(faces, self.input_px))
+        levels = self.student(backbones.normalised(faces, self.input_px))
         embedding = levels[-1].mean(dim=(2, 3))
         return Detection(self.head(embedding), embedding, levels)
 
     def losses(self, detection: Detection, batch: Batch) -> dict[str, Tensor]:
         options, found = self.options, detection.levels[-1].float()
-        images = _normalised(batch.faces, self.input_px)
+        images = backbones.normalised(batch.faces, self.input_px)
         forged = batch.methods > 0
         domains = self._domains(batch.methods[forged])
         r = self._real_features(images[~forged])
@@ -482,13 +482,6 @@ def _side(trunk: backbones.Trunk, input_px: int) -> int:
         side = trunk(blank)[-1].shape[-1]
     trunk.train()
     return int(side)
-
-
-def _normalised(faces: Tensor, side_px: int) -> Tensor:
-    """(B, 3, H, W) in [0, 1] -> (B, 3, side, side) in [-1, 1] (mean and deviation 0.5)."""
-    if faces.shape[-2:] != (side_px, side_px):
-        faces = F.interpolate(faces, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)
-    return faces * 2 - 1
 
 
 # -- the face recogniser ---------------------------------------------------------------------------------------------------

@@ -195,10 +195,7 @@ class M2TR(Detector):
 
     def _normalised(self, faces: Tensor) -> Tensor:
         """(B, 3, H, W) in [0, 1] -> (B, 3, side, side), zero in the mean of ImageNet and of deviation one there."""
-        if faces.shape[-2:] != (self.input_px, self.input_px):
-            size = (self.input_px, self.input_px)
-            faces = F.interpolate(faces, size, mode="bilinear", antialias=True, align_corners=False)
-        return (faces - self.mean) / self.deviation
+        return (backbones.resized(faces, self.input_px) - self.mean) / self.deviation
 
 
 class Block(nn.Module):

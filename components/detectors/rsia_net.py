@@ -114,7 +114,7 @@ class RSIANet(Detector):
         return RECIPES[options.size]
 
     def forward(self, faces: Tensor) -> Detection:
-        images = _normalised(faces, self.input_px)
+        images = backbones.normalised(faces, self.input_px)
         s, f = images, self.band_stem(self.bands(images))
         spatial: list[Tensor] = []
         frequency: list[Tensor] = []
@@ -264,13 +264,6 @@ def _trunk(options: RSIANetOptions) -> backbones.Trunk:
         sha256=options.pretrained_sha256,
         trunk_options=options.trunk_options,
     )
-
-
-def _normalised(faces: Tensor, side_px: int) -> Tensor:
-    """(B, 3, H, W) in [0, 1] -> (B, 3, side, side) in [-1, 1] (mean and deviation 0.5)."""
-    if faces.shape[-2:] != (side_px, side_px):
-        faces = F.interpolate(faces, (side_px, side_px), mode="bilinear", antialias=True, align_corners=False)
-    return faces * 2 - 1
 
 
 def _projected(projections: nn.ModuleList, maps: tuple[Tensor, ...]) -> Tensor:
