@@ -213,7 +213,7 @@ def _resolved(line: Line, params: Params) -> _Choices:
 def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -> Recipe:
     chosen = _resolved(line, params)
     expect_room(chosen.memory, tasks=len(lineage.of(row.line)))
-    return Recipe(
+    return Recipe.resolved(
         generation=name,
         row=row,
         detector=_choice(row.detector, chosen.detector),

@@ -61,11 +61,17 @@ class Recipe(Section):
             raise BrokenLineage(f"expected the recipe '{path}', found none. `perennial plan` writes recipes.")
         return read(cls, path)
 
+    @classmethod
+    def resolved(cls, **choices: Any) -> Recipe:
+        """A recipe of these choices that says everything, what is left at its default too."""
+        return cls.model_validate(cls(**choices).model_dump(mode="json"))
+
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        path.write_text(yaml.safe_dump(self.model_dump(mode="json", exclude_unset=True), sort_keys=False))
 
     @property
     def digest(self) -> str:
-        """sha256 of the canonical text."""
-        return hashlib.sha256(yaml.safe_dump(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """sha256 of what the file says, whatever the order of its keys; a choice younger than the file does not count."""
+        said = self.model_dump(mode="json", exclude_unset=True)
+        return hashlib.sha256(yaml.safe_dump(said, sort_keys=True).encode()).hexdigest()

@@ -7,8 +7,9 @@
     table.md       means and deviations over the runs of a label
     study.png      average AUC after every stage, and what was forgotten at the end
 
-The reference of every difference is one label (CFFD unless said otherwise); joint training, where it is there, is what a
-gap is measured to.
+What was not measured is null with a reason in study.json, an empty cell in stages.csv and a dash in table.md. The
+reference of every difference is one label (CFFD unless said otherwise); joint training, where it is there, is what a gap is
+measured to.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ METRICS: dict[str, Callable[[transfer.Square], Estimate]] = {
 }
 # Okabe and Ito's palette, then greys: colours most eyes tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#7a5195", "#8c564b")
+DASHES = ("-", "--", ":")  # when colours begin again
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,8 @@ class Run:
     """Memory and bequest of the last generation."""
     seconds: float | None
     """Wall time of raising and curating its generations; None where nobody looked at the clock."""
+    unseen: Mapping[str, Estimate] = field(default_factory=dict)
+    """AUC of the last generation on every benchmark nobody learned."""
 
     def metric(self, name: str, of: str = "auc") -> Estimate:
         return METRICS[name](self.auc if of == "auc" else self.acc)
@@ -93,18 +97,20 @@ def read_run(root: Path, entry: Entry, generations: Sequence[str], seconds: Mapp
     data = root / "data"
     last = generations[-1]
     matrix = Matrix.read(data / "verdicts" / last)
+    tasks = tuple(matrix.learns[name] for name in generations)
     clocked = [seconds.get(f"{stage}@{name}") for name in generations for stage in ("evolve", "curate")]
     kept = [data / "memories" / last, data / "generations" / last / "bequest.safetensors"]
     return Run(
         entry,
         tuple(generations),
-        tuple(matrix.learns[name] for name in generations),
+        tasks,
         matrix.square("auc"),
         matrix.square("acc"),
         Scores.read(data / "scores" / last),
         sum(read_card(data / "generations" / name)["images_seen"] for name in generations),
         sum(_size_bytes(path) for path in kept),
         None if None in clocked else sum(s for s in clocked if s is not None),
+        {name: matrix.cell(last, name)["auc"] for name in matrix.benchmarks if name not in tasks},
     )
 
 
@@ -114,14 +120,15 @@ def tell(runs: Sequence[Run], into: Path, *, reference: str, resamples: int = RE
         raise BadParams("expected at least one finished run to tell of, found none. Run the study first.")
     into.mkdir(parents=True, exist_ok=True)
     labels = tuple(dict.fromkeys(run.entry.label for run in runs))
+    unseen = tuple(dict.fromkeys(name for run in runs for name in run.unseen))
     told = {
         "labels": list(labels),
         "reference": reference,
         "runs": [_told(run) for run in runs],
-        "means": {label: _means([run for run in runs if run.entry.label == label]) for label in labels},
+        "means": {label: _means([run for run in runs if run.entry.label == label], unseen) for label in labels},
         "differences": differences(runs, reference, resamples) if reference in labels else {},
     }
-    (into / "study.json").write_text(json.dumps(told, indent=2, sort_keys=True) + "\n")
+    (into / "study.json").write_text(json.dumps(told, indent=2, sort_keys=True, allow_nan=False) + "\n")
     _write_stages(runs, into / "stages.csv")
     (into / "table.md").write_text(table(told))
     draw(runs, into / "study.png")
@@ -133,6 +140,7 @@ def differences(runs: Sequence[Run], reference: str, resamples: int) -> dict[str
 
     The same draws of sources are applied to both; the difference of the average over tasks and over the runs both labels
     have (same seed, same order) gives interval and p-value (two-sided, percentile), Holm's correction over the labels.
+    Where a task has only one source, or most draws lack a class, there is a difference but no test of it.
     What is tested is whether it would hold on other clips; the deviation over seeds stands beside it in the table.
     """
     by_label: dict[str, dict[tuple[int, int], tuple[Run, np.ndarray]]] = {}
@@ -146,19 +154,11 @@ def differences(runs: Sequence[Run], reference: str, resamples: int) -> dict[str
             continue
         ours = by_label[reference]
         gaps = np.mean([ours[key][1] - theirs[key][1] for key in shared], axis=0)
-        gaps = gaps[~np.isnan(gaps)]
         means = [_value(ours[k][0].metric("average")) - _value(theirs[k][0].metric("average")) for k in shared]
-        if not gaps.size or np.isnan(means).any():
+        if np.isnan(means).any():
             found[label] = {"difference": None, "reason": "a score it needs is undefined", "runs": len(shared)}
-            continue
-        tail = min((gaps <= 0).sum(), (gaps >= 0).sum())
-        found[label] = {
-            "difference": float(np.mean(means)),
-            "low": float(np.quantile(gaps, 0.025)),
-            "high": float(np.quantile(gaps, 0.975)),
-            "p": float(min(1.0, 2 * (1 + tail) / (1 + gaps.size))),
-            "runs": len(shared),
-        }
+        else:
+            found[label] = {"difference": float(np.mean(means)), **_tested(gaps), "runs": len(shared)}
     tested = [label for label in found if "p" in found[label]]
     for label, p in zip(tested, holm([found[label]["p"] for label in tested]), strict=True):
         found[label]["p_holm"] = p
@@ -168,10 +168,11 @@ def differences(runs: Sequence[Run], reference: str, resamples: int) -> dict[str
 def table(told: Mapping[str, Any]) -> str:
     """Two Markdown tables: what was known and forgotten, and what it cost."""
     labels, means = told["labels"], told["means"]
-    tasks = list(means[labels[0]]["final_auc"])
+    tasks, unseen = list(means[labels[0]]["final_auc"]), list(means[labels[0]]["unseen_auc"])
     joint = means.get(JOINT, {}).get("average", {}).get("mean")
-    known = ["strategy", "runs", *tasks, "average AUC", "average ACC", "forgetting", "BWT", "FWT", "anti-forgetting",
-             "plasticity", "gap to joint", f"{told['reference']} leads by", "p (Holm)"]  # fmt: skip
+    known = ["strategy", "runs", *tasks, *(f"{name} (unseen)" for name in unseen), "average AUC", "average ACC",
+             "forgetting", "BWT", "FWT", "anti-forgetting", "plasticity", "gap to joint",
+             f"{told['reference']} leads by", "p (Holm)"]  # fmt: skip
     costs = ["strategy", "seconds a run", "images seen", "MB handed down"]
     rows, prices = [], []
     for label in labels:
@@ -182,6 +183,7 @@ def table(told: Mapping[str, Any]) -> str:
                 label,
                 str(mean["runs"]),
                 *(_plain(mean["final_auc"][task]["mean"]) for task in tasks),
+                *(_plain(mean["unseen_auc"][name]["mean"]) for name in unseen),
                 *(_spread(mean[name]) for name in ("average", "average_acc", "forgetting_chaudhry")),
                 *(_plain(mean[name]["mean"]) for name in ("bwt", "fwt", "anti_forgetting", "plasticity")),
                 _plain(gap),
@@ -206,9 +208,10 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), width_ratios=(3, 2), layout="constrained")
     for number, label in enumerate(labels):
         curves = np.array([transfer.stage_averages(run.auc) for run in runs if run.entry.label == label])
-        stages, middle, spread = np.arange(1, curves.shape[1] + 1), curves.mean(0), curves.std(0)
-        colour = COLOURS[number % len(COLOURS)]
-        left.plot(stages, middle, marker="o", color=colour, label=label)
+        stages, middle, spread = np.arange(1, curves.shape[1] + 1), curves.mean(0), _deviation(curves)
+        again, which = divmod(number, len(COLOURS))
+        colour, dashes = COLOURS[which], DASHES[again % len(DASHES)]
+        left.plot(stages, middle, marker="o", color=colour, linestyle=dashes, label=label)
         left.fill_between(stages, middle - spread, middle + spread, color=colour, alpha=0.12, linewidth=0)
     left.set_xticks(stages)
     left.set_xlabel("tasks learned")
@@ -218,7 +221,7 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     lost = [[_value(run.metric("forgetting_chaudhry")) for run in runs if run.entry.label == label] for label in labels]
     places = np.arange(len(labels))[::-1]
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(labels))]
-    right.barh(places, [np.mean(v) for v in lost], xerr=[np.std(v) for v in lost], color=colours, height=0.7)
+    right.barh(places, [np.mean(v) for v in lost], xerr=[_deviation(v) for v in lost], color=colours, height=0.7)
     right.set_yticks(places, labels)
     right.set_xlabel("forgetting: AUC lost on older tasks since their best")
     right.grid(axis="x", alpha=0.3)
@@ -229,18 +232,36 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 
 
 def _drawn_averages(run: Run, resamples: int) -> np.ndarray:
-    """Final average AUC over the tasks under every draw of sources, (resamples,); a task's draws depend on it alone."""
+    """Final average AUC over the tasks under every draw of sources, (resamples,); a task's draws depend on it alone.
+
+    NaN under a draw without one of the classes, and everywhere where a task was not examined or has only one source.
+    """
     per_task = []
     for number, task in enumerate(sorted(run.tasks)):
+        if task not in run.last.tables:
+            return np.full(resamples, np.nan)
         clips = run.last.clips(task).sort_values(["archive", "clip"], kind="stable")
         labels = clips["label"].to_numpy(np.int64)
-        if set(labels) != set(LABELS):
-            return np.full(resamples, np.nan)
         sources = pd.factorize(clips["archive"].astype(str) + "\n" + clips["source"].astype(str))[0]
+        if set(labels) != set(LABELS) or not sources.max():
+            return np.full(resamples, np.nan)
         scores = clips["p_fake"].to_numpy(np.float64)
         per_task.append(np.concatenate([weighted(labels, scores, w)["auc"] for w in draws(sources, resamples, number)]))
     drawn: np.ndarray = np.mean(per_task, axis=0)
     return drawn
+
+
+def _tested(gaps: np.ndarray) -> dict[str, Any]:
+    """Interval and p-value of a difference that came out as `gaps` (resamples,) under the draws."""
+    defined = gaps[~np.isnan(gaps)]
+    if not defined.size or 2 * defined.size < gaps.size:
+        return {"reason": "no test: a task has too few sources for draws that hold both classes"}
+    tail = min((defined <= 0).sum(), (defined >= 0).sum())
+    return {
+        "low": float(np.quantile(defined, 0.025)),
+        "high": float(np.quantile(defined, 0.975)),
+        "p": float(min(1.0, 2 * (1 + tail) / (1 + defined.size))),
+    }
 
 
 def _told(run: Run) -> dict[str, Any]:
@@ -253,6 +274,7 @@ def _told(run: Run) -> dict[str, Any]:
         "tasks": list(run.tasks),
         "auc": _nested(run.auc),
         "acc": _nested(run.acc),
+        "unseen": {name: {"value": e.value, "reason": e.reason} for name, e in run.unseen.items()},
         "metrics": {
             of: {name: {"value": e.value, "reason": e.reason} for name in METRICS if (e := run.metric(name, of))}
             for of in ("auc", "acc")
@@ -261,16 +283,16 @@ def _told(run: Run) -> dict[str, Any]:
     }
 
 
-def _means(runs: Sequence[Run]) -> dict[str, Any]:
+def _means(runs: Sequence[Run], unseen: Sequence[str]) -> dict[str, Any]:
     """Mean and deviation (over runs, n - 1) of every metric; None where a run lacks it."""
+    absent = Estimate.undefined("not every run was examined on it")
     metrics = {name: _over([run.metric(name) for run in runs]) for name in METRICS}
     seconds = [run.seconds for run in runs]
     return {
         **metrics,
         "average_acc": _over([run.metric("average", "acc") for run in runs]),
-        "final_auc": {
-            task: _over([Estimate(float(run.auc[-1, run.tasks.index(task)])) for run in runs]) for task in runs[0].tasks
-        },
+        "final_auc": {task: _over([_final(run, task) for run in runs]) for task in runs[0].tasks},
+        "unseen_auc": {name: _over([run.unseen.get(name, absent) for run in runs]) for name in unseen},
         "runs": len(runs),
         "cost": {
             "seconds": None if None in seconds else float(np.mean([s for s in seconds if s is not None])),
@@ -285,6 +307,18 @@ def _over(estimates: Sequence[Estimate]) -> dict[str, Any]:
     if len(values) < len(estimates):
         return {"mean": None, "sd": None, "reason": next(e.reason for e in estimates if e.value is None)}
     return {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+
+
+def _final(run: Run, task: str) -> Estimate:
+    score = float(run.auc[-1, run.tasks.index(task)])
+    if np.isnan(score):
+        return Estimate.undefined(f"'{run.generations[-1]}' was not examined on '{task}'")
+    return Estimate(score)
+
+
+def _deviation(values: Sequence[float] | np.ndarray) -> Any:
+    """Over runs, the first axis, n - 1; 0 of one run."""
+    return np.std(values, axis=0, ddof=1) if len(values) > 1 else np.zeros(np.shape(values)[1:])
 
 
 def _write_stages(runs: Sequence[Run], path: Path) -> None:
@@ -314,6 +348,8 @@ def _spread(over: Mapping[str, Any]) -> str:
 def _lead(found: Mapping[str, Any] | None) -> tuple[str, str]:
     if not found or found["difference"] is None:
         return "–", "–"
+    if "p_holm" not in found:
+        return f"{found['difference']:+.3f}", "–"
     return f"{found['difference']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]", f"{found['p_holm']:.3f}"
 
 

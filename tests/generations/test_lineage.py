@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ import yaml
 from components.errors import BadParams, BrokenLineage, UnknownName
 from components.generations.lineage import Lineage, append, check, plan
 from components.generations.recipe import Recipe
-from components.params import Params
+from components.params import Memory, Params, Training
 from components.vocabulary import NOBODY
 
 Make = Callable[..., Params]
@@ -234,6 +235,18 @@ def test_a_recipe_keeps_its_digest_when_written_and_read(register: Register, par
     again = Recipe.read(tmp_path / "again" / "copy.yaml")
     assert again == recipe and again.digest == recipe.digest
     assert (tmp_path / "again" / "copy.yaml").read_bytes() == (register.recipes / "cffd-M1.yaml").read_bytes()
+
+
+def test_a_recipe_older_than_a_choice_keeps_the_digest_it_had(register: Register, params: Make, tmp_path: Path) -> None:
+    register.plan(params(), "swap")
+    file = tmp_path / "old.yaml"
+    said = yaml.safe_load((register.recipes / "cffd-M1.yaml").read_text())
+    del said["memory"]["pool"], said["training"]["pairs"]  # as before there were such choices
+    file.write_text(yaml.safe_dump(said))
+    old = Recipe.read(file)
+    assert (old.memory.pool, old.training.pairs) == (Memory().pool, Training().pairs)
+    assert old.digest == hashlib.sha256(yaml.safe_dump(said, sort_keys=True).encode()).hexdigest()
+    assert old.digest != register.recipe("cffd-M1").digest
 
 
 def test_a_digest_names_every_choice_and_no_order_of_keys(register: Register, params: Make) -> None:
