@@ -1,6 +1,6 @@
 """Does every detector learn every forgery of the lab, at its tiny size, from its own start, by its own recipe?
 
-    python benchmarks/families.py [--detectors NAME …] [--families NAME …] [--people 240] [--faces FOLDER] [--out FILE]
+    python benchmarks/families.py [--detectors NAME …] [--families NAME …] [--people 120] [--faces FOLDER] [--out FILE]
 
 Archives are rendered, ingested, validated and cropped by the stages themselves, once for all detectors; a FOLDER keeps
 their faces for the next run. A table says, for each training, the clip AUROC on people it never saw (validation and
@@ -34,9 +34,9 @@ from components.params import Training, Validation, parse
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY, TRAIN
 
-PEOPLE = 240
+PEOPLE = 120
 CLIPS = 1  # of each person, genuine, and as many forged
-FRAMES = 2
+FRAMES = 8
 FACE_PX = 96
 CLIP_PX = 160
 
