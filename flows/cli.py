@@ -285,7 +285,7 @@ def study(
         detector=detector,
         variants=variants,
         sequence=studies.parsed(sequence) or params.sequence,
-        seeds=tuple(int(seed) for seed in studies.parsed(seeds)),
+        seeds=studies.numbers(seeds),
         orders=orders,
         benchmarks=studies.parsed(benchmarks),
         reference=ablate or ("cffd" if "cffd" in variants else next(iter(variants))),

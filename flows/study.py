@@ -4,6 +4,7 @@ like any other, so that a study can be killed, continued, extended and looked in
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import yaml
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from components import detectors, strategies
-from components.errors import BadParams, UnknownName
-from components.params import Changes, Line, Params, parse
+from components.errors import BadParams, StageFailed, UnknownName
+from components.params import Archive, Changes, Line, Params, Section, parse
 from components.reports import study as report
-from components.reports.study import Entry
+from components.reports.study import Entry, Run
 from flows import pipeline
 from flows.durations import clocked
 from flows.land import land
@@ -29,6 +30,11 @@ FOLDER = Path(".perennial/studies")
 COPIED = ("faces", "validation", "detectors", "strategies", "memory", "training", "evaluation")
 GATE = [{"rule": "absolute", "min_auc": 0.0}]
 """A study compares and promotes nobody's champion away: its gate is always open."""
+HEADER = "# A study: written by `perennial study`, which adds lines and never changes them.\n"
+ROUNDING = 1e-9
+FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+OWN_CONTRAST = {"cffd": "contrast"}
+"""Strategies that add HSCL where the detector brings none, and their weight of it."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,9 @@ class Study:
 def run(workspace: Workspace, study: Study) -> tuple[Path, Outcome | None]:
     """Raise what the study lacks and tell what it found; returns the folder of the report and what the lifecycle did.
 
-    Archives, faces, and every section of params.yaml but the lines and the gate are those of `workspace`. Runs that are
-    there stay, so labels and seeds may be added later. Raises BadParams, UnknownName.
+    Archives, faces, and every section of params.yaml but the lines and the gate are those of `workspace`, as they were
+    when the study began. Runs that are there stay, so labels and seeds may be added later. Raises BadParams and
+    UnknownName before anything is made, StageFailed where stages failed and no run is finished.
     """
     _check(workspace, study)
     own = Workspace.create(workspace.root / FOLDER / study.name, _params(workspace))
@@ -68,32 +75,39 @@ def run(workspace: Workspace, study: Study) -> tuple[Path, Outcome | None]:
     pipeline.share_cache(own.root, workspace.root)
     known = workspace.params().archives
     for name in (*study.sequence, *study.benchmarks):
-        role = "benchmark" if name in study.benchmarks else known[name].role
-        source = workspace.data("archives", name)
+        source, role = workspace.data("archives", name), _role(study, name, known[name])
         if name not in own.params().archives:
             land(own, name, str(source), layout=known[name].layout, role=role, faces=known[name].faces)
     _write_lines(own, study)
     outcome = lifecycle(own.root) if pending(own) else None
-    return tell(workspace, study), outcome
+    runs = finished(own, study)
+    if outcome and outcome.failed and not runs:
+        raise StageFailed("no run is finished; " + "; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
+    return _told(workspace, study, runs), outcome
 
 
 def tell(workspace: Workspace, study: Study) -> Path:
-    """Report on the runs that are finished, into reports/studies/NAME."""
+    """Report on the runs that are finished, into reports/studies/NAME; raises BadParams where there are none."""
     own = Workspace.at(workspace.root / FOLDER / study.name)
+    return _told(workspace, study, finished(own, study))
+
+
+def finished(own: Workspace, study: Study) -> list[Run]:
+    """The study's runs whose last generation was judged; raises BadParams where a line is there with other choices."""
+    _lines(own, study)
     lineage, seconds = own.lineage(), clocked(own.root)
-    finished = []
+    runs = []
     for entry, line in entries(study):
         generations = lineage.of(entry.line)
         if len(generations) == len(line.sequence) and all(judged(own, name) for name in generations):
-            finished.append(report.read_run(own.root, entry, generations, seconds))
-    into = workspace.root / "reports" / "studies" / study.name
-    report.tell(finished, into, reference=study.reference)
-    return into
+            runs.append(report.read_run(own.root, entry, generations, seconds))
+    return runs
 
 
 def entries(study: Study) -> Iterator[tuple[Entry, Line]]:
-    """Every run with the line that makes it."""
-    for (label, variant), order, seed in itertools.product(study.variants.items(), orders(study), study.seeds):
+    """Every run with the line that makes it; a seed that is named twice counts once."""
+    seeds = dict.fromkeys(study.seeds)
+    for (label, variant), order, seed in itertools.product(study.variants.items(), orders(study), seeds):
         number, sequence = order
         name = f"{label}_s{seed}" + (f"_o{number}" if number else "")
         line = Line(
@@ -114,73 +128,127 @@ def orders(study: Study) -> list[tuple[int, tuple[str, ...]]]:
 
 
 def ablations(strategy: str, detector: str, params: Params) -> dict[str, Variant]:
-    """The strategy without each of its terms, without the detector's contrast, and without each part of its memory."""
+    """The strategy without each of its terms, without the detector's contrast, and without each part of its memory.
+
+    A part that is not there is not taken away; the other parts of a memory grow in proportion.
+    """
     found = {strategy: Variant(strategy)}
     options = strategies.options(strategy, params.strategies.get(strategy, {}))
-    for name, about in type(options).model_fields.items():
-        is_weight = any(isinstance(bound, Ge) and bound.ge == 0 for bound in about.metadata)
-        if is_weight and getattr(options, name) > 0:
-            found[f"{strategy}_no_{name}"] = Variant(strategy, Changes(strategy={name: 0.0}))
     said = {key: value for key, value in params.detectors.get(detector, {}).items() if key != "training"}
-    if getattr(detectors.options(detector, said), "hscl_weight", 0):
-        found[f"{strategy}_no_hscl"] = Variant(strategy, Changes(detector={"hscl_weight": 0.0}))
-    if strategies.find(strategy).remembers == "hybrid":
-        hard, representative = params.memory.hard, params.memory.representative
-        rest = {"hard": 1 - hard, "representative": 1 - representative, "diverse": hard + representative}
-        shares = {
-            "hard": {"hard": 0.0, "representative": representative / rest["hard"]},
-            "representative": {"hard": hard / rest["representative"], "representative": 0.0},
-            "diverse": {"hard": hard / rest["diverse"], "representative": representative / rest["diverse"]},
-        }
+    brings_hscl = getattr(detectors.options(detector, said), "hscl_weight", 0) > 0
+    stand_in = OWN_CONTRAST.get(strategy)
+    for name in _weights(options):
+        if not (brings_hscl and name == stand_in):
+            found[f"{strategy}_no_{name}"] = Variant(strategy, Changes(strategy={name: 0.0}))
+    if brings_hscl:  # and nobody steps in for it
+        silent = {stand_in: 0.0} if stand_in else {}
+        found[f"{strategy}_no_hscl"] = Variant(strategy, Changes(detector={"hscl_weight": 0.0}, strategy=silent))
+    policy = strategies.find(strategy).remembers if params.memory.policy == "own" else params.memory.policy
+    if policy == "hybrid":
+        shares = {"hard": params.memory.hard, "representative": params.memory.representative}
+        shares["diverse"] = 1 - sum(shares.values())
         for part, share in shares.items():
-            found[f"{strategy}_no_{part}"] = Variant(strategy, Changes(memory=share))
+            if ROUNDING < share < 1 - ROUNDING:
+                others = {name: 0.0 if name == part else shares[name] / (1 - share) for name in shares}
+                del others["diverse"]  # is what the two leave
+                found[f"{strategy}_no_{part}"] = Variant(strategy, Changes(memory=others))
         found[f"{strategy}_reservoir"] = Variant(strategy, Changes(memory={"policy": "reservoir"}))
     return found
 
 
+def _weights(options: Section) -> Iterator[str]:
+    """The options that weigh a term: from 0 without an upper bound, and not 0 already."""
+    for name, about in type(options).model_fields.items():
+        from_zero = any(isinstance(bound, Ge) and bound.ge == 0 for bound in about.metadata)
+        is_share = any(isinstance(bound, Le) for bound in about.metadata)
+        if from_zero and not is_share and getattr(options, name) > 0:
+            yield name
+
+
 def _check(workspace: Workspace, study: Study) -> None:
+    """Raise BadParams or UnknownName for what cannot be followed; nothing is made."""
+    if not FOLDER_NAME.fullmatch(study.name):
+        raise BadParams(f"expected a study's name of letters, digits, '_', '.' and '-', found '{study.name}'.")
+    if not study.seeds or not study.sequence or not study.variants:
+        raise BadParams("expected at least one strategy, one task and one seed, found none. Name some.")
     params = workspace.params()
     for name in (*study.sequence, *study.benchmarks):
         if name not in params.archives:
             raise UnknownName("archive", name, params.archives)
         if not workspace.data("archives", name).is_dir():
             raise BadParams(f"expected the files of '{name}', found none. Fetch them with `dvc pull`.")
+        if name in study.sequence and params.archives[name].role == "task":
+            raise BadParams(
+                f"expected tasks that are benchmarks too, found '{name}', which landed with the role task: nobody could "
+                "say how well it is remembered. Land it under another name with `--role both`."
+            )
     detectors.options(study.detector, {})
-    for label, variant in study.variants.items():
+    for variant in study.variants.values():
         strategies.options(variant.strategy, {})
-        parse(Params, {"lines": {label: {"detector": study.detector, "strategy": variant.strategy}}}, "study")
-    if not study.seeds or not study.sequence or not study.variants:
-        raise BadParams("expected at least one strategy, one task and one seed, found none. Name some.")
+    raw = {
+        "archives": {
+            name: {"layout": archive.layout, "role": _role(study, name, archive)}
+            for name, archive in params.archives.items()
+        },
+        "sequence": study.sequence,
+        "benchmarks": study.benchmarks,
+        "lines": {entry.line: line.model_dump(exclude={"sequence"}) for entry, line in entries(study)},
+    }
+    parse(Params, raw, f"study '{study.name}'")
+
+
+def _role(study: Study, name: str, archive: Archive) -> str:
+    return "benchmark" if name in study.benchmarks else archive.role
 
 
 def _params(workspace: Workspace) -> str:
     raw = workspace.params().model_dump(mode="json", exclude_unset=True)
     sections = {name: raw[name] for name in COPIED if name in raw or name in WIRED}
     empty: dict[str, Any] = {"archives": {}, "sequence": [], "benchmarks": [], "lines": {}}
-    text = yaml.safe_dump({**empty, **sections, "gate": GATE}, sort_keys=False)
-    return "# A study: written by `perennial study`, which adds lines and never changes them.\n" + text
+    return HEADER + yaml.safe_dump({**empty, **sections, "gate": GATE}, sort_keys=False)
+
+
+def _lines(own: Workspace, study: Study) -> dict[str, Line]:
+    """The lines that are there and those the study adds; one that is there with other choices is refused."""
+    lines = dict(own.params().lines)
+    for entry, line in entries(study):
+        there, wanted = lines.setdefault(entry.line, line).model_dump(), line.model_dump()
+        differing = [f"{key} '{there[key]}' instead of '{wanted[key]}'" for key in wanted if there[key] != wanted[key]]
+        if differing:
+            raise BadParams(
+                f"line '{entry.line}' of study '{study.name}' is there with other choices: {', '.join(differing)}. "
+                "Ask for the same, or name another study."
+            )
+    return lines
 
 
 def _write_lines(own: Workspace, study: Study) -> None:
-    """Add the study's lines to its params.yaml; a line that is there with other choices is refused."""
-    params = own.params()
-    lines = dict(params.lines)
-    for entry, line in entries(study):
-        if lines.setdefault(entry.line, line).model_dump() != line.model_dump():
-            raise BadParams(
-                f"line '{entry.line}' of study '{study.name}' is there with other choices. Name another study."
-            )
+    """Add the study's lines to its params.yaml."""
+    lines = _lines(own, study)
     raw = yaml.safe_load(own.params_file.read_text())
     raw["lines"] = {name: line.model_dump(mode="json", exclude_unset=True) for name, line in lines.items()}
     parse(Params, raw, "study")
     fresh = own.params_file.with_suffix(".fresh")
-    fresh.write_text(yaml.safe_dump(raw, sort_keys=False))
+    fresh.write_text(HEADER + yaml.safe_dump(raw, sort_keys=False))
     fresh.replace(own.params_file)
+
+
+def _told(workspace: Workspace, study: Study, runs: Sequence[Run]) -> Path:
+    into = workspace.root / "reports" / "studies" / study.name
+    report.tell(runs, into, reference=study.reference)
+    return into
 
 
 def parsed(values: str) -> tuple[str, ...]:
     """``a,b,c`` as names."""
     return tuple(part.strip() for part in values.split(",") if part.strip())
+
+
+def numbers(values: str) -> tuple[int, ...]:
+    """``0,1,2`` as numbers; raises BadParams."""
+    if not all(part.isdecimal() for part in parsed(values)):
+        raise BadParams(f"expected whole numbers separated by commas, found '{values}'. Write 0,1,2.")
+    return tuple(int(part) for part in parsed(values))
 
 
 def variants_of(names: Sequence[str]) -> dict[str, Variant]:
