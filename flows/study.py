@@ -16,7 +16,7 @@ from annotated_types import Ge, Le
 
 from components import detectors, strategies
 from components.errors import BadParams, StageFailed, UnknownName
-from components.params import Archive, Changes, Line, Params, Section, parse
+from components.params import Archive, Changes, Line, Params, Section, Withdrawal, parse
 from components.reports import study as report
 from components.reports.study import Entry, Run
 from flows import pipeline
@@ -66,8 +66,9 @@ def run(workspace: Workspace, study: Study) -> tuple[Path, Outcome | None]:
     """Raise what the study lacks and tell what it found; returns the folder of the report and what the lifecycle did.
 
     Archives, faces, and every section of params.yaml but the lines and the gate are those of `workspace`, as they were
-    when the study began. Runs that are there stay, so labels and seeds may be added later. Raises BadParams and
-    UnknownName before anything is made, StageFailed where stages failed and no run is finished.
+    when the study began; what was withdrawn later is left out from then on. Runs that are there stay, so labels and
+    seeds may be added later. Raises BadParams and UnknownName before anything is made, StageFailed where stages failed
+    and no run is finished.
     """
     _check(workspace, study)
     own = Workspace.create(workspace.root / FOLDER / study.name, _params(workspace))
@@ -78,7 +79,7 @@ def run(workspace: Workspace, study: Study) -> tuple[Path, Outcome | None]:
         source, role = workspace.data("archives", name), _role(study, name, known[name])
         if name not in own.params().archives:
             land(own, name, str(source), layout=known[name].layout, role=role, faces=known[name].faces)
-    _write_lines(own, study)
+    _write_lines(own, study, workspace.params().memory.withdrawn)
     outcome = lifecycle(own.root) if pending(own) else None
     runs = finished(own, study)
     if outcome and outcome.failed and not runs:
@@ -222,10 +223,13 @@ def _lines(own: Workspace, study: Study) -> dict[str, Line]:
     return lines
 
 
-def _write_lines(own: Workspace, study: Study) -> None:
-    """Add the study's lines to its params.yaml."""
+def _write_lines(own: Workspace, study: Study, withdrawn: Sequence[Withdrawal] = ()) -> None:
+    """Add the study's lines to its params.yaml, and what has been withdrawn since."""
     lines = _lines(own, study)
     raw = yaml.safe_load(own.params_file.read_text())
+    if withdrawn:
+        left_out = [order.model_dump(mode="json", exclude_defaults=True) for order in withdrawn]
+        raw["memory"] = {**raw.get("memory", {}), "withdrawn": left_out}
     raw["lines"] = {name: line.model_dump(mode="json", exclude_unset=True) for name, line in lines.items()}
     parse(Params, raw, "study")
     fresh = own.params_file.with_suffix(".fresh")

@@ -20,7 +20,7 @@ from components.errors import BadParams, UnknownName
 from components.generations.lineage import Lineage, plan
 from components.generations.recipe import Recipe
 from components.lab.archive import render_archive
-from components.params import Line, Params, parse
+from components.params import Line, Params, Withdrawal, parse
 from components.tasks.dataset import Batch
 from flows import pipeline, study
 from flows.land import land
@@ -237,6 +237,15 @@ def test_lines_are_added_and_those_that_are_there_stay(place: Workspace) -> None
     assert list(lines) == ["er_s0", "cffd_s0", "er_s1"]
     assert lines["er_s1"] == Line(detector="rsia_net", strategy="er", seed=1, sequence=("swaps", "reenacted"))
     assert place.params_file.read_text().startswith("# A study: written by `perennial study`")
+
+
+def test_what_is_withdrawn_after_a_study_began_is_left_out_of_the_rest_of_it(place: Workspace) -> None:
+    study._write_lines(place, compared(seeds=(0,)))
+    gone = Withdrawal(archive="swaps", source="s17")
+    study._write_lines(place, compared(seeds=(1,)), [gone])
+    assert place.params().memory.withdrawn == (gone,)
+    study._write_lines(place, compared(seeds=(2,)), [gone])
+    assert place.params().memory.withdrawn == (gone,)
 
 
 @pytest.mark.parametrize(
