@@ -245,7 +245,7 @@ def test_tampered_weights_are_refused(two_tasks: None, planned: Make) -> None:
 def test_what_was_bequeathed_is_checked_against_the_card(two_tasks: None, planned: Make) -> None:
     folder = birth(planned(), "cffd-M1")
     save_tensors({"prototype.0.swap": torch.ones(3)}, folder / "bequest.safetensors")
-    with pytest.raises(BrokenLineage, match="expected bequest .* Restore it with `dvc checkout`"):
+    with pytest.raises(BrokenLineage, match=r"expected bequest .* Restore it with `dvc checkout`"):
         load_bequest(folder)
 
 

@@ -269,8 +269,8 @@ def _near_identity(attention: nn.MultiheadAttention) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Pretrain the small tower.")
     parser.add_argument("out", type=Path, help="the .safetensors file to write; its record is written beside it")
-    parser.add_argument("--people", type=int, default=4000)
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--people", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4500)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     said = vars(parser.parse_args())
