@@ -130,8 +130,9 @@ class MASM(Detector):
         }
         if options.size == "paper":
             return paper
-        tiny = {"learning_rate": 6e-3, "founder_epochs": 12, "epochs": 8, "faces_per_clip": 3, "augment": {"flip": 0.5}}
-        return {**paper, **tiny}
+        falling = {"schedule": "cosine_cycles", "cycle_epochs": 12, "warmup_epochs": 1, "floor_learning_rate": 1e-4}
+        lessons = {"founder_epochs": 12, "epochs": 12, "faces_per_clip": 3, "augment": {"flip": 0.5}}
+        return {**paper, **falling, **lessons, "learning_rate": 8e-3}
 
     def forward(self, faces: Tensor) -> Detection:
         embedding, levels = self.tower(clip.normalised(faces, self.input_px))
