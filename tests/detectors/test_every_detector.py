@@ -80,7 +80,7 @@ def _taught(name: str) -> Detector:
     optimizer = adam(detector)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        for _ in range(12):
+        for _ in range(24):
             step(detector, batch, optimizer)
     return detector.eval()
 
