@@ -14,8 +14,9 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from components.errors import UnknownName
@@ -37,6 +38,23 @@ class Detection:
     """(B, C_l, H_l, W_l) feature maps, fine to coarse; the last one is what the embedding sees last."""
     domains: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
     """Per-level maps of each domain (spatial, frequency, …) where the paper has several."""
+
+
+class Sized(Section):
+    """Options of a detector that comes as its paper has it and small: what is not said is what its size says."""
+
+    sizes: ClassVar[dict[str, dict[str, Any]]]
+    size: Literal["paper", "tiny"] = "paper"
+
+    @classmethod
+    def filled(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """`raw`, and what its size decides."""
+        return {**cls.sizes.get(str(raw.get("size", "paper")), cls.sizes["paper"]), **raw}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _size_decides(cls, raw: Any) -> Any:
+        return cls.filled(raw) if isinstance(raw, dict) else raw
 
 
 class Detector(nn.Module):

@@ -19,10 +19,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, clip
+from components.detectors import Detection, Detector, Sized, clip
 from components.losses import sphere
 from components.params import Section
 from components.tasks.dataset import Batch
@@ -33,10 +33,10 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-class LNCLIPOptions(Section):
+class LNCLIPOptions(Sized):
     """The paper's values; `size: tiny` is the same method on the lab's own tower, for machines without an accelerator."""
 
-    size: Literal["paper", "tiny"] = "paper"
+    sizes = SIZES
     tower: str
     """`small`, or any plain vision transformer of open_clip. By size."""
     pretrained: str
@@ -53,13 +53,6 @@ class LNCLIPOptions(Section):
     """Of `expand`: rows after it over rows before it."""
     alignment_weight: float = Field(0.1, ge=0)
     uniformity_weight: float = Field(0.5, ge=0)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _size_decides(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        return {**SIZES.get(str(raw.get("size", "paper")), SIZES["paper"]), **raw}
 
 
 class LNCLIP(Detector):

@@ -36,7 +36,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, backbones
+from components.detectors import Detection, Detector, Sized, backbones
 from components.errors import MissingWeights
 from components.losses import latent_space
 from components.params import Section
@@ -80,10 +80,10 @@ IRESNET_BLOCKS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3), "iresne
 IRESNET_CHANNELS = (64, 128, 256, 512)
 
 
-class LSDAOptions(Section):
+class LSDAOptions(Sized):
     """The paper's values; `size: tiny` is the same architecture for machines without an accelerator."""
 
-    size: Literal["paper", "tiny"] = "paper"
+    sizes = SIZES
     trunk: str
     """Of student and teachers: `small`, or any timm network whose stages follow one another. By size."""
     trunk_options: dict[str, str | int | float | bool] = {}
@@ -121,13 +121,9 @@ class LSDAOptions(Section):
     centroid_momentum: float = Field(0.9, ge=0, lt=1)
     compat: Literal["none", "deepfakebench"] = "none"
 
-    @model_validator(mode="before")
     @classmethod
-    def _size_decides(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        real_encoder = "imagenet" if raw.get("pretrained") else "self"
-        return {**SIZES.get(str(raw.get("size", "paper")), SIZES["paper"]), "real_encoder": real_encoder, **raw}
+    def filled(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        return super().filled({"real_encoder": "imagenet" if raw.get("pretrained") else "self", **raw})
 
     @model_validator(mode="after")
     def _real_teacher_knows_something(self) -> Self:

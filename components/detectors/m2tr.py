@@ -22,10 +22,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, backbones
+from components.detectors import Detection, Detector, Sized, backbones
 from components.errors import BadParams
 from components.losses import contrastive
 from components.losses.focal import focal
@@ -91,10 +91,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 
-class M2TROptions(Section):
+class M2TROptions(Sized):
     """The paper's values; `size: tiny` is the same architecture for machines without an accelerator."""
 
-    size: Literal["paper", "tiny"] = "paper"
+    sizes = SIZES
     trunk: str
     """`small`, or any timm network whose stages follow one another. By size; the paper's is EfficientNet-B4."""
     trunk_options: dict[str, str | int | float | bool] = {}
@@ -125,12 +125,9 @@ class M2TROptions(Section):
     mask_weight: float = Field(1.0, ge=0)
     """lambda_1 of the paper."""
 
-    @model_validator(mode="before")
     @classmethod
-    def _size_decides(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        chosen = {**SIZES.get(str(raw.get("size", "paper")), SIZES["paper"]), **raw}
+    def filled(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        chosen = super().filled(raw)
         own = {"trunk_options": STOCHASTIC_DEPTH} if chosen["trunk"] == SIZES["paper"]["trunk"] else {}
         return {**own, **chosen}
 

@@ -21,12 +21,12 @@ from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, clip
+from components.detectors import Detection, Detector, Sized, clip
 from components.detectors.subspaces import SplitAttention, SplitLinear, decomposed, drawn
 from components.losses import subspaces
 from components.params import Section, Share
@@ -46,10 +46,10 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 
 
-class MASMOptions(Section):
+class MASMOptions(Sized):
     """The paper's values where it states them, and ours; `size: tiny` is the same for machines without an accelerator."""
 
-    size: Literal["paper", "tiny"] = "paper"
+    sizes = SIZES
     tower: str
     """A vision transformer of open_clip, or `small`. By size."""
     pretrained: str
@@ -82,13 +82,6 @@ class MASMOptions(Section):
     """A layer is exchanged for one that ranks better by more than this share of the layers."""
     checkpointing: bool = False
     """Recompute blocks in the backward pass instead of keeping them: less memory, a third more time."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _size_decides(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        return {**SIZES.get(str(raw.get("size", "paper")), SIZES["paper"]), **raw}
 
 
 class MASM(Detector):

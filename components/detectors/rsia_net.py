@@ -13,14 +13,14 @@ Differs  the frequency input is three inverse-transformed bands rather than raw 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, backbones
+from components.detectors import Detection, Detector, Sized, backbones
 from components.losses import contrastive
 from components.losses.frequency import Bands
 from components.params import Section
@@ -60,10 +60,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 BAND_GAINS = (0.1, 1.0, 8.0)  # low, mid, high: in faces their deviations are about 0.43, 0.13, 0.10 of [-1, 1]
 
 
-class RSIANetOptions(Section):
+class RSIANetOptions(Sized):
     """The paper's values; `size: tiny` is the same architecture for machines without an accelerator."""
 
-    size: Literal["paper", "tiny"] = "paper"
+    sizes = SIZES
     trunk: str
     """`small`, or any timm network whose stages follow one another. By size."""
     trunk_options: dict[str, str | int | float | bool] = {}
@@ -79,13 +79,6 @@ class RSIANetOptions(Section):
     temperature: float = Field(gt=0)
     """T of HSCL. By size: 0.1 at `tiny`, which learns from random weights in tens of steps (face AUC 0.98 after 66 steps,
     0.88 at the paper's 0.01)."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _size_decides(cls, raw: Any) -> Any:
-        if not isinstance(raw, dict):
-            return raw
-        return {**SIZES.get(str(raw.get("size", "paper")), SIZES["paper"]), **raw}
 
 
 class RSIANet(Detector):
