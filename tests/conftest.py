@@ -19,6 +19,18 @@ hush()
 ROOT = Path(__file__).parents[1]
 
 
+@pytest.fixture
+def torch_as_it_was() -> Iterator[None]:
+    """Stages fix threads, kernels and seeds for their own process; here others follow in the same one."""
+    import torch
+
+    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    with torch.random.fork_rng():
+        yield
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(strict)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _closed_homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Tools that keep something in the home directory keep it in a temporary one."""

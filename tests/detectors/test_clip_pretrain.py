@@ -24,15 +24,6 @@ def picture() -> np.ndarray:
     return render(person(100_000), life(np.random.default_rng(0), 1)[0], 160).image
 
 
-@pytest.fixture
-def _torch_as_it_was():
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
-        yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(strict)
-
-
 @every_kind
 def test_every_disturbance_shows_and_keeps_the_shape(kind: str, picture: np.ndarray) -> None:
     before = picture.astype(np.float32)
@@ -63,7 +54,7 @@ def test_regions_are_of_all_sizes_within_the_picture() -> None:
 
 
 def test_the_same_arguments_give_the_same_weights_which_the_tower_takes_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, _torch_as_it_was: None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torch_as_it_was: None
 ) -> None:
     monkeypatch.setattr(pretrain, "WHITENED", 16)
     records = [pretrain.pretrain(tmp_path / f"{name}.safetensors", people=4, steps=2, batch=4, seed=0) for name in "ab"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -89,14 +89,6 @@ def _taught(name: str) -> Detector:
 def taught() -> Callable[[str], Detector]:
     """`taught(name)`: in evaluation mode, after a few steps on the faces of `of_methods`; each caller's own."""
     return lambda name: copy.deepcopy(_taught(name))
-
-
-@pytest.fixture
-def _torch_as_it_was() -> Iterator[None]:
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(strict)
 
 
 every_detector = pytest.mark.parametrize("name", detectors.names())
@@ -392,7 +384,7 @@ def test_the_recipe_can_be_followed_to_the_end(name: str, size: str) -> None:
 
 @every_detector
 def test_a_run_that_follows_the_recipe_ends_with_the_same_bytes_twice(
-    name: str, tmp_path: Path, _torch_as_it_was: None
+    name: str, tmp_path: Path, torch_as_it_was: None
 ) -> None:
     rows = pd.DataFrame({"label": [0, 1] * 4, "clip": [f"{i}.mp4" for i in range(8)], "source": list("aabbccdd")})
     rows = rows.assign(archive="swap", frame=0, identity="", split=TRAIN, score=1.0, method=["genuine", "swap"] * 4)

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-import torch
 
 from components import detectors
 from components.lab.forgeries import FAMILIES
@@ -37,16 +35,8 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("families")
 
 
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
-        yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(strict)
-
-
 @pytest.mark.slow
+@pytest.mark.usefixtures("torch_as_it_was")
 @pytest.mark.parametrize(("name", "family"), list(zip(detectors.names(), FAMILIES, strict=True)))
 def test_a_tiny_detector_tells_a_forgery_of_people_it_never_saw(
     name: str, family: str, families: ModuleType, kept: Path

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from components import detectors
 from components.faces.table import FaceTable, encode
@@ -32,13 +31,8 @@ def _pinhole(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    """Stages fix threads and kernels for their own process; here others follow in the same one."""
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
-        yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(strict)
+def _stages_leave_torch_alone(torch_as_it_was: None) -> None:
+    """For every test here, since each may call a stage."""
 
 
 def face_rows(task: str, clips: int, faces: int) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,7 @@ def pairs() -> list[Any]:
     ]
 
 
-@pytest.fixture(autouse=True)
-def _torch_as_it_was() -> Iterator[None]:
-    threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng():
-        yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(strict)
-
-
+@pytest.mark.usefixtures("torch_as_it_was")
 @pytest.mark.parametrize(("detector", "strategy"), pairs())
 def test_two_generations_are_raised(detector: str, strategy: str, faces_of: Make, tmp_path: Path) -> None:
     first, second = faces_of("swap", clips=2, side_px=SIDE_PX), faces_of("mesh", clips=2, side_px=SIDE_PX)
