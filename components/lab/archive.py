@@ -105,7 +105,8 @@ def forge_portraits(
     """Forge given photographs (`portraits`/IDENTITY/IDENTITY_NNNN.jpg) into an archive of stills at `root`.
 
     Identities are taken in an order of their own, `first_person` onwards, so that archives can be disjoint; each gives
-    `per_person` photographs, or as many as it has up to `up_to`.
+    `per_person` photographs, or as many as it has up to `up_to`. The same people and seed give the same pairs and splits
+    whatever is forged, so that archives may also share all their people, as those of FaceForensics++ do.
     Raises BadParams, UnknownName, BadArchive, NoFaceFound, MissingWeights.
     """
     stamp = _stamp(families, seed)
@@ -113,7 +114,7 @@ def forge_portraits(
     found = photographs(
         portraits, Finder(yunet), people=people, per_person=per_person, first_person=first_person, up_to=up_to
     )
-    places = _places([name for name, _ in found], stamp)
+    places = _places([name for name, _ in found], (seed,))
     sitters = [
         Sitter(name, source, split, [[still] for still in stills])
         for (name, stills), (source, split) in zip(found, places, strict=True)
@@ -142,7 +143,7 @@ def _take(number: int, entropy: tuple[int, ...], frames: int, size_px: int) -> l
     return [render(person(number), moment, size_px) for moment in life(rng, frames)]
 
 
-def _places(names: Sequence[str], stamp: tuple[int, ...]) -> list[tuple[str, str]]:
+def _places(names: Sequence[str], entropy: tuple[int, ...]) -> list[tuple[str, str]]:
     """(source, split) of each name: neighbours pair up (an odd one joins the last pair), pairs fill the splits."""
     pairs = max(1, len(names) // 2)
     members: list[list[str]] = [[] for _ in range(pairs)]
@@ -151,7 +152,7 @@ def _places(names: Sequence[str], stamp: tuple[int, ...]) -> list[tuple[str, str
     train = min(max(1, round(_SHARES[TRAIN] * pairs)), pairs - 2)
     val = min(max(1, round(_SHARES[VAL] * pairs)), pairs - train - 1)
     splits = [TRAIN] * train + [VAL] * val + [TEST] * (pairs - train - val)
-    order = np.random.default_rng([*stamp, 1]).permutation(pairs)
+    order = np.random.default_rng([*entropy, 1]).permutation(pairs)
     split_of = {int(pair): split for pair, split in zip(order, splits, strict=True)}
     return [("+".join(members[pair]), split_of[pair]) for pair in (min(i // 2, pairs - 1) for i in range(len(names)))]
 

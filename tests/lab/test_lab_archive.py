@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,11 +117,11 @@ def test_too_few_people_unknown_families_and_no_families_are_refused_with_advice
 
 
 def test_photographs_become_an_archive_of_stills(real_data: Path, tmp_path: Path) -> None:
-    def make(root: Path, first_person: int = 0) -> Path:
+    def make(root: Path, first_person: int = 0, families: Sequence[str] = tuple(FAMILIES)) -> Path:
         forge_portraits(
             root,
             real_data / "portraits" / "lfw",
-            families=list(FAMILIES),
+            families=families,
             people=6,
             per_person=2,
             seed=0,
@@ -139,6 +140,9 @@ def test_photographs_become_an_archive_of_stills(real_data: Path, tmp_path: Path
     still, mask = (cv2.imread(str(first / forged[column]), cv2.IMREAD_UNCHANGED) for column in ("file", "mask"))
     assert still is not None and mask is not None
     assert mask.shape == still.shape[:2] and mask.max() == 255
+    whose = ["identity", "source", "split"]
+    swapped = pd.read_csv(make(tmp_path / "d", families=["mesh_swap"]) / "clips.csv")
+    assert swapped[whose].drop_duplicates().to_numpy().tolist() == clips[whose].drop_duplicates().to_numpy().tolist()
 
 
 def test_a_folder_with_too_few_photographs_is_refused(real_data: Path, tmp_path: Path) -> None:
