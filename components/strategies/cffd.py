@@ -27,14 +27,14 @@ from components.tasks.dataset import Batch
 
 
 class CFFDOptions(Section):
-    """Weights of the terms."""
+    """Weights of the terms; heavier ones keep old forgeries no better and new ones out (LOG.md, 2026-11-21)."""
 
     temperature: float = Field(2.0, gt=0)
     """tau of SLKD."""
     soft_label: float = Field(1.0, ge=0)
-    features: float = Field(1.0, ge=0)
-    relations: float = Field(1.0, ge=0)
-    domains: float = Field(1.0, ge=0)
+    features: float = Field(0.3, ge=0)
+    relations: float = Field(0.3, ge=0)
+    domains: float = Field(0.3, ge=0)
     contrast: float = Field(0.1, ge=0)
     """Of HSCL, for detectors that bring none."""
     contrast_temperature: float = Field(0.1, gt=0)
