@@ -60,7 +60,7 @@ def test_its_own_terms_stand_beside_the_detector_s(pinhole: Make, teacher: Any, 
 
 def test_a_detector_with_domains_is_distilled_in_each(two_domains: Make, batch: Make) -> None:
     student, teacher, b = two_domains(0).eval(), two_domains(1).eval().requires_grad_(False), batch(new=3, old=5)
-    found = terms("cffd", student, teacher, b)
+    found = terms("cffd", student, teacher, b, domains=1)
     assert list(found)[-1] == "dkd"
     mine, its = (who(b.faces[b.replayed]).domains for who in (student, teacher))
     by_domain = [
@@ -127,7 +127,7 @@ def test_a_student_who_is_its_teacher_s_equal_has_nothing_to_distil(pinhole: Mak
 @pytest.mark.parametrize("tau", [1.0, 2.0, 5.0])
 def test_slkd_is_the_divergence_of_the_softened_answers(pinhole: Make, teacher: Any, batch: Make, tau: float) -> None:
     student, b = pinhole(0).eval(), batch(new=3, old=5)
-    found = terms("cffd", student, teacher, b, temperature=tau)["slkd"]
+    found = terms("cffd", student, teacher, b, soft_label=1, temperature=tau)["slkd"]
     p = (teacher(b.faces[b.replayed]).logits / tau).softmax(1)
     q = (student(b.faces[b.replayed]).logits / tau).softmax(1)
     torch.testing.assert_close(found, tau**2 * (p * (p / q).log()).sum(1).mean())
@@ -139,7 +139,7 @@ def test_mfkd_compares_every_level_on_the_unit_sphere(pinhole: Make, teacher: An
     for mine, its in zip(student(b.faces[b.replayed]).levels, teacher(b.faces[b.replayed]).levels, strict=True):
         s, t = mine.mean((2, 3)), its.mean((2, 3))
         levels.append(2 - 2 * torch.cosine_similarity(s, t))  # |a - b|^2 of unit vectors
-    torch.testing.assert_close(terms("cffd", student, teacher, b)["mfkd"], torch.stack(levels).mean())
+    torch.testing.assert_close(terms("cffd", student, teacher, b, features=1)["mfkd"], torch.stack(levels).mean())
 
 
 def test_rkd_compares_how_faces_lie_to_one_another(pinhole: Make, teacher: Any, batch: Make) -> None:
@@ -149,7 +149,7 @@ def test_rkd_compares_how_faces_lie_to_one_another(pinhole: Make, teacher: Any, 
         torch.cosine_similarity(z[:, None], z[None], dim=2) for z in (student(old).embedding, teacher(old).embedding)
     )
     expected = ((mine - its) ** 2).sum() / 20  # 5 x 4 ordered pairs; the diagonal is 0
-    torch.testing.assert_close(terms("cffd", student, teacher, b)["rkd"], expected)
+    torch.testing.assert_close(terms("cffd", student, teacher, b, relations=1)["rkd"], expected)
 
 
 def test_a_single_replayed_face_relates_to_none(pinhole: Make, teacher: Any, batch: Make) -> None:
