@@ -14,7 +14,6 @@ from typing import Any
 
 import pandas as pd
 from filelock import FileLock
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from components.archives import layouts, manifest
@@ -62,7 +61,7 @@ def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, 
     target = workspace.data("archives", name)
     bring = _import if source.startswith(CLOUD) else _copy
     rows = bring(workspace, source, target, layout, role)
-    _announce(workspace, name, entry)
+    workspace.rewrite(lambda document: _announce(document, name, entry))
     _ingest(workspace, name)
     return Landed(name, len(rows), manifest.content_digest(rows), already=False)
 
@@ -162,13 +161,8 @@ def _ingest(workspace: Workspace, name: str) -> None:
     pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
 
 
-def _announce(workspace: Workspace, name: str, entry: dict[str, Any]) -> None:
-    """Write the archive, its place in the sequence and among the benchmarks into params.yaml, comments kept."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096  # lines stay as they were written
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(workspace.params_file.read_text())
+def _announce(document: CommentedMap, name: str, entry: dict[str, Any]) -> None:
+    """Write the archive, its place in the sequence and among the benchmarks into the document of params.yaml."""
     document["archives"] = document.get("archives") or CommentedMap()
     document["archives"][name] = line = CommentedMap(entry)
     line.fa.set_flow_style()
@@ -178,7 +172,3 @@ def _announce(workspace: Workspace, name: str, entry: dict[str, Any]) -> None:
                 document[section] = CommentedSeq()
                 document[section].fa.set_flow_style()
             document[section].append(name)
-    fresh = workspace.params_file.with_suffix(".fresh")
-    with fresh.open("w") as file:
-        yaml.dump(document, file)
-    fresh.replace(workspace.params_file)

@@ -111,6 +111,21 @@ def remove(root: Path, target: Path) -> None:
     shutil.rmtree(target, ignore_errors=True)
 
 
+def purge(root: Path, doomed: Callable[[Path], bool]) -> int:
+    """Delete from the local cache every `doomed` file that nothing in the workspace is a copy of; returns how many."""
+    from dvc.repo import Repo
+
+    purged = 0
+    with Repo(str(root)) as repo, repo.lock:
+        used = {found.value for objects in repo.used_objs().values() for found in objects}
+        cache = repo.cache.local
+        for name in list(cache.all()):
+            if name not in used and doomed(Path(cache.oid_to_path(name))):
+                cache.delete(name)
+                purged += 1
+    return purged
+
+
 def _must(root: Path, arguments: list[str]) -> None:
     code, lines = _dvc(root, ["--wait-for-lock", *arguments] if arguments[0] != "init" else arguments, 24 * 3600, None)
     if code:

@@ -20,7 +20,6 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 from filelock import FileLock, Timeout
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
@@ -30,7 +29,7 @@ from components.errors import BadArchive, BadParams, BrokenLineage, PerennialErr
 from components.faces.table import FaceTable
 from components.generations.card import CARD, read_card
 from components.memory.buffer import EXEMPLARS, Memory
-from components.params import Withdrawal, load, parse
+from components.params import Withdrawal, parse
 from components.registry import ledger, withdrawals
 from components.settings import settings
 from components.vocabulary import NOBODY, TRAIN
@@ -138,7 +137,7 @@ def withdraw(
             heirs=_heirs(workspace, seen),
             elsewhere=_elsewhere(workspace, orders),
         )
-        _write(workspace, lambda document: _add(document, [order for order in orders if order not in known]))
+        workspace.rewrite(lambda document: _add(document, [order for order in orders if order not in known]))
         _record(workspace, orders, why)
         for name in _holding(workspace, orders):
             say(f"making the memory of {name} anew")
@@ -151,7 +150,8 @@ def withdraw(
             )
         found.still_here = _still_here(workspace, orders)
         if purge:
-            found.purged = _purge(workspace.root, workspace.params().memory.withdrawn)
+            struck_out = workspace.params().memory.withdrawn
+            found.purged = pipeline.purge(workspace.root, lambda file: _shows(file, struck_out))
         return found
 
 
@@ -166,7 +166,7 @@ def withdraw_archive(workspace: Workspace, name: str, *, why: str) -> None:
             raise UnknownName("archive", name, params.archives)
         _expect_unused(workspace, name)
         if name in params.archives:
-            _write(workspace, lambda document: _remove(document, name))
+            workspace.rewrite(lambda document: _remove(document, name))
         withdrawals.append(workspace.ledger, withdrawals.Entry(ledger.now(), ledger.somebody(), {"archive": name}, why))
         pipeline.remove(workspace.root, workspace.data("archives", name))
         for folder in folders:
@@ -332,21 +332,6 @@ def _folders(workspace: Workspace, name: str) -> list[Path]:
     return [*made, docs / name, docs / f"{name}_faces"]
 
 
-def _write(workspace: Workspace, change: Callable[[CommentedMap], None]) -> None:
-    """Change params.yaml, comments kept; raises BadParams, with the file as it was, for what nobody could follow."""
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 4096  # lines stay as they were written
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    document = yaml.load(workspace.params_file.read_text())
-    change(document)
-    fresh = workspace.params_file.with_suffix(".fresh")
-    with fresh.open("w") as file:
-        yaml.dump(document, file)
-    load(fresh)
-    fresh.replace(workspace.params_file)
-
-
 def _add(document: CommentedMap, orders: Sequence[Withdrawal]) -> None:
     if not orders:
         return
@@ -373,24 +358,8 @@ def _remove(document: CommentedMap, name: str) -> None:
                 section[key].remove(name)
 
 
-def _purge(root: Path, withdrawn: Sequence[Withdrawal]) -> int:
-    """Delete from the local cache every table of faces that shows something withdrawn and that no file of the workspace
-    is a copy of any more; returns how many there were."""
-    from dvc.repo import Repo
-
-    purged = 0
-    with Repo(str(root)) as repo, repo.lock:
-        used = {found.value for objects in repo.used_objs().values() for found in objects}
-        cache = repo.cache.local
-        for name in list(cache.all()):
-            if name not in used and _shows(Path(cache.oid_to_path(name)), withdrawn):
-                cache.delete(name)
-                purged += 1
-    return purged
-
-
 def _shows(file: Path, withdrawn: Sequence[Withdrawal]) -> bool:
-    """Whether a file of the cache is a table of faces with something withdrawn among them."""
+    """Whether a file is a table of faces with something withdrawn among them."""
     columns = ["archive", "source", "identity", "clip", "frame"]
     try:
         table = pa.ipc.open_stream(pa.memory_map(str(file))).read_all()

@@ -6,8 +6,12 @@ dvc.yaml  params.yaml  lineage.yaml  recipes/  data/  reports/  ledger.jsonl  ml
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
 
 from components.errors import BadParams, PerennialError
 from components.generations.lineage import Lineage
@@ -106,6 +110,20 @@ class Workspace:
                 "Add " + ", ".join(f"`{section}: {{}}`" for section in missing) + ": the defaults then hold."
             )
         return params
+
+    def rewrite(self, change: Callable[[CommentedMap], None]) -> None:
+        """Change ``params.yaml``, comments kept; raises BadParams, with the file as it was, for what nobody could follow."""
+        yaml = YAML()
+        yaml.preserve_quotes = True
+        yaml.width = 4096  # lines stay as they were written
+        yaml.indent(mapping=2, sequence=4, offset=2)
+        document = yaml.load(self.params_file.read_text())
+        change(document)
+        fresh = self.params_file.with_suffix(".fresh")
+        with fresh.open("w") as file:
+            yaml.dump(document, file)
+        load(fresh)
+        fresh.replace(self.params_file)
 
     def lineage(self) -> Lineage:
         return Lineage.read(self.lineage_file)
