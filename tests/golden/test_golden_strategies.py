@@ -185,7 +185,8 @@ def test_cffd_s_levels(golden: Golden) -> None:
     file = golden("22_distillation_cored_dfil")
     levels = [case for case in cases(file, "_student") if case.startswith("level")]
     student, teacher = (seeing(file, role, *levels) for role in ("student", "teacher"))
-    found = built("cffd").losses(student, teacher, batch(len(file[f"{levels[0]}_student"]), replayed=True))["mfkd"]
+    cffd = built("cffd", features=1)
+    found = cffd.losses(student, teacher, batch(len(file[f"{levels[0]}_student"]), replayed=True))["mfkd"]
     close(found, file["levels_loss"])
 
 
