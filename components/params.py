@@ -86,7 +86,10 @@ class Training(Section):
     founder_epochs: int = Field(20, ge=1)
     epochs: int = Field(10, ge=1)
     batch: int = Field(32, ge=2)
-    """Faces a step; from the second generation on, half of them replayed where there is a memory."""
+    """Faces a step."""
+    replayed: float = Field(0.5, gt=0, lt=1)
+    """Share of a batch that is remembered, where there is a memory. An epoch ends when every drawn face of the new task was
+    seen, so more of the one is more steps."""
     faces_per_clip: int = Field(8, ge=1)
     """Faces drawn from a clip per epoch."""
     pairs: bool = False

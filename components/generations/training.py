@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT_EVERY_S = 30.0
 NEW, REPLAYED, TORCH = 1, 2, 3  # independent streams of random numbers
+ROUNDING = 1e-9  # keeps 20 (1 - .9) from being 1.999…
 
 
 @dataclass
@@ -106,7 +107,7 @@ def train(
     student.train()
     saved = time.monotonic()
     while progress.epoch < epochs:
-        plan = list(_epoch(task, memory, params, strategy.replayed_share, seed, progress.epoch))
+        plan = list(_epoch(task, memory, params, strategy.tasks_alike, seed, progress.epoch))
         while progress.step < len(plan):
             torch.manual_seed(_mixed(seed, progress.epoch, progress.step))
             new, old = plan[progress.step]
@@ -132,10 +133,10 @@ def train(
 
 
 def _epoch(
-    task: Faces, memory: Faces | None, params: Training, share: float | None, seed: int, epoch: int
+    task: Faces, memory: Faces | None, params: Training, alike: bool, seed: int, epoch: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Positions of new and of remembered faces, step by step; `share` as in `Strategy.replayed_share`."""
-    new = _new_faces(memory, params, share)
+    """Positions of new and of remembered faces, step by step; `alike` as in `Strategy.tasks_alike`."""
+    new = _new_faces(memory, params, alike)
     draw = paired_batches if params.pairs else epoch_batches
     batches = draw(task.rows, size=new, faces_per_clip=params.faces_per_clip, seed=(seed, NEW, epoch))
     for step, chosen in enumerate(batches):
@@ -145,12 +146,12 @@ def _epoch(
             yield chosen, balanced_draw(memory.rows, size=params.batch - new, seed=(seed, REPLAYED, epoch, step))
 
 
-def _new_faces(memory: Faces | None, params: Training, share: float | None) -> int:
+def _new_faces(memory: Faces | None, params: Training, alike: bool) -> int:
     """Faces of the new task in a batch: an even number, so that classes split exactly, where tasks share it alike."""
     if memory is None:
         return params.batch
-    if share is not None:
-        return max(1, int(params.batch * (1 - share)))
+    if not alike:
+        return max(1, int(params.batch * (1 - params.replayed) + ROUNDING))
     tasks = memory.rows["archive"].nunique() + 1
     return max(2, params.batch // tasks // 2 * 2)
 

@@ -44,8 +44,8 @@ class Strategy:
     Options: ClassVar[type[Section]] = Section
     remembers: ClassVar[Policy] = "nothing"
     """The memory policy of the method's own paper; `nothing` keeps no exemplars."""
-    replayed_share: ClassVar[float | None] = 0.5
-    """Share of a batch that is remembered, where there is a memory. None: as many faces of every task, old or new."""
+    tasks_alike: ClassVar[bool] = False
+    """A batch holds as many faces of every task, old or new, whatever share of it `training.replayed` says."""
 
     def __init__(self, options: Section) -> None:
         self.options = options

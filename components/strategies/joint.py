@@ -13,4 +13,4 @@ class Joint(Strategy):
     """The detector's own losses on every face of every task so far."""
 
     remembers = "everything"
-    replayed_share = None
+    tasks_alike = True

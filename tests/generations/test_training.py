@@ -164,11 +164,14 @@ def met(name: str, task: Faces, memory: Faces | None, folder: Path, plan: Traini
     return batches
 
 
-def test_half_of_every_batch_is_remembered_where_there_is_a_memory(task: Faces, replay: Faces, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("plan", "replayed"), [(PLAN, 4), (PLAN.model_copy(update={"replayed": 0.75}), 6)])
+def test_half_of_every_batch_is_remembered_unless_said_otherwise(
+    task: Faces, replay: Faces, tmp_path: Path, plan: Training, replayed: int
+) -> None:
     for memory in (replay, None):
-        batches = met("er", task, memory, tmp_path)
+        batches = met("er", task, memory, tmp_path, plan)
         assert all(len(batch.labels) == 8 and batch.labels.sum() == 4 for batch in batches)
-        assert {int(batch.replayed.sum()) for batch in batches} == ({4} if memory else {0})
+        assert {int(batch.replayed.sum()) for batch in batches} == ({replayed} if memory else {0})
 
 
 @pytest.fixture
@@ -186,25 +189,32 @@ def test_joint_training_meets_every_task_alike(task: Faces, two_tasks: Faces, tm
     assert all(len(batch.labels) == 12 and batch.labels.sum() == 6 for batch in batches)
     assert {int(batch.replayed.sum()) for batch in batches} == {8}
     archives = two_tasks.rows["archive"].to_numpy()
-    for new, old in training._epoch(task, two_tasks, plan, None, seed=0, epoch=0):
+    for new, old in training._epoch(task, two_tasks, plan, True, seed=0, epoch=0):
         assert len(new) == 4
         assert np.unique(archives[old], return_counts=True)[1].tolist() == [4, 4]
 
 
 def test_joint_training_sees_every_new_face_that_was_drawn(task: Faces, two_tasks: Faces) -> None:
-    alone = [new for new, _ in training._epoch(task, None, PLAN, None, seed=0, epoch=0)]
-    beside = [new for new, _ in training._epoch(task, two_tasks, PLAN, None, seed=0, epoch=0)]
+    alone = [new for new, _ in training._epoch(task, None, PLAN, True, seed=0, epoch=0)]
+    beside = [new for new, _ in training._epoch(task, two_tasks, PLAN, True, seed=0, epoch=0)]
     assert len(beside) > 2 * len(alone)
     assert len(set(np.concatenate(beside))) == len(set(np.concatenate(alone)))
 
 
 @pytest.mark.parametrize(
-    ("share", "batch", "new"), [(0.5, 8, 4), (0.5, 9, 4), (0.25, 8, 6), (None, 8, 2), (None, 32, 10), (None, 4, 2)]
+    ("replayed", "batch", "new"), [(0.5, 8, 4), (0.5, 9, 4), (0.25, 8, 6), (0.9, 20, 2), (0.99, 8, 1)]
 )
-def test_how_much_of_a_batch_is_new(two_tasks: Faces, share: float | None, batch: int, new: int) -> None:
-    plan = PLAN.model_copy(update={"batch": batch})
-    assert training._new_faces(two_tasks, plan, share) == new
-    assert training._new_faces(None, plan, share) == batch
+def test_how_much_of_a_batch_is_new(two_tasks: Faces, replayed: float, batch: int, new: int) -> None:
+    plan = PLAN.model_copy(update={"batch": batch, "replayed": replayed})
+    assert training._new_faces(two_tasks, plan, alike=False) == new
+    assert training._new_faces(None, plan, alike=False) == batch
+
+
+@pytest.mark.parametrize(("batch", "new"), [(8, 2), (32, 10), (4, 2)])
+def test_how_much_of_a_batch_is_new_where_tasks_share_it_alike(two_tasks: Faces, batch: int, new: int) -> None:
+    plan = PLAN.model_copy(update={"batch": batch, "replayed": 0.9})
+    assert training._new_faces(two_tasks, plan, alike=True) == new
+    assert training._new_faces(None, plan, alike=True) == batch
 
 
 @pytest.mark.parametrize("name", strategies.names())
