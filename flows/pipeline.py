@@ -24,6 +24,8 @@ Listener = Callable[[str], None]
 NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
 IGNORED = "# DVC looks for dvc.yaml everywhere else\n.perennial/\nmlartifacts/\n"
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
+_at_work: set[subprocess.Popen[str]] = set()
+_given_up = threading.Event()
 
 
 class Busy(StageFailed):
@@ -33,8 +35,11 @@ class Busy(StageFailed):
 def reproduce(root: Path, stage: str, *, timeout_s: float, listen: Listener | None = None, force: bool = False) -> bool:
     """Bring one stage instance up to date, or with `force` run it whatever its state; returns whether it ran.
 
-    Raises Busy where another process holds its files, StageFailed with the stage's own last words otherwise.
+    Raises Busy where another process holds its files, StageFailed with the stage's own last words otherwise, or where
+    stages were given up.
     """
+    if _given_up.is_set():
+        raise StageFailed(f"stage {stage} was not begun: the run was stopped. Running again continues.")
     how = ["--single-item", "--force"] if force else ["--single-item"]
     code, lines = _dvc(root, ["--wait-for-lock", "repro", *how, stage], timeout_s, listen)
     text = "\n".join(lines)
@@ -43,6 +48,18 @@ def reproduce(root: Path, stage: str, *, timeout_s: float, listen: Listener | No
     if any(sign in text for sign in BUSY):
         raise Busy(f"stage {stage} waits for another DVC process: {lines[-1] if lines else ''}")
     raise StageFailed(f"stage {stage} failed: {_last_words(lines)}")
+
+
+def give_up() -> None:
+    """Kill every stage at work and begin no other until `take_up`: whoever asked for them was told to stop."""
+    _given_up.set()
+    for process in list(_at_work):
+        _kill(process)
+
+
+def take_up() -> None:
+    """Stages may begin again."""
+    _given_up.clear()
 
 
 def stale(root: Path) -> set[str]:
@@ -147,7 +164,10 @@ def _dvc(root: Path, arguments: list[str], timeout_s: float, listen: Listener | 
     ) as process:
         timer = threading.Timer(timeout_s, _kill, [process])
         timer.start()
+        _at_work.add(process)
         try:
+            if _given_up.is_set():  # between the question and the start
+                _kill(process)
             assert process.stdout is not None
             for line in process.stdout:
                 lines.append(line.rstrip())
@@ -158,6 +178,7 @@ def _dvc(root: Path, arguments: list[str], timeout_s: float, listen: Listener | 
             _kill(process)
             raise
         finally:
+            _at_work.discard(process)
             timer.cancel()
     if code == -signal.SIGKILL:
         lines.append(f"killed (time limit {timeout_s:.0f} s, or out of memory)")

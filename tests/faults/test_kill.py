@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -138,6 +139,20 @@ def test_a_run_that_is_killed_in_crop_evolve_evaluate_and_record_ends_like_one_l
     assert counts(root) == counts(undisturbed)
     assert counts(root) == {"runs": 2, "finished": 2, "models": 1, "versions": 1, "promotions": 1}
     assert not list(root.glob(".perennial/checkpoints/*/*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_told_to_stop_takes_its_queue_along_and_goes_on_when_run_again(workspace, undisturbed, how):
+    root = workspace.root
+    process = start(root)
+    until(lambda: list(root.glob(".perennial/checkpoints/cffd-M1/*.pt")), process, root)
+    process.send_signal(how)
+    assert process.wait(30) != 0, said(root)
+    assert gone(root, within_s=5), "a stage goes on"
+    assert not (root / "data/generations/cffd-M1/card.json").exists()
+    finish(root)
+    assert outs(root) == outs(undisturbed)
 
 
 def judged(workspace: Workspace) -> bool:
