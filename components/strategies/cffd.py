@@ -27,7 +27,7 @@ from components.tasks.dataset import Batch
 
 
 class CFFDOptions(Section):
-    """Weights of the terms; heavier ones keep old forgeries no better and new ones out (LOG.md, 2026-11-21)."""
+    """Weights of the terms; heavier ones keep old forgeries no better and new ones out (LOG.md, 2026-11-22)."""
 
     temperature: float = Field(2.0, gt=0)
     """tau of SLKD."""
