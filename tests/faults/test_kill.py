@@ -149,7 +149,8 @@ def test_a_run_that_is_told_to_stop_takes_its_queue_along_and_goes_on_when_run_a
     try:
         assert process.wait(60) != 0, said(root)
     finally:
-        power_cut(process)
+        if process.poll() is None:
+            power_cut(process)
     assert gone(root, within_s=5), "a stage goes on"
     assert not (root / "data/generations/cffd-M1/card.json").exists()
     finish(root)
