@@ -63,8 +63,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     """
     workspace = Workspace.at(Path(root))
     outcome = Outcome()
-    pipeline.take_up()
-    with only_one(workspace, patience_s), stoppable():
+    with only_one(workspace, patience_s), pipeline.stoppable():
         pipeline.checkout(workspace.root)
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
@@ -92,18 +91,6 @@ def only_one(workspace: Workspace, patience_s: float) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """An interrupt or a SIGTERM ends the stages at work and those in the queue too, which threads would go on with."""
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException:
-        pipeline.give_up()
-        raise
 
 
 def prepare(workspace: Workspace, outcome: Outcome) -> None:

@@ -14,7 +14,8 @@ import subprocess
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from components.errors import StageFailed
@@ -24,7 +25,7 @@ Listener = Callable[[str], None]
 NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
 IGNORED = "# DVC looks for dvc.yaml everywhere else\n.perennial/\nmlartifacts/\n"
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
-_at_work: set[subprocess.Popen[str]] = set()
+_at_work: set[subprocess.Popen[str]] = set()  # stages
 _given_up = threading.Event()
 
 
@@ -41,7 +42,7 @@ def reproduce(root: Path, stage: str, *, timeout_s: float, listen: Listener | No
     if _given_up.is_set():
         raise StageFailed(f"stage {stage} was not begun: the run was stopped. Running again continues.")
     how = ["--single-item", "--force"] if force else ["--single-item"]
-    code, lines = _dvc(root, ["--wait-for-lock", "repro", *how, stage], timeout_s, listen)
+    code, lines = _dvc(root, ["--wait-for-lock", "repro", *how, stage], timeout_s, listen, is_stage=True)
     text = "\n".join(lines)
     if code == 0:
         return "Running stage" in text
@@ -50,16 +51,19 @@ def reproduce(root: Path, stage: str, *, timeout_s: float, listen: Listener | No
     raise StageFailed(f"stage {stage} failed: {_last_words(lines)}")
 
 
-def give_up() -> None:
-    """Kill every stage at work and begin no other until `take_up`: whoever asked for them was told to stop."""
-    _given_up.set()
-    for process in list(_at_work):
-        _kill(process)
-
-
-def take_up() -> None:
-    """Stages may begin again."""
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """An interrupt or a SIGTERM kills the stages at work and begins no other, which threads would go on with."""
     _given_up.clear()
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException:
+        _given_up.set()
+        for process in list(_at_work):
+            _kill(process)
+        raise
 
 
 def stale(root: Path) -> set[str]:
@@ -149,8 +153,10 @@ def _must(root: Path, arguments: list[str]) -> None:
         raise StageFailed(f"dvc {arguments[0]} failed: {_last_words(lines)}")
 
 
-def _dvc(root: Path, arguments: list[str], timeout_s: float, listen: Listener | None) -> tuple[int, list[str]]:
-    """Run dvc in a process group of its own; past the time limit the whole group is killed."""
+def _dvc(
+    root: Path, arguments: list[str], timeout_s: float, listen: Listener | None, *, is_stage: bool = False
+) -> tuple[int, list[str]]:
+    """Run dvc in a process group of its own; past the time limit, and a stage that was given up, the group is killed."""
     lines: deque[str] = deque(maxlen=400)
     with subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
@@ -164,10 +170,11 @@ def _dvc(root: Path, arguments: list[str], timeout_s: float, listen: Listener | 
     ) as process:
         timer = threading.Timer(timeout_s, _kill, [process])
         timer.start()
-        _at_work.add(process)
         try:
-            if _given_up.is_set():  # between the question and the start
-                _kill(process)
+            if is_stage:
+                _at_work.add(process)
+                if _given_up.is_set():  # since it was asked for
+                    _kill(process)
             assert process.stdout is not None
             for line in process.stdout:
                 lines.append(line.rstrip())
