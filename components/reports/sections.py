@@ -147,7 +147,7 @@ def _learned(champion: Birth | None) -> str:
 def _tile(measured: Measured, note: str) -> tuple[str, str]:
     if measured.value is None:
         return "–", escape(measured.reason or "not measured")
-    return f"{measured.value:.3f}", escape(note)
+    return f"{measured.value:z.3f}", escape(note)
 
 
 def _beside(story: Story, beside: Sequence[str]) -> str:
@@ -234,7 +234,7 @@ def _section(title: str, text: str, body: str) -> str:
 
 
 def _number(measured: Measured, digits: int) -> str:
-    return "–" if measured.value is None else f"{measured.value:.{digits}f}"
+    return "–" if measured.value is None else f"{measured.value:z.{digits}f}"
 
 
 def _reason(measured: Measured) -> str:

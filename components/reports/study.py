@@ -349,8 +349,8 @@ def _lead(found: Mapping[str, Any] | None) -> tuple[str, str]:
     if not found or found["difference"] is None:
         return "–", "–"
     if "p_holm" not in found:
-        return f"{found['difference']:+.3f}", "–"
-    return f"{found['difference']:+.3f} [{found['low']:+.3f}, {found['high']:+.3f}]", f"{found['p_holm']:.3f}"
+        return f"{found['difference']:+z.3f}", "–"
+    return f"{found['difference']:+z.3f} [{found['low']:+z.3f}, {found['high']:+z.3f}]", f"{found['p_holm']:.3f}"
 
 
 def _value(estimate: Estimate) -> float:

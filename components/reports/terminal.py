@@ -123,4 +123,4 @@ def _colour(auc: float) -> str:
 
 
 def _number(value: float | None, digits: int) -> Text:
-    return Text("–", "dim") if value is None else Text(f"{value:.{digits}f}")
+    return Text("–", "dim") if value is None else Text(f"{value:z.{digits}f}")
