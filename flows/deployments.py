@@ -161,8 +161,8 @@ def _telling() -> Iterator[None]:
         if word in ("done", "failed"):
             tell(f"  {'✓' if word == 'done' else '✗'} {name}")
 
-    stages.watchers.append(line)
+    stages.on_output.append(line)
     try:
         yield
     finally:
-        stages.watchers.remove(line)
+        stages.on_output.remove(line)

@@ -18,7 +18,7 @@ from components import detectors, strategies
 from components.errors import BadParams, StageFailed, UnknownName
 from components.params import Archive, Changes, Line, Params, Section, Withdrawal, parse
 from components.reports import study as report
-from components.reports.study import Entry, Run
+from components.reports.study import Run, RunKey
 from flows import pipeline
 from flows.durations import clocked
 from flows.land import land
@@ -105,7 +105,7 @@ def finished(own: Workspace, study: Study) -> list[Run]:
     return runs
 
 
-def entries(study: Study) -> Iterator[tuple[Entry, Line]]:
+def entries(study: Study) -> Iterator[tuple[RunKey, Line]]:
     """Every run with the line that makes it; a seed that is named twice counts once."""
     seeds = dict.fromkeys(study.seeds)
     for (label, variant), order, seed in itertools.product(study.variants.items(), orders(study), seeds):
@@ -114,7 +114,7 @@ def entries(study: Study) -> Iterator[tuple[Entry, Line]]:
         line = Line(
             detector=study.detector, strategy=variant.strategy, seed=seed, sequence=sequence, changes=variant.changes
         )
-        yield Entry(name, label, seed, number), line
+        yield RunKey(name, label, seed, number), line
 
 
 def orders(study: Study) -> list[tuple[int, tuple[str, ...]]]:

@@ -24,7 +24,7 @@ from components.errors import BadArchive, NoFaceFound
 from components.faces import detection
 from components.faces.extraction import faces_of
 from components.generations.generation import load_classifier
-from components.params import Faces
+from components.params import CropOptions
 from components.vocabulary import FORGED, GENUINE, LABEL_NAMES
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def score(
     paths: Iterable[Path],
     generation: Path,
     *,
-    params: Faces,
+    params: CropOptions,
     face_detector: str,
     overlays: Path | None = None,
     device: str = "cpu",
@@ -119,7 +119,7 @@ class Examiner:
 
     detector: Detector
     face_detector: FaceDetector
-    params: Faces
+    params: CropOptions
 
     def answer(self, path: Path, overlays: Path | None = None) -> Answer:
         """The answer for one file."""
@@ -152,7 +152,7 @@ class Examiner:
         """Save the most suspicious face beside its Grad-CAM; two files of one name do not meet."""
         from PIL import Image
 
-        from components.detectors import explain
+        from components.evaluation import explain
 
         worst = int(forged.argmax())
         heat = explain.heat_maps(self.detector, self._pixels(faces[worst : worst + 1]))[0].cpu().numpy()

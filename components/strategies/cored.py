@@ -55,7 +55,7 @@ class CoReD(Strategy):
     Options: ClassVar[type[Section]] = CoReDOptions
     options: CoReDOptions
 
-    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, bequest: dict[str, Tensor]) -> None:
+    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, carried: dict[str, Tensor]) -> None:
         if teacher is None:
             return
         features, index = [], []

@@ -14,11 +14,11 @@ from components import detectors
 from components.errors import BrokenLineage
 from components.generations.card import WEIGHTS
 from components.generations.generation import save_generation
-from components.params import Faces
+from components.params import CropOptions
 from components.serving.verdicts import FrameAnswer, score, strip
 
 OPTIONS = {"size": "tiny", "trunk": "small", "width": 8, "input_px": 96}
-PARAMS = Faces(frames=5, size_px=64)
+PARAMS = CropOptions(frames=5, size_px=64)
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_a_picture_without_a_face_is_an_answer_too(champion, files, real_data, m
     settings.settings.cache_clear()
     try:
         portrait = sorted((real_data / "portraits/lfw").rglob("*.jpg"))[0]
-        empty, face = score([files / "a.png", portrait], champion, params=Faces(), face_detector="yunet")
+        empty, face = score([files / "a.png", portrait], champion, params=CropOptions(), face_detector="yunet")
     finally:
         settings.settings.cache_clear()
     assert empty.verdict is None and empty.error and "expected a face" in empty.error

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from components.errors import UnknownName
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 
 NAMES = ("annotated", "none", "retinaface", "yunet")
 
@@ -62,7 +62,7 @@ class FaceDetector(Protocol):
         ...
 
 
-def build(name: str, params: Faces, *, archive: Path | None = None) -> FaceDetector:
+def build(name: str, params: CropOptions, *, archive: Path | None = None) -> FaceDetector:
     """The face detector `name`; `archive` is where `annotated` finds its landmarks.
 
     Raises UnknownName, MissingWeights, or BadArchive where the archive brings no landmarks.

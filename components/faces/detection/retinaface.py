@@ -30,7 +30,7 @@ from components.errors import MissingWeights
 from components.faces.detection import Face, Frame, file_digest
 from components.faces.detection.yunet import shrink
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 from components.settings import settings
 
 FILE = "retinaface_resnet50_2020-07-20-f168fae3c.zip"  # the name ends in the first digits of its sha256
@@ -63,7 +63,7 @@ class RetinaFace:
         self.network.to(self._device).eval()  # in train mode its batch norms would judge a frame by its neighbours
 
     @classmethod
-    def from_settings(cls, params: Faces) -> RetinaFace:
+    def from_settings(cls, params: CropOptions) -> RetinaFace:
         """With local weights, or fetched by name where there is a network; raises MissingWeights."""
         path = settings().retinaface_weights or _fetched()
         if not path.is_file():

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from components.errors import MissingWeights
 from components.faces.detection import Face, Frame, file_digest
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 from components.settings import settings
 
 OVERLAP = 0.3  # boxes that overlap more are one face: OpenCV's default
@@ -38,7 +38,7 @@ class YuNet:
         self._network()  # a file that is no YuNet is reported here, not in the middle of an archive
 
     @classmethod
-    def from_settings(cls, params: Faces) -> YuNet:
+    def from_settings(cls, params: CropOptions) -> YuNet:
         """With the weights PERENNIAL_YUNET_WEIGHTS points to; raises MissingWeights."""
         return cls(weights_file(), min_score=params.min_score, max_input_px=params.max_input_px)
 
