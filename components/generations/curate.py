@@ -42,7 +42,7 @@ def curate(
     """Write the memory M_i leaves: exemplars of every task learned so far, within the budget.
 
     memory_params  what params.yaml says today, of which only `withdrawn` counts; all else is the recipe's. It is no
-                   dependency in dvc.yaml: a withdrawal holds for whatever runs from then on, and makes nothing stale that ran before.
+                   dependency in dvc.yaml: a withdrawal makes nothing stale that ran before.
     """
     recipe = Recipe.read(recipe_file)
     machine.deterministic(recipe.training.threads)

@@ -30,7 +30,7 @@ class Family:
     def read(self) -> Lineage:
         return Lineage.read(self.file)
 
-    def propose(self, params: Params, *ready: str) -> tuple[str, ...]:
+    def plan(self, params: Params, *ready: str) -> tuple[str, ...]:
         """Plan and append; returns the names that are new."""
         proposal = propose(params, self.read(), ready)
         append(proposal, self.file, self.recipes)

@@ -186,20 +186,25 @@ def two_tasks(faces: Make, tmp_path: Path) -> Faces:
     return Faces.whole("memory", FaceTable.write(tmp_path / "both", rows, encoded, tables[0].profile))
 
 
+def jointly(task: Faces, memory: Faces | None, options: TrainingOptions) -> Lesson:
+    strategy = strategies.build("joint", strategies.options("joint", {}))
+    return Lesson(pinhole(), None, strategy, task, memory, options, epochs=1, seed=0)
+
+
 def test_joint_training_meets_every_task_alike(task: Faces, two_tasks: Faces, tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"batch": 12})
     batches = met("joint", task, two_tasks, tmp_path, plan)
     assert all(len(batch.labels) == 12 and batch.labels.sum() == 6 for batch in batches)
     assert {int(batch.replayed.sum()) for batch in batches} == {8}
     archives = two_tasks.rows["archive"].to_numpy()
-    for new, old in training._epoch(task, two_tasks, plan, True, seed=0, epoch=0):
+    for new, old in training._steps(jointly(task, two_tasks, plan), 0):
         assert len(new) == 4
         assert np.unique(archives[old], return_counts=True)[1].tolist() == [4, 4]
 
 
 def test_joint_training_sees_every_new_face_that_was_drawn(task: Faces, two_tasks: Faces) -> None:
-    alone = [new for new, _ in training._epoch(task, None, PLAN, True, seed=0, epoch=0)]
-    beside = [new for new, _ in training._epoch(task, two_tasks, PLAN, True, seed=0, epoch=0)]
+    alone = [new for new, _ in training._steps(jointly(task, None, PLAN), 0)]
+    beside = [new for new, _ in training._steps(jointly(task, two_tasks, PLAN), 0)]
     assert len(beside) > 2 * len(alone)
     assert len(set(np.concatenate(beside))) == len(set(np.concatenate(alone)))
 
