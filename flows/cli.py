@@ -228,7 +228,12 @@ def withdraw(
 def score(
     files: list[Path],
     line: Annotated[str | None, typer.Option(help="Whose champion answers; default: the only line with one.")] = None,
-    faces: Annotated[str, typer.Option(help="How faces are found: none, yunet or retinaface.")] = "yunet",
+    faces: Annotated[
+        str | None,
+        typer.Option(
+            help="How faces are found: none, yunet or retinaface; default: as those it learned.", show_default=False
+        ),
+    ] = None,
     heat_maps: Annotated[Path | None, typer.Option(help="A folder for Grad-CAM overlays (PNG).")] = None,
     as_json: Json = False,
     root: Root = None,
