@@ -33,6 +33,23 @@ Root = Annotated[
 ]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("perennial"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def init(path: Path) -> None:
     """Make a workspace at PATH: dvc.yaml, params.yaml, an empty lineage."""
