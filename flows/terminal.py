@@ -76,7 +76,7 @@ def show_answer(answer: Answer) -> None:
         console.print(f"         where it looked: {answer.overlay}", soft_wrap=True, style="dim")
 
 
-def history_table(entries: Sequence[Decision], withdrawn: Sequence[withdrawals.Decision] = ()) -> Table:
+def history_table(entries: Sequence[Decision], withdrawn: Sequence[withdrawals.Entry] = ()) -> Table:
     """The ledger, oldest first: promotions, and what was withdrawn."""
     table = Table("when", "line", "what", "from", "to", "why", "by", box=None, header_style="bold")
     rows = [(w.when, "", withdrawals.WITHDRAW, w.words, "", w.why, w.who) for w in withdrawn]
