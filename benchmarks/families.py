@@ -79,10 +79,11 @@ def _make(family: str, place: Path, people: int) -> None:
     (place / NOBODY).mkdir()
     ingest(place / "archive", place / NOBODY, place / "manifest", name=family, layout="lab", role="both")
     rules = ValidationOptions()
-    validate(place / "manifest", place / "report", place / "docs", name=family, role="both", params=rules)
+    validate(place / "manifest", place / "report", place / "docs", name=family, role="both", validation_params=rules)
     crop(
         place / "archive", place / "manifest", place / "report", place / "faces",
-        name=family, detector="annotated", params=CropOptions(frames=FRAMES, size_px=FACE_PX), rules=rules,
+        name=family, detector="annotated", faces_params=CropOptions(frames=FRAMES, size_px=FACE_PX),
+        validation_params=rules,
     )  # fmt: skip
 
 
