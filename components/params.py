@@ -80,7 +80,7 @@ class ValidationOptions(Section):
 
 
 class TrainingOptions(Section):
-    """Stage evolve: the loop. What is not said here is said by the detector's paper (`Detector.recipe`); a detector's
+    """Stage evolve: the loop. What is not said here is said by the detector's paper (`Detector.paper_training`); a detector's
     section may say it for that detector alone, under `training`."""
 
     founder_epochs: int = Field(20, ge=1)

@@ -97,14 +97,14 @@ def finished(own: Workspace, study: Study) -> list[Run]:
     _lines(own, study)
     lineage, seconds = own.lineage(), clocked(own.root)
     runs = []
-    for entry, line in entries(study):
-        generations = lineage.of(entry.line)
+    for key, line in runs_of(study):
+        generations = lineage.of(key.line)
         if len(generations) == len(line.sequence) and all(judged(own, name) for name in generations):
-            runs.append(report.read_run(own.root, entry, generations, seconds))
+            runs.append(report.read_run(own.root, key, generations, seconds))
     return runs
 
 
-def entries(study: Study) -> Iterator[tuple[RunKey, Line]]:
+def runs_of(study: Study) -> Iterator[tuple[RunKey, Line]]:
     """Every run with the line that makes it; a seed that is named twice counts once."""
     seeds = dict.fromkeys(study.seeds)
     for (label, variant), order, seed in itertools.product(study.variants.items(), orders(study), seeds):
@@ -183,7 +183,7 @@ def _check(workspace: Workspace, study: Study) -> None:
         },
         "sequence": study.sequence,
         "benchmarks": study.benchmarks,
-        "lines": {entry.line: line.model_dump(exclude={"sequence"}) for entry, line in entries(study)},
+        "lines": {key.line: line.model_dump(exclude={"sequence"}) for key, line in runs_of(study)},
     }
     parse(Params, raw, f"study '{study.name}'")
 
@@ -202,12 +202,14 @@ def _params(workspace: Workspace) -> str:
 def _lines(own: Workspace, study: Study) -> dict[str, Line]:
     """The lines that are there and those the study adds; one that is there with other choices is refused."""
     lines = dict(own.params().lines)
-    for entry, line in entries(study):
-        there, wanted = lines.setdefault(entry.line, line).model_dump(), line.model_dump()
-        differing = [f"{key} '{there[key]}' instead of '{wanted[key]}'" for key in wanted if there[key] != wanted[key]]
+    for key, line in runs_of(study):
+        there, wanted = lines.setdefault(key.line, line).model_dump(), line.model_dump()
+        differing = [
+            f"{name} '{there[name]}' instead of '{wanted[name]}'" for name in wanted if there[name] != wanted[name]
+        ]
         if differing:
             raise BadParams(
-                f"line '{entry.line}' of study '{study.name}' is there with other choices: {', '.join(differing)}. "
+                f"line '{key.line}' of study '{study.name}' is there with other choices: {', '.join(differing)}. "
                 "Ask for the same, or name another study."
             )
     return lines

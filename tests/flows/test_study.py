@@ -24,7 +24,7 @@ from components.params import Line, Params, Withdrawal, parse
 from components.tasks.dataset import Batch
 from flows import pipeline, study
 from flows.land import land
-from flows.study import Study, Variant, ablations, entries, orders, variants_of
+from flows.study import Study, Variant, ablations, orders, runs_of, variants_of
 from flows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -86,17 +86,17 @@ def test_more_orders_than_there_are_is_refused() -> None:
 
 
 def test_every_label_meets_every_seed_in_every_order_under_a_name_of_its_own() -> None:
-    found = list(entries(compared(seeds=(0, 7), orders=2)))
-    assert [entry.line for entry, _ in found] == [
+    found = list(runs_of(compared(seeds=(0, 7), orders=2)))
+    assert [key.line for key, _ in found] == [
         "er_s0", "er_s7", "er_s0_o1", "er_s7_o1", "cffd_s0", "cffd_s7", "cffd_s0_o1", "cffd_s7_o1",
     ]  # fmt: skip
-    entry, line = found[3]
-    assert (entry.label, entry.seed, entry.order) == ("er", 7, 1)
+    key, line = found[3]
+    assert (key.label, key.seed, key.order) == ("er", 7, 1)
     assert (line.strategy, line.seed, line.sequence) == ("er", 7, ("reenacted", "swaps"))
 
 
 def test_a_seed_named_twice_is_one_run() -> None:
-    assert len(list(entries(compared(seeds=(3, 3))))) == 2
+    assert len(list(runs_of(compared(seeds=(3, 3))))) == 2
 
 
 # -- taking a strategy apart ----------------------------------------------------------------------------------------------
@@ -113,7 +113,7 @@ def recipes(strategy: str, detector: str, chosen: Params) -> dict[str, Recipe]:
     """Label -> the recipe `perennial plan` makes of each ablation."""
     variants = ablations(strategy, detector, chosen)
     asked = compared(detector=detector, variants=variants, sequence=("swaps",), seeds=(0,))
-    lines = {entry.label: line for entry, line in entries(asked)}
+    lines = {key.label: line for key, line in runs_of(asked)}
     planned = propose(chosen.model_copy(update={"lines": lines}), Lineage(), ready={"swaps"}).recipes
     return {recipe.row.line: recipe for recipe in planned.values()}
 

@@ -180,47 +180,47 @@ def test_a_checkpoint_of_other_faces_is_not_taken_up(
     assert contents(birth(root, "cffd-M1")) == whole
 
 
-def test_a_founder_starts_from_its_detector_and_an_heir_from_its_teacher(two_tasks: None, planned: Make) -> None:
+def test_a_founder_starts_from_its_detector_and_a_student_from_its_teacher(two_tasks: None, planned: Make) -> None:
     root = planned()
     raise_two(root)
-    founder, heir = (Recipe.read(root / "recipes" / f"cffd-M{n}.yaml") for n in (1, 2))
+    founder, later = (Recipe.read(root / "recipes" / f"cffd-M{n}.yaml") for n in (1, 2))
     torch.manual_seed(founder.seed)
     fresh = detectors.build("pinhole", detectors.options("pinhole", {})).state_dict()
     first = initial_student(founder, root / "data" / "generations" / NOBODY).state_dict()
     assert all(torch.equal(fresh[name], first[name]) for name in fresh)
     teacher = root / "data" / "generations" / "cffd-M1"
-    second = initial_student(heir, teacher)
+    second = initial_student(later, teacher)
     taught = load_file(teacher / "weights.safetensors")
     assert all(torch.equal(taught[name], tensor) for name, tensor in second.state_dict().items())
     assert not torch.equal(taught["head.weight"], fresh["head.weight"])
 
 
-def test_an_heir_learns_with_the_options_of_its_own_recipe(two_tasks: None, planned: Make) -> None:
+def test_a_student_learns_with_the_options_of_its_own_recipe(two_tasks: None, planned: Make) -> None:
     root = planned(detectors={"pinhole": {"spread": 0.01}})
     birth(root, "cffd-M1")
-    heir = Recipe.read(root / "recipes" / "cffd-M2.yaml")
-    options = {**heir.detector.options, "spread": 0.5}
-    heir = heir.model_copy(update={"detector": heir.detector.model_copy(update={"options": options})})
-    assert initial_student(heir, root / "data" / "generations" / "cffd-M1").options.spread == 0.5
+    recipe = Recipe.read(root / "recipes" / "cffd-M2.yaml")
+    options = {**recipe.detector.options, "spread": 0.5}
+    recipe = recipe.model_copy(update={"detector": recipe.detector.model_copy(update={"options": options})})
+    assert initial_student(recipe, root / "data" / "generations" / "cffd-M1").options.spread == 0.5
 
 
-def test_what_a_detector_freezes_is_frozen_in_its_heirs(two_tasks: None, planned: Make) -> None:
+def test_what_a_detector_freezes_is_frozen_in_its_descendants(two_tasks: None, planned: Make) -> None:
     root = planned()
     birth(root, "cffd-M1")
-    heir = initial_student(Recipe.read(root / "recipes" / "cffd-M2.yaml"), root / "data" / "generations" / "cffd-M1")
-    frozen = {name for name, p in heir.named_parameters() if not p.requires_grad}
+    student = initial_student(Recipe.read(root / "recipes" / "cffd-M2.yaml"), root / "data" / "generations" / "cffd-M1")
+    frozen = {name for name, p in student.named_parameters() if not p.requires_grad}
     assert frozen == {"colours.weight", "colours.bias"}
 
 
-def test_an_heir_of_another_architecture_is_refused_in_words(two_tasks: None, planned: Make) -> None:
+def test_a_student_of_another_architecture_is_refused_in_words(two_tasks: None, planned: Make) -> None:
     root = planned()
     birth(root, "cffd-M1")
-    heir = Recipe.read(root / "recipes" / "cffd-M2.yaml")
-    wider = heir.detector.model_copy(update={"options": {**heir.detector.options, "width": 9}})
-    other = heir.detector.model_copy(update={"name": "rsia_net", "options": {"size": "tiny"}})
+    recipe = Recipe.read(root / "recipes" / "cffd-M2.yaml")
+    wider = recipe.detector.model_copy(update={"options": {**recipe.detector.options, "width": 9}})
+    other = recipe.detector.model_copy(update={"name": "rsia_net", "options": {"size": "tiny"}})
     for choice in (wider, other):
         with pytest.raises(BrokenLineage, match=r"A line keeps its architecture: start a new line") as caught:
-            initial_student(heir.model_copy(update={"detector": choice}), root / "data" / "generations" / "cffd-M1")
+            initial_student(recipe.model_copy(update={"detector": choice}), root / "data" / "generations" / "cffd-M1")
         assert f"expected a teacher with the weights of detector '{choice.name}'" in str(caught.value)
         assert "'pinhole' with {'spread': 0.01, 'width': 4}" in str(caught.value)
 
