@@ -101,7 +101,7 @@ def finished(own: Workspace, study: Study) -> list[Run]:
     for entry, line in entries(study):
         generations = lineage.of(entry.line)
         if len(generations) == len(line.sequence) and all(judged(own, name) for name in generations):
-            runs.append(report.read_run(own.root, entry, generations, seconds))
+            runs.append(report.read_run(own.data, entry, generations, seconds))
     return runs
 
 
