@@ -93,7 +93,7 @@ class Workspace:
         path.parent.mkdir(exist_ok=True)
         return path
 
-    def data(self, kind: str, name: str = "") -> Path:
+    def data(self, kind: str = "", name: str = "") -> Path:
         """``data/<kind>/<name>``, as in ``dvc.yaml``."""
         return self.root / "data" / kind / name
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from components import stage
 from components.errors import BrokenLineage
+from components.faces.table import FACES_FILE
 
 FILE = "bench.json"
 
@@ -29,7 +30,7 @@ def add_benchmark(faces: Path, before: Path, bench: Path, *, name: str) -> None:
             f"expected '{name}' to join a bench it is not on, found it in '{before / FILE}'. "
             f"Check archives.{name}.after in params.yaml."
         )
-    digest: str = json.loads((faces / "faces.json").read_text())["digest"]
+    digest: str = json.loads((faces / FACES_FILE).read_text())["digest"]
     entries = {**{old: {"faces": known} for old, known in listed.items()}, name: {"faces": digest}}
     bench.mkdir(parents=True, exist_ok=True)
     (bench / FILE).write_text(json.dumps(entries, indent=2) + "\n")  # the order of landing is information

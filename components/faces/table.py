@@ -42,6 +42,7 @@ Images = npt.NDArray[np.uint8]
 Shares = npt.NDArray[np.float32]
 Indices = Sequence[int] | npt.NDArray[np.integer[Any]]
 
+FACES_FILE = "faces.json"
 CACHE_BYTES = 256 * 2**20  # of decoded faces a table keeps: training meets the same faces epoch after epoch
 SHARD_ROWS = 4096  # about 250 MB at 256 px: few big files suit DVC and object stores
 BATCH_ROWS = 256
@@ -90,9 +91,9 @@ class FaceTable:
     @classmethod
     def load(cls, path: Path, *, cache_bytes: int = CACHE_BYTES) -> FaceTable:
         """Open the table in folder `path`; raises BadArchive where there is none or it is damaged."""
-        about_file = path / "faces.json"
+        about_file = path / FACES_FILE
         if not about_file.is_file():
-            raise BadArchive(f"expected a face table in '{path}', found no faces.json. Run the stage that makes it.")
+            raise BadArchive(f"expected a face table in '{path}', found no {FACES_FILE}. Run the stage that makes it.")
         try:
             about = json.loads(about_file.read_text())
             table = pa.concat_tables([_shard(file) for file in sorted(path.glob("data-*.arrow"))])
@@ -298,7 +299,7 @@ class Writer:
         _write_json(self._partial / "state.json", state)
         _write_json(self._partial / "dataset_info.json", {"features": _features(self._schema)})
         about = {"digest": digest, "faces": len(self._rows), "profile": self._profile}
-        _write_json(self._partial / "faces.json", about)
+        _write_json(self._partial / FACES_FILE, about)
 
 
 def encode(image: Images) -> bytes:
