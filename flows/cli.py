@@ -33,6 +33,23 @@ Root = Annotated[
 ]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("perennial"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def init(path: Path) -> None:
     """Make a workspace at PATH: dvc.yaml, params.yaml, an empty lineage."""
@@ -231,7 +248,12 @@ def withdraw(
 def score(
     files: list[Path],
     line: Annotated[str | None, typer.Option(help="Whose champion answers; default: the only line with one.")] = None,
-    faces: Annotated[str, typer.Option(help="How faces are found: none, yunet or retinaface.")] = "yunet",
+    faces: Annotated[
+        str | None,
+        typer.Option(
+            help="How faces are found: none, yunet or retinaface; default: as those it learned.", show_default=False
+        ),
+    ] = None,
     heat_maps: Annotated[Path | None, typer.Option(help="A folder for Grad-CAM overlays (PNG).")] = None,
     as_json: Json = False,
     root: Root = None,

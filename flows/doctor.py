@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -46,9 +47,15 @@ def _packages() -> Iterator[Check]:
             yield Check(name, "good", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
             yield Check(name, "bad", "not installed; run `make setup`")
-    versions = {importlib.metadata.version(n) for n in ("opencv-python", "opencv-python-headless")}
+    versions = set(_versions("opencv-python", "opencv-python-headless"))
     if len(versions) > 1:
         yield Check("opencv", "bad", f"two versions in one folder ({', '.join(sorted(versions))}); run `make setup`")
+
+
+def _versions(*names: str) -> Iterator[str]:
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield importlib.metadata.version(name)
 
 
 def _device() -> Check:

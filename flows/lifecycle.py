@@ -52,10 +52,10 @@ class Outcome:
 
 # A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
 TURNSTILE = BoundedSemaphore(settings().workers)
-THREADS = 512
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=512)  # Any: Prefect's own runners do not fit its annotation of flows
 
 
-@flow(name="lifecycle", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=THREADS))
+@flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
 def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> Outcome:
     """Do whatever is pending in the workspace at `root`, and nothing else. A closed gate is a result, not an error.
 
@@ -154,7 +154,7 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
     before: list[PrefectFuture[bool]] = []
     for name in lineage.benches:
         if not (workspace.data("benches", name) / "bench.json").is_file():
-            before = [stage.submit(workspace.root, f"add_benchmark@{name}", wait_for=before)]
+            before = [_submit(workspace, f"add_benchmark@{name}", wait_for=before)]
             futures[f"add_benchmark@{name}"] = before[0]
     for name in unborn:
         row = lineage.generations[name]
@@ -162,12 +162,12 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
         heritage = [futures[f] for f in [f"curate@{row.teacher}"] if f in futures]
         judgement = [futures[f] for f in [f"judge@{row.teacher}"] if f in futures]
         force = name in again
-        born = stage.submit(workspace.root, f"evolve@{name}", force, wait_for=heritage)
-        scored = stage.submit(workspace.root, f"evaluate@{name}", force, wait_for=[born, *bench])
+        born = _submit(workspace, f"evolve@{name}", force=force, wait_for=heritage)
+        scored = _submit(workspace, f"evaluate@{name}", force=force, wait_for=[born, *bench])
         futures[f"evolve@{name}"] = born
-        futures[f"curate@{name}"] = stage.submit(workspace.root, f"curate@{name}", force, wait_for=[born])
+        futures[f"curate@{name}"] = _submit(workspace, f"curate@{name}", force=force, wait_for=[born])
         futures[f"evaluate@{name}"] = scored
-        futures[f"judge@{name}"] = stage.submit(workspace.root, f"judge@{name}", force, wait_for=[scored, *judgement])
+        futures[f"judge@{name}"] = _submit(workspace, f"judge@{name}", force=force, wait_for=[scored, *judgement])
     _settle(futures, outcome)
     return [name for name in unborn if judged(workspace, name)]
 
@@ -179,7 +179,7 @@ def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
         outdated(workspace, pipeline.stale(workspace.root))
     )
     lines = sorted(line for line in news if judged(workspace, lineage.heads[line].generation))
-    _settle({f"publish@{line}": stage.submit(workspace.root, f"publish@{line}") for line in lines}, outcome)
+    _settle({f"publish@{line}": _submit(workspace, f"publish@{line}") for line in lines}, outcome)
 
 
 def remember(workspace: Workspace, outcome: Outcome) -> None:
@@ -267,9 +267,15 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
 def _chain(workspace: Workspace, names: list[str], before: list[PrefectFuture[bool]]) -> dict[str, PrefectFuture[bool]]:
     futures: dict[str, PrefectFuture[bool]] = {}
     for name in names:
-        before = [stage.submit(workspace.root, name, wait_for=before)]
+        before = [_submit(workspace, name, wait_for=before)]
         futures[name] = before[0]
     return futures
+
+
+def _submit(
+    workspace: Workspace, name: str, *, force: bool = False, wait_for: Sequence[PrefectFuture[bool]] = ()
+) -> PrefectFuture[bool]:
+    return stage.submit(workspace.root, name, force, return_state=False, wait_for=wait_for)
 
 
 def _settle(futures: dict[str, PrefectFuture[bool]], outcome: Outcome) -> None:

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from components.archives.landing import Arrival, inbox
+from components.archives.arrivals import Arrival
+from components.archives.landing import inbox
 from components.errors import BadArchive, BadParams, PerennialError
 from flows.land import Landed, land
 from flows.workspace import Workspace

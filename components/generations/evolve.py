@@ -8,7 +8,9 @@ from __future__ import annotations
 import hashlib
 import platform
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -89,6 +91,7 @@ def evolve(
             "teacher_weights": read_card(teacher)["weights"] if old is not None else None,
             "recipe": recipe.digest,
             "faces": table.digest,
+            "profiles": profiles(teacher, table.profile),
             "memory": remembered.digest,
             "withdrawn": left_out,
             "parameters": sum(p.numel() for p in student.parameters()),
@@ -112,6 +115,13 @@ def check_roles(recipe: Recipe, generation: str, teacher: Path) -> None:
             f"expected {recipe.generation} with teacher '{recipe.row.teacher}', as its recipe says, found {generation} "
             f"with '{found}'. Rows of lineage.yaml are never edited: restore the row."
         )
+
+
+def profiles(teacher: Path, profile: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How the faces of everything the line was taught were cut, oldest first, each once."""
+    before = [] if teacher.name == NOBODY else read_card(teacher).get("profiles", [])
+    known = {old["hash"]: old for old in [*before, dict(profile)]}
+    return list(known.values())
 
 
 def initial_student(recipe: Recipe, teacher: Path) -> Detector:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -34,6 +34,9 @@ class Strategy:
     Options: ClassVar[type[Section]] = Section
     remembers: ClassVar[MemoryPolicy] = "nothing"
     """The memory policy of the method's own paper; `nothing` keeps no exemplars."""
+    terms: ClassVar[Mapping[str, str]] = {}
+    """Each term of its own -> the option that weighs it: at 0 the method is what it would be without the term. A term that
+    a detector may bring too is left to the detector where it does."""
     tasks_alike: ClassVar[bool] = False
     """A batch holds as many faces of every task, old or new, whatever share of it `training.replayed` says."""
 
@@ -45,7 +48,8 @@ class Strategy:
         mode."""
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:
-        """Named, weighted terms of one step; the loop adds them up and logs them under their names."""
+        """Named, weighted terms of one step, the detector's and `terms`; the loop adds them up and logs them under their
+        names."""
         return student.losses(student(batch.faces), batch)
 
     def carry_over(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:

@@ -42,6 +42,7 @@ class EWC(Strategy):
 
     Options: ClassVar[type[Section]] = EWCOptions
     options: EWCOptions
+    terms = {"ewc": "strength"}
 
     def prepare(self, student: Detector, teacher: Detector | None, task: Faces, carried: dict[str, Tensor]) -> None:
         """Weights that the student froze, or gained since its teacher, have no spring."""

@@ -60,6 +60,7 @@ class HDU(Strategy):
 
     Options: ClassVar[type[Section]] = HDUOptions
     options: HDUOptions
+    terms = {"pseudo_forged": "pseudo_forged", "feature": "feature", "soft_label": "soft_label"}
 
     def prepare(self, student: Detector, teacher: Detector | None, task: Faces, carried: dict[str, Tensor]) -> None:
         self.handed = {name: value for name, value in sorted(carried.items()) if name.startswith(PERTURBATION)}

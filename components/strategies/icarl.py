@@ -46,6 +46,7 @@ class ICaRL(Strategy):
 
     Options: ClassVar[type[Section]] = ICaRLOptions
     options: ICaRLOptions
+    terms = {"distillation": "distillation"}
     remembers = "herding"
 
     def prepare(self, student: Detector, teacher: Detector | None, task: Faces, carried: dict[str, Tensor]) -> None:

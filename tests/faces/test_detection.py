@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,20 @@ def retinaface(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     settings.cache_clear()
     yield lambda **params: detection.build("retinaface", CropOptions(**params))
     settings.cache_clear()
+
+
+def test_retinaface_is_built_without_the_packages_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make setup` leaves them out."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "retinaface"]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("albumentations", "iglovikov_helper_functions", "imagecorruptions", "skimage", "streamlit"):
+        monkeypatch.setitem(sys.modules, name, None)
+    from components.faces.detection.retinaface import _network, _priors
+
+    _priors.cache_clear()
+    assert _priors((64, 64)).shape[1] == 4
+    assert sum(parameter.numel() for parameter in _network().parameters()) > 20e6
+    import retinaface.box_utils  # noqa: F401
 
 
 def noise(height: int, width: int) -> np.ndarray:

@@ -102,6 +102,28 @@ def test_every_term_reaches_the_student(
 
 
 @every_strategy
+def test_it_declares_every_term_it_adds_and_each_goes_alone_where_its_weight_is_zero(
+    name: str, built: Make, taught: Make, two_domains: Make, batch: Make, task: Faces
+) -> None:
+    teacher = taught(name, task, two_domains(1))
+
+    def losses(**said: float) -> dict[str, Tensor]:
+        strategy, student = built(name, **said), two_domains(0)
+        strategy.prepare(student, teacher, task, teacher.carried)
+        torch.manual_seed(0)
+        return dict(strategy.losses(student, teacher, batch()))
+
+    declared, whole = strategies.find(name).terms, losses()
+    own = set(Strategy(strategies.options("finetune", {})).losses(two_domains(0), None, batch()))
+    assert set(whole) - own == set(declared)
+    assert len(set(declared.values())) == len(declared), "every term has a weight of its own"
+    for term, weight in declared.items():
+        without = losses(**{weight: 0.0})
+        assert whole[term] != 0 and without.pop(term, 0) == 0, term
+        assert same(without, {key: value for key, value in whole.items() if key != term}), term
+
+
+@every_strategy
 @pytest.mark.parametrize("label", [0, 1])
 @pytest.mark.parametrize(("new", "old"), [(4, 0), (3, 1), (2, 2)])
 def test_a_batch_of_one_class_and_few_replayed_faces_gives_finite_terms_and_gradients(
