@@ -366,6 +366,7 @@ def test_the_stage_runs_from_the_command_line(world: World) -> None:
         "archives/small",
         "manifests",
         "validation",
+        "withdrawn.yaml",
         "faces/small",
         "--name",
         "small",

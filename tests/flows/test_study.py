@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -27,7 +28,7 @@ from components.withdrawal import files
 from components.withdrawal.orders import named
 from flows import pipeline, study
 from flows.land import land
-from flows.pending import ARCHIVE_STAGES
+from flows.pending import ARCHIVE_STAGES, waiting
 from flows.study import Study, Variant, ablations, entries, orders, variants_of
 from flows.withdraw import name_in, withdraw
 from flows.workspace import Workspace
@@ -374,13 +375,18 @@ def faces_of(workspace: Workspace, name: str) -> FaceTable:
 
 
 @pytest.mark.slow
-def test_a_new_study_never_gets_the_faces_back_that_were_cut_before_they_were_withdrawn(parent: Workspace) -> None:
+def test_a_new_study_never_gets_the_faces_back_that_were_cut_before_they_were_withdrawn(
+    parent: Workspace, tmp_path: Path
+) -> None:
+    parent = Workspace.at(shutil.copytree(parent.root, tmp_path / "parent", symlinks=True))
     before = faces_of(parent, "swaps")
+    assert waiting(parent) == ("reenacted",)
     asked = compared(sequence=("swaps",), variants=variants_of(["er"]), seeds=(0,))
     again = faces_of(study.prepare(parent, replace(asked, name="earlier")), "swaps")
     assert again.digest == before.digest, "what nobody asked about comes from the cache or is cut alike"
     source = before.rows["source"].iloc[0]
     withdraw(parent, named("swaps", source=source), why="asked by letter", say=lambda words: None)
+    assert waiting(parent) == ("swaps", "reenacted"), "nobody learned it yet, so it is cut anew"
     for name in ("earlier", "later"):  # one that was prepared before, one that is new
         own = study.prepare(parent, replace(asked, name=name))
         files.resolve(own.data(), own.params(), own.lineage())  # as its lifecycle begins
