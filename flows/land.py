@@ -23,6 +23,7 @@ from components.errors import BadArchive, BadParams, NameTaken, PerennialError
 from components.params import Params, parse
 from components.settings import settings
 from components.vocabulary import NOBODY
+from components.withdrawal import files
 from flows import pipeline
 from flows.workspace import Workspace
 
@@ -62,6 +63,7 @@ def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, 
     target = workspace.data("archives", name)
     bring = _import if source.startswith(CLOUD) else _copy
     rows = bring(workspace, source, target, layout, role)
+    files.tell_archive(workspace.data(), name, params)
     workspace.rewrite(lambda document: _announce(document, name, entry))
     _ingest(workspace, name)
     return Landed(name, len(rows), manifest.content_digest(rows), already=False)

@@ -23,9 +23,10 @@ from components.errors import PerennialError, Refused, StageFailed, UnknownName
 from components.evaluation.add_benchmark import BENCH_FILE
 from components.generations import lineage as lineages
 from components.settings import settings
+from components.withdrawal import files as withdrawals
 from flows import pipeline
 from flows.durations import clock
-from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded
+from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded, waiting
 from flows.workspace import Workspace
 
 OnOutput = Callable[[str, str], None]
@@ -66,9 +67,11 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     outcome = Outcome()
     with only_one(workspace, patience_s), pipeline.stoppable():
         pipeline.checkout(workspace.root)
+        reborn = descendants(workspace, again)
+        withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
-        births = raise_generations(workspace, outcome, descendants(workspace, again))  # M_i learns; its row; the gate
+        births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
         publish(workspace, outcome, births)
         remember(workspace, outcome)  # MLflow and the registry follow the files
     create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
@@ -111,18 +114,24 @@ def plan(workspace: Workspace, outcome: Outcome) -> None:
     """Append a row and a recipe for every task a line has not learned yet."""
     additions = proposal(workspace)
     if additions.lineage != workspace.lineage():
-        lineages.append(additions, workspace.lineage_file, workspace.recipes)
+        _append(workspace, additions)
     outcome.planned += list(additions.recipes)
 
 
 def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
     """`perennial plan`: the rows appended, in words, and what still waits for its faces."""
-    additions = proposal(workspace)
-    lineages.append(additions, workspace.lineage_file, workspace.recipes)
+    additions = proposal(workspace, waiting(workspace))
+    _append(workspace, additions)
     rows = {
         n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in additions.recipes.items()
     }
     return rows, additions.waiting
+
+
+def _append(workspace: Workspace, additions: lineages.Proposal) -> None:
+    lineages.append(additions, workspace.lineage_file, workspace.recipes)
+    for name in additions.recipes:
+        withdrawals.tell_generation(workspace.data(), name, workspace.params(), additions.lineage)
 
 
 def descendants(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:

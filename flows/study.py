@@ -23,10 +23,11 @@ from flows.durations import clocked
 from flows.land import land
 from flows.lifecycle import Outcome, lifecycle
 from flows.pending import judged, pending
+from flows.withdraw import name_in
 from flows.workspace import WIRED, Workspace
 
 FOLDER = Path(".perennial/studies")
-COPIED = ("faces", "validation", "detectors", "strategies", "memory", "training", "evaluation")
+COPIED = ("faces", "validation", "detectors", "strategies", "memory", "training", "evaluation", "withdrawn")
 GATE = [{"rule": "absolute", "min_auc": 0.0}]
 """A study compares and promotes nobody's champion away: its gate is always open."""
 HEADER = "# A study: written by `perennial study`, which adds lines and never changes them.\n"
@@ -69,21 +70,28 @@ def run(workspace: Workspace, study: Study) -> tuple[Path, Outcome | None]:
     seeds may be added later. Raises BadParams and UnknownName before anything is made, StageFailed where stages failed
     and no run is finished.
     """
-    _check(workspace, study)
-    own = Workspace.create(workspace.root / FOLDER / study.name, _params(workspace))
-    pipeline.start(own.root)
-    pipeline.share_cache(own.root, workspace.root)
-    known = workspace.params().archives
-    for name in (*study.sequence, *study.benchmarks):
-        source, role = workspace.data("archives", name), _role(study, name, known[name])
-        if name not in own.params().archives:
-            land(own, name, str(source), layout=known[name].layout, role=role, faces=known[name].faces)
-    _write_lines(own, study, workspace.params().memory.withdrawn)
+    own = prepare(workspace, study)
     outcome = lifecycle(own.root) if pending(own) else None
     runs = finished(own, study)
     if outcome and outcome.failed and not runs:
         raise StageFailed("no run is finished; " + "; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
     return _told(workspace, study, runs), outcome
+
+
+def prepare(workspace: Workspace, study: Study) -> Workspace:
+    """The study's own workspace: told of every withdrawal, its archives landed, its lines written."""
+    _check(workspace, study)
+    own = Workspace.create(workspace.root / FOLDER / study.name, _params(workspace))
+    pipeline.start(own.root)
+    pipeline.share_cache(own.root, workspace.root)
+    _leave_out(own, workspace.params().withdrawn)
+    known = workspace.params().archives
+    for name in (*study.sequence, *study.benchmarks):
+        source, role = workspace.data("archives", name), _role(study, name, known[name])
+        if name not in own.params().archives:
+            land(own, name, str(source), layout=known[name].layout, role=role, faces=known[name].faces)
+    _write_lines(own, study)
+    return own
 
 
 def tell(workspace: Workspace, study: Study) -> Path:
@@ -215,13 +223,16 @@ def _lines(own: Workspace, study: Study) -> dict[str, Line]:
     return lines
 
 
-def _write_lines(own: Workspace, study: Study, withdrawn: Sequence[Withdrawal] = ()) -> None:
-    """Add the study's lines to its params.yaml, and what has been withdrawn since."""
+def _leave_out(own: Workspace, withdrawn: Sequence[Withdrawal]) -> None:
+    """Tell the study's params.yaml of what has been withdrawn since it began, before anything more lands or is made."""
+    if new := [order for order in withdrawn if order not in own.params().withdrawn]:
+        own.rewrite(lambda document: name_in(document, new))
+
+
+def _write_lines(own: Workspace, study: Study) -> None:
+    """Add the study's lines to its params.yaml."""
     lines = _lines(own, study)
     raw = yaml.safe_load(own.params_file.read_text())
-    if withdrawn:
-        left_out = [order.model_dump(mode="json", exclude_defaults=True) for order in withdrawn]
-        raw["memory"] = {**raw.get("memory", {}), "withdrawn": left_out}
     raw["lines"] = {name: line.model_dump(mode="json", exclude_unset=True) for name, line in lines.items()}
     parse(Params, raw, "study")
     fresh = own.params_file.with_suffix(".fresh")

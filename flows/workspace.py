@@ -94,7 +94,7 @@ class Workspace:
         path.parent.mkdir(exist_ok=True)
         return path
 
-    def data(self, kind: str, name: str = "") -> Path:
+    def data(self, kind: str = "", name: str = "") -> Path:
         """``data/<kind>/<name>``, as in ``dvc.yaml``; nowhere else is such a path put together."""
         return self.root / "data" / kind / name
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.archives.withdrawn import struck
 from components.errors import BadParams, BrokenLineage
 from components.faces.table import FaceTable, write_parquet
 from components.memory import selection
@@ -22,6 +21,7 @@ from components.memory.selection import Ranked
 from components.params import MemoryOptions, Withdrawal
 from components.tasks.dataset import Faces
 from components.vocabulary import LABEL_NAMES, LABELS, NOBODY
+from components.withdrawal.orders import struck
 
 EXEMPLARS = "exemplars.parquet"
 COLUMNS = {

@@ -24,9 +24,11 @@ from components.generations.generation import load_carry_over, load_detector, sa
 from components.generations.lineage import Lineage, check
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
-from components.params import MemoryOptions, Withdrawal
+from components.params import Withdrawal
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import FORGED, NOBODY, REAL
+from components.withdrawal.files import GENERATIONS, MEMORIES, file_of
+from components.withdrawal.orders import write
 
 Make = Callable[..., Path]
 GONE = (Withdrawal(archive="swap", source="2"),)
@@ -44,7 +46,7 @@ def birth(root: Path, name: str, into: str = "data") -> Path:
     data, output = root / "data", root / into / "generations" / name
     evolve(
         root / "recipes" / f"{name}.yaml", data / "generations" / row.teacher, data / "memories" / row.teacher,
-        data / "faces" / row.learns, output,
+        data / "faces" / row.learns, file_of(data, GENERATIONS, name), output,
     )  # fmt: skip
     return output
 
@@ -55,7 +57,7 @@ def legacy(root: Path, name: str, into: str = "data") -> Path:
     data, output = root / "data", root / into / "memories" / name
     curate(
         root / "recipes" / f"{name}.yaml", data / "generations" / name, data / "memories" / row.teacher,
-        data / "faces" / row.learns, output,
+        data / "faces" / row.learns, file_of(data, MEMORIES, name), output,
     )  # fmt: skip
     return output
 
@@ -262,9 +264,11 @@ def test_where_there_is_no_generation_there_is_advice(tmp_path: Path) -> None:
 def test_a_recipe_raises_nobody_but_its_own_generation(two_tasks: None, planned: Make) -> None:
     root = planned()
     recipe, data = root / "recipes" / "cffd-M1.yaml", root / "data"
-    nobody = data / "generations" / NOBODY
+    nobody, told = data / "generations" / NOBODY, file_of(data, GENERATIONS, "cffd-M1")
     with pytest.raises(BrokenLineage, match=r"expected cffd-M1 with teacher 'nobody'.*found cffd-M7"):
-        evolve(recipe, nobody, data / "memories" / NOBODY, data / "faces" / "swap", data / "generations" / "cffd-M7")
+        evolve(
+            recipe, nobody, data / "memories" / NOBODY, data / "faces" / "swap", told, data / "generations" / "cffd-M7"
+        )
 
 
 def test_a_teacher_must_be_the_one_the_recipe_names(two_tasks: None, planned: Make) -> None:
@@ -274,7 +278,7 @@ def test_a_teacher_must_be_the_one_the_recipe_names(two_tasks: None, planned: Ma
     with pytest.raises(BrokenLineage, match=r"expected cffd-M2 with teacher 'cffd-M1'.*with 'plain-M1'"):
         evolve(
             root / "recipes" / "cffd-M2.yaml", impostor, data / "memories" / NOBODY, data / "faces" / "mesh",
-            data / "generations" / "cffd-M2",
+            file_of(data, GENERATIONS, "cffd-M2"), data / "generations" / "cffd-M2",
         )  # fmt: skip
 
 
@@ -310,13 +314,15 @@ def test_what_was_withdrawn_is_learned_and_replayed_as_if_it_had_never_been_ther
     two_tasks: None, planned: Make
 ) -> None:
     root = planned()
-    data, recipes, gone = root / "data", root / "recipes", MemoryOptions(withdrawn=GONE)
+    data, recipes, gone, nothing = root / "data", root / "recipes", root / "gone.yaml", root / "nothing.yaml"
+    write(gone, GONE)
+    write(nothing, [])
     nobody = [data / kind / NOBODY for kind in ("generations", "memories")]
     table = FaceTable.load(data / "faces" / "swap")
     fewer = table.take(np.flatnonzero(table.rows["source"] != "2"), root / "fewer" / "swap").path
     told, spared = (data / "generations" / "cffd-M1", root / "spared" / "generations" / "cffd-M1")
-    evolve(recipes / "cffd-M1.yaml", *nobody, table.path, told, memory_params=gone)
-    evolve(recipes / "cffd-M1.yaml", *nobody, fewer, spared)
+    evolve(recipes / "cffd-M1.yaml", *nobody, table.path, gone, told)
+    evolve(recipes / "cffd-M1.yaml", *nobody, fewer, nothing, spared)
     assert file_digest(told / "weights.safetensors") == file_digest(spared / "weights.safetensors")
     assert read_card(told)["withdrawn"] == [{"archive": "swap", "source": "2"}] and read_card(spared)["withdrawn"] == []
 
@@ -326,8 +332,8 @@ def test_what_was_withdrawn_is_learned_and_replayed_as_if_it_had_never_been_ther
     kept.table.take(kept.positions, root / "fewer" / "cffd-M1")
     kept.exemplars.reset_index(drop=True).to_parquet(root / "fewer" / "cffd-M1" / "exemplars.parquet")
     first, second = data / "generations" / "cffd-M2", root / "spared" / "generations" / "cffd-M2"
-    evolve(recipes / "cffd-M2.yaml", told, memory, data / "faces" / "mesh", first, memory_params=gone)
-    evolve(recipes / "cffd-M2.yaml", told, root / "fewer" / "cffd-M1", data / "faces" / "mesh", second)
+    evolve(recipes / "cffd-M2.yaml", told, memory, data / "faces" / "mesh", gone, first)
+    evolve(recipes / "cffd-M2.yaml", told, root / "fewer" / "cffd-M1", data / "faces" / "mesh", nothing, second)
     assert file_digest(first / "weights.safetensors") == file_digest(second / "weights.safetensors")
     assert "slkd" in pd.read_csv(first / "curve.csv")
 
