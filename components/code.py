@@ -35,7 +35,7 @@ STAGES = {
     "ingest": "components.archives.ingest",
     "validate": "components.archives.validate",
     "crop": "components.faces.crop",
-    "enrol": "components.evaluation.enrol",
+    "add_benchmark": "components.evaluation.add_benchmark",
     "evolve": "components.generations.evolve",
     "curate": "components.generations.curate",
     "evaluate": "components.evaluation.evaluate",

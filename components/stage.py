@@ -1,12 +1,12 @@
 """Run a stage: one function of paths and typed params, called with the arguments written in ``dvc.yaml``.
 
-    def crop(archive: Path, faces: Path, *, params: Faces) -> None: ...
+    def crop(archive: Path, faces: Path, *, faces_params: CropOptions) -> None: ...
 
     if __name__ == "__main__":
         stage.run(crop)        # python -m components.faces.crop ARCHIVE FACES
 
-Paths come in the order of the signature. A keyword ``params`` of a section's type receives that section of
-``params.yaml``; one of type ``Params`` receives the whole. Other keywords are options (``--name VALUE``).
+Paths come in the order of the signature. A keyword ``<section>_params`` receives that section of ``params.yaml``, and
+``params`` the whole of it. Other keywords are options (``--name VALUE``).
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ import psutil
 from components import params as _params
 from components.errors import PerennialError
 from components.settings import hush
+
+WHOLE, SECTION = "params", "_params"
 
 
 def run(stage: Callable[..., Any]) -> None:
@@ -75,11 +77,11 @@ def _command(process: psutil.Process) -> list[str]:
 def _arguments(stage: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
     hints = typing.get_type_hints(stage)
     parser = argparse.ArgumentParser(prog=stage.__name__, description=inspect.getdoc(stage))
-    sections: dict[str, type] = {}
+    sections: list[str] = []
     for name, parameter in inspect.signature(stage).parameters.items():
         kind = hints[name]
         if isinstance(kind, type) and issubclass(kind, _params.Section):
-            sections[name] = kind
+            sections.append(name)
         elif parameter.kind is parameter.KEYWORD_ONLY:
             required = parameter.default is parameter.empty
             default = None if required else parameter.default
@@ -89,11 +91,9 @@ def _arguments(stage: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
     arguments = vars(parser.parse_args(argv))
     if sections:
         whole = _params.load(Path("params.yaml"))
-        arguments |= {name: _section(whole, kind) for name, kind in sections.items()}
+        arguments |= {name: _section(whole, name) for name in sections}
     return arguments
 
 
-def _section(whole: _params.Params, kind: type) -> Any:
-    if kind is _params.Params:
-        return whole
-    return next(value for _, value in whole if isinstance(value, kind))
+def _section(whole: _params.Params, name: str) -> Any:
+    return whole if name == WHOLE else getattr(whole, name.removesuffix(SECTION))

@@ -33,9 +33,26 @@ Root = Annotated[
 ]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("perennial"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def init(path: Path) -> None:
-    """Make a workspace at PATH: dvc.yaml, params.yaml, an empty register."""
+    """Make a workspace at PATH: dvc.yaml, params.yaml, an empty lineage."""
     from flows import pipeline
     from flows.workspace import CHECKOUT, Workspace
 
@@ -122,7 +139,9 @@ def plan(root: Root = None) -> None:
 
 @app.command()
 def run(
-    again: Annotated[list[str] | None, typer.Option(help="Re-raise this generation and its heirs on purpose.")] = None,
+    again: Annotated[
+        list[str] | None, typer.Option(help="Re-raise this generation and its descendants on purpose.")
+    ] = None,
     root: Root = None,
 ) -> None:
     """Do whatever is pending: faces, plans, generations, verdicts, registry, pages."""
@@ -226,7 +245,12 @@ def withdraw(
 def score(
     files: list[Path],
     line: Annotated[str | None, typer.Option(help="Whose champion answers; default: the only line with one.")] = None,
-    faces: Annotated[str, typer.Option(help="How faces are found: none, yunet or retinaface.")] = "yunet",
+    faces: Annotated[
+        str | None,
+        typer.Option(
+            help="How faces are found: none, yunet or retinaface; default: as those it learned.", show_default=False
+        ),
+    ] = None,
     heat_maps: Annotated[Path | None, typer.Option(help="A folder for Grad-CAM overlays (PNG).")] = None,
     as_json: Json = False,
     root: Root = None,
@@ -280,7 +304,7 @@ def study(
     variants = studies.variants_of(studies.parsed(strategies) or catalogue.names())
     if ablate:
         variants = studies.ablations(ablate, detector, params)
-    plan = studies.Study(
+    chosen = studies.Study(
         name=name,
         detector=detector,
         variants=variants,
@@ -292,10 +316,10 @@ def study(
     )
     outcome: Outcome | None = None
     if only_tell:
-        folder = studies.tell(workspace, plan)
+        folder = studies.tell(workspace, chosen)
     else:
         with watching():
-            folder, outcome = studies.run(workspace, plan)
+            folder, outcome = studies.run(workspace, chosen)
     console.print((folder / "table.md").read_text(), soft_wrap=True, markup=False)
     print(f"Table, figure and data: {folder}")
     _end(outcome)
@@ -313,25 +337,26 @@ def detectors(
     """The detectors side by side: their papers, and what each of them costs."""
     from dataclasses import asdict
 
-    from components.detectors import card, names, options
-    from components.generations.training import device
+    from components.detectors import names, options
+    from components.evaluation import cost
+    from components.machine import device
     from flows.terminal import console, costs_table, detectors_table
 
-    cards = []
+    costs = []
     with console.status("") as status:
         for name in names():
             status.update(f"looking at '{name}'")
             chosen = options(name, {"size": size})
             if measure:
-                cards.append(card.measure(name, chosen, batch=batch, device=device()))
+                costs.append(cost.measure(name, chosen, batch=batch, device=device()))
             else:
-                cards.append(card.count(name, chosen))
+                costs.append(cost.count(name, chosen))
     if as_json:
-        print(json.dumps([asdict(one) for one in cards], indent=2))
+        print(json.dumps([asdict(one) for one in costs], indent=2))
     else:
-        console.print(detectors_table(cards))
+        console.print(detectors_table(costs))
         if measure:
-            console.print(costs_table(cards))
+            console.print(costs_table(costs))
 
 
 @app.command()
@@ -453,10 +478,10 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
     if not pending(workspace) and not again:
         print("Everything is up to date: nothing to run.")
         return None
-    from flows.lifecycle import heirs, lifecycle
+    from flows.lifecycle import descendants, lifecycle
     from flows.terminal import watching
 
-    heirs(workspace, again or [])  # an unknown name is refused before an engine is started
+    descendants(workspace, again or [])  # an unknown name is refused before an engine is started
     with watching():
         return lifecycle(workspace.root, again or [])
 

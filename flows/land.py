@@ -17,7 +17,8 @@ from filelock import FileLock
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from components.archives import layouts, manifest
-from components.archives.landing import MARKER, stage_copy
+from components.archives.landing import stage_copy
+from components.archives.listing import MARKER
 from components.errors import BadArchive, BadParams, NameTaken, PerennialError
 from components.params import Params, parse
 from components.settings import settings

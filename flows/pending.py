@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components.generations.card import CARD, WEIGHTS, file_digest, read_card
-from components.generations.lineage import Lineage, Plan, check, plan
+from components.generations.lineage import Lineage, Proposal, check, propose
 from components.params import Params
 from components.settings import settings
 from flows import pipeline
@@ -24,7 +24,7 @@ class Pending:
 
     archives: tuple[str, ...]
     """Landed, but without faces; or with stale ones that no generation has used yet."""
-    plan: Plan
+    proposal: Proposal
     """Rows that `plan` would append now."""
     generations: tuple[str, ...]
     """Planned, without a verdict."""
@@ -33,7 +33,7 @@ class Pending:
     """Judged, but not shown in the tracking server of these settings."""
 
     def __bool__(self) -> bool:
-        return bool(self.archives or self.plan.recipes or self.generations or self.pages or self.unrecorded)
+        return bool(self.archives or self.proposal.recipes or self.generations or self.pages or self.unrecorded)
 
 
 def pending(workspace: Workspace) -> Pending:
@@ -41,7 +41,7 @@ def pending(workspace: Workspace) -> Pending:
     stale = pipeline.stale(workspace.root) if workspace.params().archives else set()
     return Pending(
         archives=faceless(workspace, stale),
-        plan=proposal(workspace),
+        proposal=proposal(workspace),
         generations=unjudged(workspace),
         pages=outdated(workspace, stale),
         unrecorded=unrecorded(workspace),
@@ -54,11 +54,11 @@ def faceless(workspace: Workspace, stale: set[str]) -> tuple[str, ...]:
     return tuple(name for name in workspace.params().archives if _needs_faces(workspace, name, lineage, stale))
 
 
-def proposal(workspace: Workspace) -> Plan:
+def proposal(workspace: Workspace) -> Proposal:
     """The rows `plan` would append now; raises BrokenLineage if rows that are there were edited."""
     params, lineage = workspace.params(), workspace.lineage()
     check(lineage, workspace.recipes, workspace.data("generations"))
-    return plan(params, lineage, ready(workspace, params))
+    return propose(params, lineage, ready(workspace, params))
 
 
 def unjudged(workspace: Workspace) -> tuple[str, ...]:

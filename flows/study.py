@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 import yaml
-from annotated_types import Ge, Le
 
 from components import detectors, strategies
 from components.errors import BadParams, StageFailed, UnknownName
-from components.params import Archive, Changes, Line, Params, Section, Withdrawal, parse
+from components.params import Archive, Changes, Line, Params, Withdrawal, parse
 from components.reports import study as report
-from components.reports.study import Entry, Run
+from components.reports.study import Run, RunKey
 from flows import pipeline
 from flows.durations import clocked
 from flows.land import land
@@ -31,10 +30,10 @@ COPIED = ("faces", "validation", "detectors", "strategies", "memory", "training"
 GATE = [{"rule": "absolute", "min_auc": 0.0}]
 """A study compares and promotes nobody's champion away: its gate is always open."""
 HEADER = "# A study: written by `perennial study`, which adds lines and never changes them.\n"
+HSCL = "hscl"
+"""The contrast that a detector may bring; a strategy that declares it too adds it where the detector brings none."""
 ROUNDING = 1e-9
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-OWN_CONTRAST = {"cffd": "contrast"}
-"""Strategies that add HSCL where the detector brings none, and their weight of it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def finished(own: Workspace, study: Study) -> list[Run]:
     return runs
 
 
-def entries(study: Study) -> Iterator[tuple[Entry, Line]]:
+def entries(study: Study) -> Iterator[tuple[RunKey, Line]]:
     """Every run with the line that makes it; a seed that is named twice counts once."""
     seeds = dict.fromkeys(study.seeds)
     for (label, variant), order, seed in itertools.product(study.variants.items(), orders(study), seeds):
@@ -114,7 +113,7 @@ def entries(study: Study) -> Iterator[tuple[Entry, Line]]:
         line = Line(
             detector=study.detector, strategy=variant.strategy, seed=seed, sequence=sequence, changes=variant.changes
         )
-        yield Entry(name, label, seed, number), line
+        yield RunKey(name, label, seed, number), line
 
 
 def orders(study: Study) -> list[tuple[int, tuple[str, ...]]]:
@@ -135,14 +134,14 @@ def ablations(strategy: str, detector: str, params: Params) -> dict[str, Variant
     """
     found = {strategy: Variant(strategy)}
     options = strategies.options(strategy, params.strategies.get(strategy, {}))
+    terms = strategies.find(strategy).terms
     said = {key: value for key, value in params.detectors.get(detector, {}).items() if key != "training"}
     brings_hscl = getattr(detectors.options(detector, said), "hscl_weight", 0) > 0
-    stand_in = OWN_CONTRAST.get(strategy)
-    for name in _weights(options):
-        if not (brings_hscl and name == stand_in):
-            found[f"{strategy}_no_{name}"] = Variant(strategy, Changes(strategy={name: 0.0}))
+    for term, weight in terms.items():
+        if getattr(options, weight) > 0 and not (brings_hscl and term == HSCL):
+            found[f"{strategy}_no_{weight}"] = Variant(strategy, Changes(strategy={weight: 0.0}))
     if brings_hscl:  # and nobody steps in for it
-        silent = {stand_in: 0.0} if stand_in else {}
+        silent = {terms[HSCL]: 0.0} if HSCL in terms else {}
         found[f"{strategy}_no_hscl"] = Variant(strategy, Changes(detector={"hscl_weight": 0.0}, strategy=silent))
     policy = strategies.find(strategy).remembers if params.memory.policy == "own" else params.memory.policy
     if policy == "hybrid":
@@ -155,15 +154,6 @@ def ablations(strategy: str, detector: str, params: Params) -> dict[str, Variant
                 found[f"{strategy}_no_{part}"] = Variant(strategy, Changes(memory=others))
         found[f"{strategy}_reservoir"] = Variant(strategy, Changes(memory={"policy": "reservoir"}))
     return found
-
-
-def _weights(options: Section) -> Iterator[str]:
-    """The options that weigh a term: from 0 without an upper bound, and not 0 already."""
-    for name, about in type(options).model_fields.items():
-        from_zero = any(isinstance(bound, Ge) and bound.ge == 0 for bound in about.metadata)
-        is_share = any(isinstance(bound, Le) for bound in about.metadata)
-        if from_zero and not is_share and getattr(options, name) > 0:
-            yield name
 
 
 def _check(workspace: Workspace, study: Study) -> None:

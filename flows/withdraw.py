@@ -63,7 +63,7 @@ class Withdrawn:
     already: bool
     """It had been withdrawn before."""
     seen: dict[str, Seen]
-    heirs: list[str]
+    descendants: list[str]
     """Generations that met none of it, raised from one that did."""
     renewed: list[str] = field(default_factory=list)
     """Whose memory was made anew."""
@@ -100,7 +100,7 @@ def told(found: Withdrawn) -> str:
     for name, seen in found.seen.items():
         counts = [f"{verb} {n}" for verb, n in asdict(seen).items() if n]
         lines.append(f"  {name} {', '.join(counts)} of its faces; its weights stay as they are")
-    lines += [f"  {name} descends from one that did" for name in found.heirs]
+    lines += [f"  {name} descends from one that did" for name in found.descendants]
     lines += ["  no generation has met it"] if not found.seen else []
     lines += [f"  {name} has a memory without it now" for name in found.renewed]
     lines += [f"  still here: {place}" for place in found.still_here]
@@ -134,7 +134,7 @@ def withdraw(
             words=[order.words for order in orders],
             already=all(order in known for order in orders),
             seen=seen,
-            heirs=_heirs(workspace, seen),
+            descendants=_descendants(workspace, seen),
             elsewhere=_elsewhere(workspace, orders),
         )
         workspace.rewrite(lambda document: _add(document, [order for order in orders if order not in known]))
@@ -268,12 +268,12 @@ def _held(workspace: Workspace, name: str, orders: Sequence[Withdrawal]) -> int:
     return 0 if table is None else int(struck(table.rows, orders).sum())
 
 
-def _heirs(workspace: Workspace, seen: dict[str, Seen]) -> list[str]:
-    heirs: list[str] = []
-    for name, row in workspace.lineage().generations.items():  # teachers stand before their heirs
-        if (row.teacher in seen or row.teacher in heirs) and name not in seen:
-            heirs.append(name)
-    return heirs
+def _descendants(workspace: Workspace, seen: dict[str, Seen]) -> list[str]:
+    descendants: list[str] = []
+    for name, row in workspace.lineage().generations.items():  # teachers stand before their descendants
+        if (row.teacher in seen or row.teacher in descendants) and name not in seen:
+            descendants.append(name)
+    return descendants
 
 
 def _current(workspace: Workspace) -> list[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from components.archives.rules import YIELD_RULES, Rule, Table, face_tables, manifest_table
 from components.errors import Invalid, NoFaceFound
-from components.params import Validation
+from components.params import ValidationOptions
 from components.settings import hush
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _COMPLETE: Final = {"result_format": "COMPLETE"}  # with the index of every row 
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Checked:
     """What one rule found."""
 
     table: str
@@ -48,14 +48,14 @@ class Finding:
 class Report:
     """What a suite found, rule by rule."""
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Checked, ...]
 
     @property
-    def broken(self) -> tuple[Finding, ...]:
+    def broken(self) -> tuple[Checked, ...]:
         return tuple(finding for finding in self.findings if not finding.passed and not finding.warns)
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
+    def warnings(self) -> tuple[Checked, ...]:
         return tuple(finding for finding in self.findings if not finding.passed and finding.warns)
 
     def as_json(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Report:
 
 
 def check_manifest(
-    manifest: pd.DataFrame, earlier: pd.DataFrame, *, role: str, params: Validation, docs: Path | None = None
+    manifest: pd.DataFrame, earlier: pd.DataFrame, *, role: str, params: ValidationOptions, docs: Path | None = None
 ) -> Report:
     """The suite over a manifest."""
     return check([manifest_table(manifest, earlier, role, params)], docs)
@@ -83,7 +83,7 @@ def check_manifest(
 def check_faces(
     rows: pd.DataFrame,
     manifest: pd.DataFrame,
-    params: Validation,
+    params: ValidationOptions,
     docs: Path | None = None,
     *,
     size_px: int | None = None,
@@ -122,7 +122,7 @@ def _context(workplace: Path | None) -> AbstractDataContext:
     return context
 
 
-def _run(context: AbstractDataContext, table: Table) -> list[Finding]:
+def _run(context: AbstractDataContext, table: Table) -> list[Checked]:
     import great_expectations as gx
 
     rows = table.rows.reset_index(drop=True)
@@ -164,7 +164,7 @@ def _expectation(rule: Rule) -> Expectation:
     return gxe.ExpectColumnValuesToBeBetween(min_value=rule.least, max_value=rule.most, **about)
 
 
-def _finding(table: Table, rows: pd.DataFrame, rule: Rule, result: Any) -> Finding:
+def _finding(table: Table, rows: pd.DataFrame, rule: Rule, result: Any) -> Checked:
     if result.exception_info and result.exception_info.get("raised_exception"):
         raise RuntimeError(f"rule '{rule.name}' could not be checked: {result.exception_info['exception_message']}")
     if rule.holds:
@@ -173,7 +173,7 @@ def _finding(table: Table, rows: pd.DataFrame, rule: Rule, result: Any) -> Findi
     else:
         missing = result.result.get("unexpected_index_list") or []
         named = tuple(_named(rows.loc[index], table.key, rule) for index in sorted(missing)[:SHOWN])
-    return Finding(table.name, rule.name, rule.words, bool(result.success), rule.warns, len(missing), named)
+    return Checked(table.name, rule.name, rule.words, bool(result.success), rule.warns, len(missing), named)
 
 
 def _named(row: pd.Series[Any], key: str, rule: Rule) -> str:

@@ -15,7 +15,7 @@ import pandas as pd
 
 from components.archives.listing import MASK
 from components.archives.manifest import BENCHMARK
-from components.params import Validation
+from components.params import ValidationOptions
 from components.vocabulary import FORGED, LABELS, REAL, SPLITS, TEST, TRAIN
 
 
@@ -56,7 +56,7 @@ class Table:
 YIELD_RULES: Final = ("yield", "yield_of_real", "yield_of_forged")
 
 
-def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, params: Validation) -> Table:
+def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, params: ValidationOptions) -> Table:
     """The manifest with what must hold for it; `earlier` maps sha256 to the archive that brought it."""
     splits = (TEST,) if role == BENCHMARK else SPLITS
     used = (TEST,) if role == BENCHMARK else (TRAIN, TEST)
@@ -87,7 +87,7 @@ def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, par
 
 
 def face_tables(
-    rows: pd.DataFrame, manifest: pd.DataFrame, params: Validation, size_px: int | None
+    rows: pd.DataFrame, manifest: pd.DataFrame, params: ValidationOptions, size_px: int | None
 ) -> tuple[Table, Table]:
     """The faces, and the clips with the number of faces each gave; `size_px` is the side of a crop, if it is fixed."""
     faces = _faces_compared(rows, manifest, size_px)

@@ -26,8 +26,9 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, Sized, clip
-from components.detectors.subspaces import SplitAttention, SplitLinear, decomposed, drawn
+from components.detectors import Detection, Detector, Sized
+from components.detectors.parts import clip
+from components.detectors.parts.subspaces import SplitAttention, SplitLinear, decomposed, drawn
 from components.losses import subspaces
 from components.params import Section, Share
 from components.tasks.dataset import Batch
@@ -108,7 +109,7 @@ class MASM(Detector):
         self.register_buffer("tasks", torch.zeros((), dtype=torch.long))
 
     @staticmethod
-    def recipe(options: Any) -> dict[str, Any]:
+    def paper_training(options: Any) -> dict[str, Any]:
         """Effort's, without its weight decay; at `tiny`, faster and with little augmentation."""
         effort = {"flip": 0.5, "rotate": 0.5, "blur": 0.5, "brightness_contrast": 0.5, "jpeg": 0.5}
         paper: dict[str, Any] = {

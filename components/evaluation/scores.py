@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from components.errors import BrokenLineage
 from components.evaluation.estimate import Estimate
 from components.evaluation.metrics import METRICS, brier, by_method, calibration_error, clip_scores, measure
-from components.params import Evaluation
+from components.params import EvaluationOptions
 from components.vocabulary import FORGED, REAL
 
 COLUMNS = ["archive", "clip", "frame", "source", "identity", "method", "label", "p_fake"]
@@ -83,14 +83,14 @@ class Scores:
         (folder / FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def metrics_of(faces: pd.DataFrame, digest: str, plan: Evaluation, seed: int) -> dict[str, Any]:
+def metrics_of(faces: pd.DataFrame, digest: str, options: EvaluationOptions, seed: int) -> dict[str, Any]:
     """A benchmark's entry in ``metrics.json``.
 
     faces: the score table; digest: of the face table it comes from.
     """
     clips = clip_scores(faces)
     labels, scores = clips["label"].to_numpy("int64"), clips["p_fake"].to_numpy("float64")
-    estimates = measure(clips, bootstrap=plan.bootstrap, confidence=plan.confidence, seed=seed)
+    estimates = measure(clips, bootstrap=options.bootstrap, confidence=options.confidence, seed=seed)
     return {
         "faces": digest,
         "clips": len(clips),

@@ -33,10 +33,10 @@ from components.faces.detection import FaceDetector
 from components.faces.extraction import OK, Crop, Outcome, extract, profile_of
 from components.faces.frames import is_still
 from components.faces.table import FaceTable, Writer, encode, encode_mask
-from components.params import Faces, Memory, Validation
+from components.params import CropOptions, MemoryOptions, ValidationOptions
 
 STILLS_A_JOB = 32  # stills share the detector's batches
-UNSAID = Memory()
+UNSAID = MemoryOptions()
 NAMED = 10  # clips a message names before it only counts
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -52,40 +52,42 @@ def crop(
     *,
     name: str,
     detector: str,
-    params: Faces,
-    rules: Validation,
-    memory: Memory = UNSAID,
+    faces_params: CropOptions,
+    validation_params: ValidationOptions,
+    memory_params: MemoryOptions = UNSAID,
     docs: str = "",
 ) -> FaceTable:
     """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `docs`.
 
     archive, manifest and validation are the folders of the stages before. Raises BadArchive naming a clip that cannot
     be read, NoFaceFound where too few clips show a face, Invalid where the faces break a rule; then `faces` stays as
-    it was. Of `memory` only `withdrawn` counts: such clips are left out whenever this runs; it is no dependency in dvc.yaml,
-    so faces that were cut before stay.
+    it was. Of `memory_params` only `withdrawn` counts: such clips are left out whenever this runs; it is no dependency in
+    dvc.yaml, so faces that were cut before stay.
     """
     _expect_passed(validation, name)
     from components.archives import expectations  # takes seconds to import
 
     clips = manifests.read(manifest / manifests.MANIFEST_FILE)
-    clips = clips[~struck(clips.assign(archive=name, clip=clips["path"], frame=-1), memory.withdrawn)]
+    clips = clips[~struck(clips.assign(archive=name, clip=clips["path"], frame=-1), memory_params.withdrawn)]
     if clips.empty:
         raise BadArchive(
             f"expected clips in the manifest of archive '{name}', found none that is not withdrawn. Run ingest@{name} again."
         )
     jobs = _jobs(archive, clips["path"])
     masks = _masks(archive, clips)
-    finder = detection.build(detector, params, archive=archive)
+    finder = detection.build(detector, faces_params, archive=archive)
     about = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict("index")
     outcomes: list[tuple[str, str, int, str]] = []
-    with Writer(faces, profile_of(finder, params), masks=bool(masks)) as writer:
-        for outcome, image, mask in chain.from_iterable(_shown(_found(jobs, finder, params, masks), jobs, name)):
+    with Writer(faces, profile_of(finder, faces_params), masks=bool(masks)) as writer:
+        for outcome, image, mask in chain.from_iterable(_shown(_found(jobs, finder, faces_params, masks), jobs, name)):
             outcomes.append((name, outcome.clip, outcome.frame, outcome.outcome))
             if outcome.crop is not None:
                 writer.add(_row(outcome, name, about[outcome.clip]), image, mask)
         seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
-        _expect_yield(seen, name, detector, rules.min_yield)
-        expectations.check_faces(writer.rows, clips, rules, Path(docs) if docs else None, size_px=params.size_px)
+        _expect_yield(seen, name, detector, validation_params.min_yield)
+        expectations.check_faces(
+            writer.rows, clips, validation_params, Path(docs) if docs else None, size_px=faces_params.size_px
+        )
         return writer.finish(seen)
 
 
@@ -117,7 +119,7 @@ def _inside(archive: Path, path: str) -> Path:
 
 
 def _found(
-    jobs: Sequence[Job], finder: FaceDetector, params: Faces, masks: Mapping[str, Path]
+    jobs: Sequence[Job], finder: FaceDetector, params: CropOptions, masks: Mapping[str, Path]
 ) -> Iterator[list[Found]]:
     """The outcomes of each job in order; few jobs run ahead, so memory does not grow with the archive."""
 

@@ -192,7 +192,7 @@ class Writer:
     def __init__(self, path: Path, profile: Mapping[str, Any], *, masks: bool = False) -> None:
         self._path = path
         self._schema = _MASKED_SCHEMA if masks else _SCHEMA
-        self._profile = _named(profile)
+        self._profile = named_profile(profile)
         self._partial = path.with_name(f".{path.name}.partial")
         self._rows: list[dict[str, Any]] = []
         self._images: list[bytes] = []  # of the batch being filled
@@ -338,7 +338,8 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", version="2.6")
 
 
-def _named(profile: Mapping[str, Any]) -> dict[str, Any]:
+def named_profile(profile: Mapping[str, Any]) -> dict[str, Any]:
+    """`profile` with the ``hash`` that names all of it."""
     plain = {key: value for key, value in profile.items() if key != "hash"}
     return plain | {"hash": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
 

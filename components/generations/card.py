@@ -9,7 +9,7 @@ from typing import Any
 
 from components.errors import BrokenLineage
 
-WEIGHTS, BEQUEST, CARD, CURVE = "weights.safetensors", "bequest.safetensors", "card.json", "curve.csv"
+WEIGHTS, CARRY_OVER, CARD, CURVE = "weights.safetensors", "carry_over.safetensors", "card.json", "curve.csv"
 
 
 def file_digest(path: Path) -> str:

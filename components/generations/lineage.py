@@ -1,4 +1,4 @@
-"""The family register ``lineage.yaml``: what was born, one row each, never edited; and how a new row comes to be.
+"""The lineage, ``lineage.yaml``: what was born, one row each, never edited; and how a new row comes to be.
 
 benches:      which archive joined the benchmarks after which          {faceswap: {after: deepfakes}, …}
 generations:  one row a generation, in the order of birth              {rsia_net-M1: {line, detector, …}, …}
@@ -19,10 +19,10 @@ from components.errors import BadParams, BrokenLineage
 from components.generations.card import CARD, read_card
 from components.generations.recipe import Choice, Recipe, Row
 from components.memory.buffer import expect_room
-from components.params import Line, Memory, Name, Params, Section, Training, parse, read
+from components.params import Line, MemoryOptions, Name, Params, Section, TrainingOptions, parse, read
 from components.vocabulary import NOBODY
 
-HEADER = "# The family register. `perennial plan` appends; nothing here is ever edited by hand.\n"
+HEADER = "# The lineage: one row a generation. `perennial plan` appends; nothing here is ever edited by hand.\n"
 
 
 class Bench(Section):
@@ -38,7 +38,7 @@ class Head(Section):
 
 
 class Lineage(Section):
-    """The whole register."""
+    """The whole file."""
 
     benches: dict[Name, Bench] = {}
     generations: dict[str, Row] = {}
@@ -46,13 +46,13 @@ class Lineage(Section):
 
     @classmethod
     def read(cls, path: Path) -> Lineage:
-        """The register at `path`, empty if there is none; raises BadParams for what cannot be read."""
+        """The lineage at `path`, empty if there is none; raises BadParams for what cannot be read."""
         if not path.is_file():
             return cls()
         return read(cls, path)
 
     def write(self, path: Path) -> None:
-        """Replace the file at once: a reader finds the old register or the new one."""
+        """Replace the file at once: a reader finds the old lineage or the new one."""
         fresh = path.with_suffix(".fresh")
         fresh.write_text(HEADER + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
         fresh.replace(path)
@@ -120,7 +120,7 @@ def _check_pointers(lineage: Lineage) -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Proposal:
     """What `perennial plan` would add."""
 
     lineage: Lineage
@@ -129,7 +129,7 @@ class Plan:
     """Tasks or benchmarks named in params.yaml whose faces are not ready."""
 
 
-def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
+def propose(params: Params, lineage: Lineage, ready: Collection[str]) -> Proposal:
     """Rows and recipes for every (line, task) that has none yet, over archives whose faces are `ready`.
 
     Raises BadParams where a detector, a strategy or the gate cannot be followed, or a line would not stay one; nothing
@@ -165,18 +165,18 @@ def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
             recipes[name] = _recipe(name, row, params, choice, grown)
     tasks = [task for choice in params.lines.values() for task in choice.sequence or params.sequence]
     wanted = dict.fromkeys([*params.sequence, *tasks, *params.benchmarks])
-    return Plan(grown, recipes, tuple(name for name in wanted if name not in ready))
+    return Proposal(grown, recipes, tuple(name for name in wanted if name not in ready))
 
 
-def append(plan: Plan, register: Path, recipes: Path) -> None:
-    """Write the new recipes, then the register; a crash in between leaves recipes that the next plan rewrites.
+def append(proposal: Proposal, lineage_file: Path, recipes: Path) -> None:
+    """Write the new recipes, then the lineage; a crash in between leaves recipes that the next plan rewrites.
 
-    Raises BadParams, with nothing written, where an heir could not take over its teacher's weights.
+    Raises BadParams, with nothing written, where a descendant could not take over its teacher's weights.
     """
-    _check_architecture(plan, recipes)
-    for name, recipe in plan.recipes.items():
+    _check_architecture(proposal, recipes)
+    for name, recipe in proposal.recipes.items():
         recipe.write(recipes / f"{name}.yaml")
-    plan.lineage.write(register)
+    proposal.lineage.write(lineage_file)
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ class _Choices:
 
     detector: Section
     strategy: Section
-    memory: Memory
-    training: Training
+    memory: MemoryOptions
+    training: TrainingOptions
 
 
 def _resolved(line: Line, params: Params) -> _Choices:
@@ -199,14 +199,14 @@ def _resolved(line: Line, params: Params) -> _Choices:
         )
     detector = detectors.options(line.detector, said)
     where = f"training of {line.detector}"
-    paper, general = detectors.recipe(line.detector, detector), params.training.model_dump(exclude_unset=True)
+    paper, general = detectors.paper_training(line.detector, detector), params.training.model_dump(exclude_unset=True)
     memory = params.memory.model_dump(exclude_unset=True)
     policy = params.memory.policy if params.memory.policy != "own" else strategies.find(line.strategy).remembers
     return _Choices(
         detector,
         strategies.options(line.strategy, {**params.strategies.get(line.strategy, {}), **line.changes.strategy}),
-        parse(Memory, {**memory, "policy": policy, **line.changes.memory}, "memory"),
-        parse(Training, {**paper, **general, **own, **line.changes.training}, where),
+        parse(MemoryOptions, {**memory, "policy": policy, **line.changes.memory}, "memory"),
+        parse(TrainingOptions, {**paper, **general, **own, **line.changes.training}, where),
     )
 
 
@@ -245,10 +245,10 @@ def _check_kin(line: str, choice: Line, lineage: Lineage) -> None:
         )
 
 
-def _check_architecture(plan: Plan, recipes: Path) -> None:
+def _check_architecture(proposal: Proposal, recipes: Path) -> None:
     """Options of a detector may change within a line as long as the teacher's weights still fit."""
-    for name, recipe in plan.recipes.items():
-        if recipe.row.is_founder or recipe.row.teacher in plan.recipes:  # those share one params.yaml
+    for name, recipe in proposal.recipes.items():
+        if recipe.row.is_founder or recipe.row.teacher in proposal.recipes:  # those share one params.yaml
             continue
         before = Recipe.read(recipes / f"{recipe.row.teacher}.yaml")
         if recipe.detector != before.detector and _shapes(recipe) != _shapes(before):

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from components.errors import BrokenLineage
-from components.params import Evaluation, Faces, Memory, Name, Rule, Section, Training, read
+from components.params import CropOptions, EvaluationOptions, MemoryOptions, Name, Rule, Section, TrainingOptions, read
 from components.vocabulary import NOBODY
 
 
@@ -43,11 +43,11 @@ class Recipe(Section):
     row: Row
     detector: Choice
     strategy: Choice
-    faces: Faces = Faces()
+    faces: CropOptions = CropOptions()
     """How the faces it learned from were cut, and how those it is asked about must be."""
-    memory: Memory
-    training: Training
-    evaluation: Evaluation
+    memory: MemoryOptions
+    training: TrainingOptions
+    evaluation: EvaluationOptions
     gate: tuple[Rule, ...]
     seed: int
     benchmarks: tuple[Name, ...]

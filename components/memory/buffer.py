@@ -19,8 +19,7 @@ from components.errors import BadParams, BrokenLineage
 from components.faces.table import FaceTable, write_parquet
 from components.memory import selection
 from components.memory.selection import Ranked
-from components.params import Memory as Policy
-from components.params import Withdrawal
+from components.params import MemoryOptions, Withdrawal
 from components.tasks.dataset import Faces
 from components.vocabulary import LABEL_NAMES, LABELS, NOBODY
 
@@ -121,7 +120,7 @@ class Candidates:
         return cls(task.name, task.table, task.indices, np.empty((0, len(task))), np.empty((len(task), 0)))
 
 
-def expect_room(policy: Policy, tasks: int) -> None:
+def expect_room(policy: MemoryOptions, tasks: int) -> None:
     """Raise BadParams unless the budget holds a face of each class for every task, so that genuine ones are never missing."""
     least = len(LABELS) * (1 if policy.per_task else tasks)
     counts = policy.budget_bytes is None and policy.policy != EVERYTHING and not policy.keeps_nothing
@@ -133,14 +132,14 @@ def expect_room(policy: Policy, tasks: int) -> None:
         )
 
 
-def room(policy: Policy, tasks: int) -> list[int]:
+def room(policy: MemoryOptions, tasks: int) -> list[int]:
     """What each (task, class) may keep, in exemplars or in bytes: equal parts, genuine faces first."""
     budget = policy.budget if policy.budget_bytes is None else policy.budget_bytes
     groups = len(LABELS) * tasks
     return selection.quotas(budget, len(LABELS)) * tasks if policy.per_task else selection.quotas(budget, groups)
 
 
-def most_of_a_class(memory: Memory, task: Faces, policy: Policy) -> int:
+def most_of_a_class(memory: Memory, task: Faces, policy: MemoryOptions) -> int:
     """How many faces of a class must be in sight for the budget to be spent, and no fewer than the policy's pool."""
     share = max(room(policy, len(memory.tasks) + 1)[-len(LABELS) :])
     if policy.budget_bytes is not None:
@@ -149,7 +148,7 @@ def most_of_a_class(memory: Memory, task: Faces, policy: Policy) -> int:
     return max(policy.pool, share)
 
 
-def kept(memory: Memory, candidates: Candidates, policy: Policy, seed: int) -> pd.DataFrame:
+def kept(memory: Memory, candidates: Candidates, policy: MemoryOptions, seed: int) -> pd.DataFrame:
     """Who stays and who comes, as rows (task, label, reason, rank, old, position).
 
     The budget is dealt equally to every (task, class) seen so far, so half of what is kept is real. Old exemplars give
@@ -169,7 +168,7 @@ def kept(memory: Memory, candidates: Candidates, policy: Policy, seed: int) -> p
     return pd.DataFrame(chosen, columns=["task", "label", "reason", "rank", "old", "position"])
 
 
-def _stayers(memory: Memory, task: str, label: int, share: int, policy: Policy) -> Ranked:
+def _stayers(memory: Memory, task: str, label: int, share: int, policy: MemoryOptions) -> Ranked:
     """The first of a group by rank."""
     assert memory.table is not None
     of_class = memory.table.rows["label"].to_numpy()[memory.positions] == label
@@ -182,7 +181,7 @@ def _stayers(memory: Memory, task: str, label: int, share: int, policy: Policy) 
     return ranked[: _fitting(memory.table, ranked, share, task, label)]
 
 
-def _newcomers(candidates: Candidates, label: int, share: int, policy: Policy, seed: int) -> Ranked:
+def _newcomers(candidates: Candidates, label: int, share: int, policy: MemoryOptions, seed: int) -> Ranked:
     rows = candidates.table.rows.iloc[candidates.indices]
     group = np.flatnonzero((rows["label"] == label).to_numpy())
     choose = partial(_chosen, candidates, group, rows["source"].to_numpy()[group].tolist(), policy, (seed, label))
@@ -194,7 +193,12 @@ def _newcomers(candidates: Candidates, label: int, share: int, policy: Policy, s
 
 
 def _chosen(
-    candidates: Candidates, group: np.ndarray, sources: list[str], policy: Policy, seed: Sequence[int], quota: int
+    candidates: Candidates,
+    group: np.ndarray,
+    sources: list[str],
+    policy: MemoryOptions,
+    seed: Sequence[int],
+    quota: int,
 ) -> Ranked:
     """The policy's choice among the candidates of a class, as rows of the task's table."""
     p_forged, embeddings = candidates.p_forged[:, group], candidates.embeddings[group]
@@ -223,7 +227,7 @@ def _chosen(
     return [(int(candidates.indices[group[position]]), reason) for position, reason in picked]
 
 
-def shares(policy: Policy, quota: int) -> tuple[float, float]:
+def shares(policy: MemoryOptions, quota: int) -> tuple[float, float]:
     """Hard and representative share of a quota: in one below `hard_from`, hard faces give way to representative ones."""
     hard = policy.hard * min(1, quota / policy.hard_from) if policy.hard_from else policy.hard
     return hard, policy.representative + policy.hard - hard

@@ -31,7 +31,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Decision:
     """One decision."""
 
     when: str
@@ -58,7 +58,7 @@ class Standing:
     previous: Holder | None = None
 
 
-def append(path: Path, entry: Entry) -> bool:
+def append(path: Path, entry: Decision) -> bool:
     """Write `entry` unless its line already stands where it leads; True if it was written.
 
     Safe against another process appending at the same time and against a crash: a half-written last line is closed
@@ -78,7 +78,7 @@ def append(path: Path, entry: Entry) -> bool:
     return True
 
 
-def read(path: Path, line: str | None = None) -> list[Entry]:
+def read(path: Path, line: str | None = None) -> list[Decision]:
     """The decisions in order, of one line or of all; a line torn by a crash is skipped."""
     if not path.is_file():
         return []
@@ -94,7 +94,7 @@ def standing(path: Path, line: str) -> Standing:
     return now
 
 
-def promoted(path: Path, line: str, generation: str, weights: str) -> Entry | None:
+def promoted(path: Path, line: str, generation: str, weights: str) -> Decision | None:
     """The last promotion of exactly these weights, None if there was none."""
     for entry in reversed(read(path, line)):
         if entry.action == PROMOTE and (entry.to.generation, entry.to.weights) == (generation, weights):
@@ -119,10 +119,10 @@ def _ends_with_newline(file: Any) -> bool:
     return bool(file.read(1) == b"\n")
 
 
-def _parse(text: bytes) -> Entry | None:
+def _parse(text: bytes) -> Decision | None:
     try:
         raw = json.loads(text)
         came_from = Holder(**raw["came_from"]) if raw["came_from"] else None
-        return Entry(**{**raw, "came_from": came_from, "to": Holder(**raw["to"])})
+        return Decision(**{**raw, "came_from": came_from, "to": Holder(**raw["to"])})
     except (ValueError, TypeError, KeyError):
         return None

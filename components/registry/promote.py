@@ -19,7 +19,7 @@ from mlflow.entities.model_registry import ModelVersion
 from components.errors import Refused
 from components.generations.card import file_digest, read_card
 from components.registry import catalogue, ledger
-from components.registry.ledger import Entry, Holder
+from components.registry.ledger import Decision, Holder
 from components.registry.record import challenge
 from components.tracking import Tracking
 
@@ -48,7 +48,7 @@ def promote(
     `verdict` is its verdict's folder. Raises Refused without an open verdict for these weights against the champion of
     today; `override`, a person's reason, goes on all the same and stands in the ledger. Nothing overrides weights that
     are not registered, or that do not load and answer.
-    A generation that was promoted once and replaced since (by an heir, by a rollback) stays replaced: running a
+    A generation that was promoted once and replaced since (by a descendant, by a rollback) stays replaced: running a
     lifecycle again never undoes what a person decided. Only `override` brings it back.
     """
     card = read_card(generation)
@@ -75,7 +75,7 @@ def promote(
     smoke(version, tracking)
     ledger.append(
         ledger_path,
-        Entry(
+        Decision(
             when=ledger.now(),
             who=who or ledger.somebody(),
             action=ledger.PROMOTE,
@@ -162,7 +162,7 @@ def _remember(ledger_path: Path, line: str, reigning: Holder) -> None:
         why = "found in the registry; the ledger knew nothing of this line"
         ledger.append(
             ledger_path,
-            Entry(ledger.now(), ledger.somebody(), ledger.PROMOTE, line, came_from=None, to=reigning, why=why),
+            Decision(ledger.now(), ledger.somebody(), ledger.PROMOTE, line, came_from=None, to=reigning, why=why),
         )
 
 

@@ -33,7 +33,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
-from components.generations.card import BEQUEST, CARD, CURVE, WEIGHTS, file_digest
+from components.generations.card import CARD, CARRY_OVER, CURVE, WEIGHTS, file_digest
 from components.registry import catalogue
 from components.registry.birth import Birth, read_birth
 from components.tracking import Tracking
@@ -41,7 +41,7 @@ from components.vocabulary import TEST, TRAIN
 
 COMPONENTS = Path(__file__).resolve().parents[1]
 SERVED = COMPONENTS / "serving" / "model.py"
-SERVED_FILES = {"weights": WEIGHTS, "bequest": BEQUEST, "card": CARD}
+SERVED_FILES = {"weights": WEIGHTS, "carry_over": CARRY_OVER, "card": CARD}
 # What the served code imports; pinned to what is installed here, where the generation was seen to work.
 REQUIREMENTS = (
     "mlflow", "numpy", "opencv-python", "pandas", "pydantic", "pydantic-settings", "pyyaml", "safetensors", "scipy",

@@ -15,7 +15,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from components.detectors import explain
+from components.evaluation import explain
 from components.faces.table import FaceTable
 from components.vocabulary import FORGED, REAL
 

@@ -58,7 +58,7 @@ DASHES = ("-", "--", ":")  # when colours begin again
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunKey:
     """One run: a line of the study's workspace, and what it stands for."""
 
     line: str
@@ -71,7 +71,7 @@ class Entry:
 class Run:
     """What a run left behind."""
 
-    entry: Entry
+    entry: RunKey
     generations: tuple[str, ...]
     tasks: tuple[str, ...]
     auc: transfer.Square
@@ -79,7 +79,7 @@ class Run:
     last: Scores
     images: int
     stored_bytes: int
-    """Memory and bequest of the last generation."""
+    """Memory and carry-over of the last generation."""
     seconds: float | None
     """Wall time of raising and curating its generations; None where nobody looked at the clock."""
     unseen: Mapping[str, Estimate] = field(default_factory=dict)
@@ -89,7 +89,7 @@ class Run:
         return METRICS[name](self.auc if of == "auc" else self.acc)
 
 
-def read_run(root: Path, entry: Entry, generations: Sequence[str], seconds: Mapping[str, float]) -> Run:
+def read_run(root: Path, entry: RunKey, generations: Sequence[str], seconds: Mapping[str, float]) -> Run:
     """The run of a line whose last generation was judged; raises BrokenLineage where something is missing.
 
     seconds   wall time by stage instance, as far as it is known
@@ -99,7 +99,7 @@ def read_run(root: Path, entry: Entry, generations: Sequence[str], seconds: Mapp
     matrix = Matrix.read(data / "verdicts" / last)
     tasks = tuple(matrix.learns[name] for name in generations)
     clocked = [seconds.get(f"{stage}@{name}") for name in generations for stage in ("evolve", "curate")]
-    kept = [data / "memories" / last, data / "generations" / last / "bequest.safetensors"]
+    kept = [data / "memories" / last, data / "generations" / last / "carry_over.safetensors"]
     return Run(
         entry,
         tuple(generations),

@@ -19,7 +19,7 @@ Status = dict[str, Any]
 
 
 def status_json(workspace: Path, champions: Mapping[str, str | None] | None = None) -> Status:
-    """What stands in the family register and what became of it.
+    """What stands in lineage.yaml and what became of it.
 
     champions   who answers for each line, as the ledger knows; a line that is not in it has nobody
 
@@ -28,8 +28,8 @@ def status_json(workspace: Path, champions: Mapping[str, str | None] | None = No
              "scores": {BENCHMARK: {"auc": float | null, "low": float | null, "high": float | null}},
              "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused]}]}}}
     """
-    register = workspace / "lineage.yaml"
-    raw = (yaml.safe_load(register.read_text()) or {}) if register.is_file() else {}
+    file = workspace / "lineage.yaml"
+    raw = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
     lines: Status = {}
     for name, row in (raw.get("generations") or {}).items():
         line = lines.setdefault(row["line"], {"champion": (champions or {}).get(row["line"]), "generations": []})

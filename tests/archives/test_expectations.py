@@ -15,10 +15,10 @@ import pytest
 from components.archives import expectations, manifest, validate
 from components.archives.expectations import check_faces, check_manifest
 from components.errors import Invalid, NoFaceFound
-from components.params import Validation
+from components.params import ValidationOptions
 
 ROOT = Path(__file__).parents[2]
-PARAMS = Validation()
+PARAMS = ValidationOptions()
 EARLIER = pd.DataFrame({"sha256": ["landed"], "archive": ["stylegan"]})
 
 
@@ -55,13 +55,15 @@ def faces_of(clips: pd.DataFrame, frames: int = 2) -> pd.DataFrame:
     )
 
 
-def broken(rows: pd.DataFrame, role: str = "both", params: Validation = PARAMS) -> dict[str, expectations.Finding]:
+def broken(
+    rows: pd.DataFrame, role: str = "both", params: ValidationOptions = PARAMS
+) -> dict[str, expectations.Checked]:
     report = check_manifest(rows, EARLIER, role=role, params=params)
     return {finding.rule: finding for finding in report.broken}
 
 
 def test_a_sound_manifest_passes_every_rule() -> None:
-    report = check_manifest(a_manifest(), EARLIER, role="both", params=PARAMS)
+    report = check_manifest(a_manifest(), EARLIER, role="both", validation_params=PARAMS)
     assert not report.broken
     assert not report.warnings
     report.enforce("swaps")
@@ -140,7 +142,7 @@ def test_bytes_in_two_splits_are_named_and_twice_in_one_only_warned_of() -> None
     rows = a_manifest()
     rows.loc[rows["path"] == "real/train_0.jpg", "sha256"] = "same"
     rows.loc[rows["path"] == "real/train_1.jpg", "sha256"] = "same"
-    report = check_manifest(rows, EARLIER, role="both", params=PARAMS)
+    report = check_manifest(rows, EARLIER, role="both", validation_params=PARAMS)
     assert not report.broken
     assert [finding.rule for finding in report.warnings] == ["bytes_once"]
     rows.loc[rows["path"] == "real/test_1.jpg", "sha256"] = "same"
@@ -169,7 +171,7 @@ def test_a_refusal_lists_every_broken_rule_and_ten_rows_of_each() -> None:
     rows = a_manifest(per_class=20)
     rows.loc[:14, "height"] = 8
     rows.loc[0, "label"] = 3
-    report = check_manifest(rows, EARLIER, role="both", params=PARAMS)
+    report = check_manifest(rows, EARLIER, role="both", validation_params=PARAMS)
     with pytest.raises(Invalid) as refusal:
         report.enforce("swaps")
     words = str(refusal.value)
@@ -186,7 +188,7 @@ def _validate(rows: pd.DataFrame, place: Path) -> Path:
     manifest.write(rows, place / "m/manifest.parquet")
     manifest.write(rows.head(0), place / "m/set_aside.parquet")
     manifest.write(EARLIER, place / "m/earlier.parquet", manifest.EARLIER)
-    validate.validate(place / "m", place / "v", place / "docs", name="swaps", role="both", params=PARAMS)
+    validate.validate(place / "m", place / "v", place / "docs", name="swaps", role="both", validation_params=PARAMS)
     return place / "v/report.json"
 
 
@@ -231,7 +233,7 @@ def test_the_real_archives_of_crops_may_be_learned_from(real_data: Path, tmp_pat
 
     ingest(real_data / "crops" / name, tmp_path / "nobody", tmp_path / "m", name=name, layout="crops", role="both")
     rows = manifest.read(tmp_path / "m/manifest.parquet")
-    report = check_manifest(rows, manifest.earlier(tmp_path / "nobody"), role="both", params=PARAMS)
+    report = check_manifest(rows, manifest.earlier(tmp_path / "nobody"), role="both", validation_params=PARAMS)
     assert not report.broken
 
 
@@ -257,14 +259,14 @@ def test_too_few_faces_are_said_with_the_clips_that_gave_none() -> None:
         NoFaceFound, match=r"90% or more of the forged clips give a face; broken by 1: 'fake/train_3.jpg'"
     ):
         check_faces(faces, rows, PARAMS)
-    assert not check_faces(faces, rows, Validation(min_yield=0.8)).broken
+    assert not check_faces(faces, rows, ValidationOptions(min_yield=0.8)).broken
 
 
 def test_a_yield_that_is_low_for_one_class_only_is_noticed() -> None:
     rows = a_manifest(per_class=20)
     without = rows.index[rows["label"] == 1][:6]
     with pytest.raises(NoFaceFound, match="forged clips") as refusal:
-        check_faces(faces_of(rows.drop(index=without)), rows, Validation(min_yield=0.9))
+        check_faces(faces_of(rows.drop(index=without)), rows, ValidationOptions(min_yield=0.9))
     assert "real clips" not in str(refusal.value)
 
 
@@ -300,7 +302,7 @@ def test_a_split_that_lost_a_class_is_refused() -> None:
     rows = a_manifest(per_class=3)
     kept = rows[~((rows["split"] == "test") & (rows["label"] == 1))]
     with pytest.raises(Invalid, match="2 or more forged clips in every split"):
-        check_faces(faces_of(kept), rows, Validation(min_yield=0.1))
+        check_faces(faces_of(kept), rows, ValidationOptions(min_yield=0.1))
 
 
 def test_data_docs_of_faces_show_both_tables(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The stages enrol and evaluate on a real, small workspace."""
+"""The stages add_benchmark and evaluate on a real, small workspace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from components.errors import BrokenLineage, StageFailed
 from components.evaluation import scoring
-from components.evaluation.enrol import enrol, read_bench
+from components.evaluation.add_benchmark import add_benchmark, read_bench
 from components.evaluation.evaluate import KEPT, evaluate
 from components.evaluation.metrics import METRICS
 from components.evaluation.scores import COLUMNS, Scores
@@ -112,7 +112,7 @@ def test_a_kept_table_that_cannot_be_read_is_scored_again(workspace: Path, recip
     assert files(examine(workspace, plan, "M1", "nobody", "deepfakes")) == whole
 
 
-def test_faces_that_changed_since_they_were_enrolled_are_refused_with_advice(
+def test_faces_that_changed_since_they_joined_the_bench_are_refused_with_advice(
     workspace: Path, recipe: WriteRecipe
 ) -> None:
     table = FaceTable.load(workspace / "faces" / "deepfakes")
@@ -130,7 +130,7 @@ def test_an_archive_without_test_clips_is_no_number_but_a_reason(workspace: Path
     faces = workspace / "faces" / "deepfakes"
     table = FaceTable.load(faces)
     table.take(np.flatnonzero(table.rows["split"] == "train"), faces)
-    enrol(faces, workspace / "nobody", workspace / "benches" / "deepfakes", name="deepfakes")
+    add_benchmark(faces, workspace / "nobody", workspace / "benches" / "deepfakes", name="deepfakes")
     scores = examine(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "nobody", "deepfakes")
     found = Scores.read(scores).estimates("deepfakes")
     assert all(e.value is None and e.reason == "no clip was scored" for e in found.values())
@@ -183,7 +183,7 @@ def test_a_bench_grows_in_the_order_of_landing_and_its_elders_stay_as_they_were(
 def test_an_archive_cannot_join_a_bench_twice(workspace: Path) -> None:
     bench = workspace / "benches" / "deepfakes"
     with pytest.raises(BrokenLineage, match=r"archives\.deepfakes\.after"):
-        enrol(workspace / "faces" / "deepfakes", bench, workspace / "again", name="deepfakes")
+        add_benchmark(workspace / "faces" / "deepfakes", bench, workspace / "again", name="deepfakes")
 
 
 def test_reading_scores_where_none_are_names_the_stage_that_makes_them(tmp_path: Path) -> None:

@@ -20,10 +20,10 @@ from components.faces import crop as stage
 from components.faces.crop import crop
 from components.faces.detection import build
 from components.faces.table import FaceTable
-from components.params import Faces, Memory, Validation, Withdrawal
+from components.params import CropOptions, MemoryOptions, ValidationOptions, Withdrawal
 
 COLOURS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255]]
-PARAMS = Faces(frames=4, size_px=64)
+PARAMS = CropOptions(frames=4, size_px=64)
 LENGTH = 12
 
 
@@ -57,7 +57,7 @@ class World:
         name: str = "small",
         *,
         detector: str = "annotated",
-        params: Faces = PARAMS,
+        params: CropOptions = PARAMS,
         withdrawn: Sequence[Withdrawal] = (),
         **rules: Any,
     ) -> FaceTable:
@@ -78,9 +78,9 @@ class World:
             self.root / "faces" / name,
             name="small",
             detector=detector,
-            params=params,
-            rules=Validation(min_per_class=1, **rules),
-            memory=Memory(withdrawn=tuple(withdrawn)),
+            faces_params=params,
+            validation_params=ValidationOptions(min_per_class=1, **rules),
+            memory_params=MemoryOptions(withdrawn=tuple(withdrawn)),
         )
 
 
@@ -317,7 +317,7 @@ def test_a_path_that_leads_out_of_the_archive_is_refused(world: World, path: str
 
 
 def test_faces_that_are_crops_already_keep_their_content_and_claim_no_landmarks(world: World) -> None:
-    table = world.crop(detector="none", params=Faces(frames=1, size_px=160))
+    table = world.crop(detector="none", params=CropOptions(frames=1, size_px=160))
     still = int(table.rows.index[table.rows["clip"] == "stills/a.png"][0])
     from components.faces import frames
 
@@ -336,8 +336,8 @@ def test_an_archive_that_was_not_validated_is_refused(world: World, tmp_path: Pa
             tmp_path / "faces",
             name="small",
             detector="none",
-            params=PARAMS,
-            rules=Validation(),
+            faces_params=PARAMS,
+            validation_params=ValidationOptions(),
         )
 
 
@@ -395,7 +395,7 @@ def test_one_file_without_a_face_says_so(tmp_path: Path, film: Callable[..., Pat
 @pytest.mark.slow
 @pytest.mark.usefixtures("yunet")
 def test_every_real_clip_gives_a_face_in_nearly_every_frame(real_data: Path) -> None:
-    params = Faces(frames=8)
+    params = CropOptions(frames=8)
     detector = build("yunet", params)
     clips = sorted((real_data / "clips").rglob("*.mp4"))
     for clip in clips:

@@ -17,7 +17,7 @@ import yaml
 
 from components import detectors, strategies
 from components.errors import BadParams, UnknownName
-from components.generations.lineage import Lineage, plan
+from components.generations.lineage import Lineage, propose
 from components.generations.recipe import Recipe
 from components.lab.archive import render_archive
 from components.params import Line, Params, Withdrawal, parse
@@ -114,7 +114,7 @@ def recipes(strategy: str, detector: str, chosen: Params) -> dict[str, Recipe]:
     variants = ablations(strategy, detector, chosen)
     asked = compared(detector=detector, variants=variants, sequence=("swaps",), seeds=(0,))
     lines = {entry.label: line for entry, line in entries(asked)}
-    planned = plan(chosen.model_copy(update={"lines": lines}), Lineage(), ready={"swaps"}).recipes
+    planned = propose(chosen.model_copy(update={"lines": lines}), Lineage(), ready={"swaps"}).recipes
     return {recipe.row.line: recipe for recipe in planned.values()}
 
 

@@ -21,7 +21,7 @@ from components.errors import BadArchive, BadParams, PerennialError, UnknownName
 from components.faces.table import FaceTable, encode
 from components.generations.curate import curate
 from components.generations.generation import save_generation
-from components.generations.lineage import append, plan
+from components.generations.lineage import append, propose
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
 from components.params import Withdrawal
@@ -98,7 +98,7 @@ def _raised(_fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     workspace = Workspace.at(root)
     for seed, archive in enumerate(ARCHIVES):
         prepare(workspace, archive, seed)
-    append(plan(workspace.params(), workspace.lineage(), ARCHIVES), workspace.lineage_file, workspace.recipes)
+    append(propose(workspace.params(), workspace.lineage(), ARCHIVES), workspace.lineage_file, workspace.recipes)
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     for name in ("small-M1", "small-M2"):
         recipe = Recipe.read(workspace.recipes / f"{name}.yaml")
@@ -225,7 +225,7 @@ def test_to_dvc_all_is_as_it_should_be_afterwards_and_a_purge_takes_the_face_out
 
 def test_what_nobody_remembers_needs_no_memory_made_anew(raised: Workspace) -> None:
     found = withdraw(raised, orders("swap", source="t0"), why="asked", say=lambda words: None)
-    assert (found.renewed, found.seen, found.heirs) == ([], {}, [])
+    assert (found.renewed, found.seen, found.descendants) == ([], {}, [])
     assert "no generation has met it" in told(found)
     assert "scores of its test clips rest on them" in told(found)
 
@@ -250,7 +250,7 @@ def test_whoever_descends_from_one_who_saw_it_is_named_too(raised: Workspace) ->
             ((kept["clip"] == key[0]) & (kept["frame"] == key[1])).any()]  # fmt: skip
     clip, frame = free[0]
     found = withdraw(raised, orders("swap", clips=[clip], frame=frame), why="asked", say=lambda words: None)
-    assert found.seen == {"small-M1": Seen(learned=1)} and found.heirs == ["small-M2"]
+    assert found.seen == {"small-M1": Seen(learned=1)} and found.descendants == ["small-M2"]
     assert "small-M2 descends from one that did" in told(found)
 
 

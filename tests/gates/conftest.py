@@ -11,7 +11,7 @@ import pytest
 
 from components.evaluation.scores import COLUMNS, Scores, metrics_of
 from components.faces.table import write_parquet
-from components.params import Evaluation
+from components.params import EvaluationOptions
 
 Examine = Callable[..., Scores]
 
@@ -50,7 +50,7 @@ def examine(tmp_path: Path) -> Examine:
     ) -> Scores:
         folder = folder or tmp_path / f"scores of {name}"
         folder.mkdir(parents=True, exist_ok=True)
-        plan, measured, tables = Evaluation(bootstrap=20), {}, {}
+        plan, measured, tables = EvaluationOptions(bootstrap=20), {}, {}
         for number, (benchmark, gap) in enumerate(gaps.items()):
             table = gap if isinstance(gap, pd.DataFrame) else answers(benchmark, gap, clips, 10 * seed + number)
             tables[benchmark] = folder / f"{benchmark}.parquet"

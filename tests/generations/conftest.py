@@ -13,7 +13,7 @@ import pytest
 
 from components import detectors
 from components.faces.table import FaceTable, encode
-from components.generations.lineage import Lineage, append, plan
+from components.generations.lineage import Lineage, append, propose
 from components.params import Params, parse
 from components.vocabulary import GENUINE, LABELS, NOBODY, REAL, TRAIN
 
@@ -106,7 +106,7 @@ def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Callable[..
     def make(**changes: Any) -> Path:
         for kind in ("generations", "memories"):
             (tmp_path / "data" / kind / NOBODY).mkdir(parents=True, exist_ok=True)
-        append(plan(params(**changes), Lineage(), TASKS), tmp_path / "lineage.yaml", tmp_path / "recipes")
+        append(propose(params(**changes), Lineage(), TASKS), tmp_path / "lineage.yaml", tmp_path / "recipes")
         monkeypatch.chdir(tmp_path)
         return tmp_path
 

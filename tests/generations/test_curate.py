@@ -17,8 +17,7 @@ from components.generations.evolve import evolve
 from components.generations.generation import load_detector
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
-from components.params import Memory as Policy
-from components.params import Withdrawal
+from components.params import MemoryOptions, Withdrawal
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import LABELS
 
@@ -40,7 +39,7 @@ def legacy(root: Path, name: str, into: str = "data", **today: Any) -> Memory:
     folder = root / into / "memories" / name
     curate(
         root / "recipes" / f"{name}.yaml", data / "generations" / name, data / "memories" / row.teacher,
-        data / "faces" / row.learns, folder, params=Policy(**today),
+        data / "faces" / row.learns, folder, memory_params=MemoryOptions(**today),
     )  # fmt: skip
     return Memory.load(folder)
 

@@ -19,13 +19,12 @@ from components.faces.table import FaceTable
 from components.generations import training
 from components.generations.card import file_digest, read_card
 from components.generations.curate import answers, curate
-from components.generations.evolve import CHECKPOINTS, born, evolve
-from components.generations.generation import load_bequest, load_detector, save_tensors
+from components.generations.evolve import CHECKPOINTS, evolve, initial_student
+from components.generations.generation import load_carry_over, load_detector, save_tensors
 from components.generations.lineage import Lineage, check
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
-from components.params import Memory as Policy
-from components.params import Withdrawal
+from components.params import MemoryOptions, Withdrawal
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import FORGED, NOBODY, REAL
 
@@ -84,7 +83,7 @@ def test_a_generation_says_what_it_was_made_of(two_tasks: None, planned: Make) -
     root = planned()
     raise_two(root)
     folder = root / "data" / "generations" / "cffd-M2"
-    assert sorted(contents(folder)) == ["bequest.safetensors", "card.json", "curve.csv", "weights.safetensors"]
+    assert sorted(contents(folder)) == ["carry_over.safetensors", "card.json", "curve.csv", "weights.safetensors"]
     card = read_card(folder)
     expected = {
         "generation": "cffd-M2",
@@ -105,7 +104,7 @@ def test_a_generation_says_what_it_was_made_of(two_tasks: None, planned: Make) -
     curve = pd.read_csv(folder / "curve.csv")
     assert list(curve) == ["epoch", "cross_entropy", "spread", "hscl", "slkd", "mfkd", "rkd", "loss", "images"]
     assert len(curve) == 2 and card["images_seen"] == curve["images"].iloc[-1]
-    assert load_bequest(folder) == {}
+    assert load_carry_over(folder) == {}
 
 
 def test_a_memory_holds_both_tasks_within_its_budget_and_answers_as_the_newest(two_tasks: None, planned: Make) -> None:
@@ -187,10 +186,10 @@ def test_a_founder_starts_from_its_detector_and_an_heir_from_its_teacher(two_tas
     founder, heir = (Recipe.read(root / "recipes" / f"cffd-M{n}.yaml") for n in (1, 2))
     torch.manual_seed(founder.seed)
     fresh = detectors.build("pinhole", detectors.options("pinhole", {})).state_dict()
-    first = born(founder, root / "data" / "generations" / NOBODY).state_dict()
+    first = initial_student(founder, root / "data" / "generations" / NOBODY).state_dict()
     assert all(torch.equal(fresh[name], first[name]) for name in fresh)
     teacher = root / "data" / "generations" / "cffd-M1"
-    second = born(heir, teacher)
+    second = initial_student(heir, teacher)
     taught = load_file(teacher / "weights.safetensors")
     assert all(torch.equal(taught[name], tensor) for name, tensor in second.state_dict().items())
     assert not torch.equal(taught["head.weight"], fresh["head.weight"])
@@ -202,13 +201,13 @@ def test_an_heir_learns_with_the_options_of_its_own_recipe(two_tasks: None, plan
     heir = Recipe.read(root / "recipes" / "cffd-M2.yaml")
     options = {**heir.detector.options, "spread": 0.5}
     heir = heir.model_copy(update={"detector": heir.detector.model_copy(update={"options": options})})
-    assert born(heir, root / "data" / "generations" / "cffd-M1").options.spread == 0.5
+    assert initial_student(heir, root / "data" / "generations" / "cffd-M1").options.spread == 0.5
 
 
 def test_what_a_detector_freezes_is_frozen_in_its_heirs(two_tasks: None, planned: Make) -> None:
     root = planned()
     birth(root, "cffd-M1")
-    heir = born(Recipe.read(root / "recipes" / "cffd-M2.yaml"), root / "data" / "generations" / "cffd-M1")
+    heir = initial_student(Recipe.read(root / "recipes" / "cffd-M2.yaml"), root / "data" / "generations" / "cffd-M1")
     frozen = {name for name, p in heir.named_parameters() if not p.requires_grad}
     assert frozen == {"colours.weight", "colours.bias"}
 
@@ -221,7 +220,7 @@ def test_an_heir_of_another_architecture_is_refused_in_words(two_tasks: None, pl
     other = heir.detector.model_copy(update={"name": "rsia_net", "options": {"size": "tiny"}})
     for choice in (wider, other):
         with pytest.raises(BrokenLineage, match=r"A line keeps its architecture: start a new line") as caught:
-            born(heir.model_copy(update={"detector": choice}), root / "data" / "generations" / "cffd-M1")
+            initial_student(heir.model_copy(update={"detector": choice}), root / "data" / "generations" / "cffd-M1")
         assert f"expected a teacher with the weights of detector '{choice.name}'" in str(caught.value)
         assert "'pinhole' with {'spread': 0.01, 'width': 4}" in str(caught.value)
 
@@ -242,11 +241,11 @@ def test_tampered_weights_are_refused(two_tasks: None, planned: Make) -> None:
     assert not (root / "data" / "generations" / "cffd-M2").exists()
 
 
-def test_what_was_bequeathed_is_checked_against_the_card(two_tasks: None, planned: Make) -> None:
+def test_what_was_carried_over_is_checked_against_the_card(two_tasks: None, planned: Make) -> None:
     folder = birth(planned(), "cffd-M1")
-    save_tensors({"prototype.0.swap": torch.ones(3)}, folder / "bequest.safetensors")
-    with pytest.raises(BrokenLineage, match=r"expected bequest .* Restore it with `dvc checkout`"):
-        load_bequest(folder)
+    save_tensors({"prototype.0.swap": torch.ones(3)}, folder / "carry_over.safetensors")
+    with pytest.raises(BrokenLineage, match=r"expected carry-over .* Restore it with `dvc checkout`"):
+        load_carry_over(folder)
 
 
 def test_a_loaded_detector_is_in_eval_mode_and_frozen(two_tasks: None, planned: Make) -> None:
@@ -288,7 +287,7 @@ def test_a_teacher_who_left_no_memory_folder_is_told_from_one_who_remembers_noth
         birth(root, "cffd-M2")
 
 
-def test_what_a_strategy_bequeaths_reaches_the_next_generation(
+def test_what_a_strategy_carries_over_reaches_the_next_generation(
     two_tasks: None, planned: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "more").mkdir()
@@ -296,27 +295,27 @@ def test_what_a_strategy_bequeaths_reaches_the_next_generation(
         "import torch\n"
         "from components.strategies import Strategy\n\n"
         "class Will(Strategy):\n"
-        "    def prepare(self, student, teacher, task, bequest):\n"
-        "        self.before = bequest.get('lessons', torch.zeros(1))\n"
-        "    def bequeath(self, student, task, memory=None):\n"
+        "    def prepare(self, student, teacher, task, carried):\n"
+        "        self.before = carried.get('lessons', torch.zeros(1))\n"
+        "    def carry_over(self, student, task, memory=None):\n"
         "        return {'lessons': self.before + 1}\n"
     )
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path / "more")])
     root = planned(lines={"will": {"detector": "pinhole", "strategy": "will"}})
     raise_two(root, "will")
-    assert load_bequest(root / "data" / "generations" / "will-M2")["lessons"].tolist() == [2]
+    assert load_carry_over(root / "data" / "generations" / "will-M2")["lessons"].tolist() == [2]
 
 
 def test_what_was_withdrawn_is_learned_and_replayed_as_if_it_had_never_been_there(
     two_tasks: None, planned: Make
 ) -> None:
     root = planned()
-    data, recipes, gone = root / "data", root / "recipes", Policy(withdrawn=GONE)
+    data, recipes, gone = root / "data", root / "recipes", MemoryOptions(withdrawn=GONE)
     nobody = [data / kind / NOBODY for kind in ("generations", "memories")]
     table = FaceTable.load(data / "faces" / "swap")
     fewer = table.take(np.flatnonzero(table.rows["source"] != "2"), root / "fewer" / "swap").path
     told, spared = (data / "generations" / "cffd-M1", root / "spared" / "generations" / "cffd-M1")
-    evolve(recipes / "cffd-M1.yaml", *nobody, table.path, told, params=gone)
+    evolve(recipes / "cffd-M1.yaml", *nobody, table.path, told, memory_params=gone)
     evolve(recipes / "cffd-M1.yaml", *nobody, fewer, spared)
     assert file_digest(told / "weights.safetensors") == file_digest(spared / "weights.safetensors")
     assert read_card(told)["withdrawn"] == [{"archive": "swap", "source": "2"}] and read_card(spared)["withdrawn"] == []
@@ -327,7 +326,7 @@ def test_what_was_withdrawn_is_learned_and_replayed_as_if_it_had_never_been_ther
     kept.table.take(kept.positions, root / "fewer" / "cffd-M1")
     kept.exemplars.reset_index(drop=True).to_parquet(root / "fewer" / "cffd-M1" / "exemplars.parquet")
     first, second = data / "generations" / "cffd-M2", root / "spared" / "generations" / "cffd-M2"
-    evolve(recipes / "cffd-M2.yaml", told, memory, data / "faces" / "mesh", first, params=gone)
+    evolve(recipes / "cffd-M2.yaml", told, memory, data / "faces" / "mesh", first, memory_params=gone)
     evolve(recipes / "cffd-M2.yaml", told, root / "fewer" / "cffd-M1", data / "faces" / "mesh", second)
     assert file_digest(first / "weights.safetensors") == file_digest(second / "weights.safetensors")
     assert "slkd" in pd.read_csv(first / "curve.csv")

@@ -11,7 +11,7 @@ from components.archives.withdrawn import struck
 from components.errors import BadArchive, BadParams
 from components.memory.buffer import Candidates
 from components.memory.withdrawn import without
-from components.params import Memory, Withdrawal, parse
+from components.params import MemoryOptions, Withdrawal, parse
 from components.tasks.dataset import Faces
 from components.vocabulary import REAL
 
@@ -72,10 +72,10 @@ def test_a_task_that_loses_a_class_is_refused_in_words(task: Faces) -> None:
 )
 def test_a_withdrawal_that_names_nothing_or_too_much_is_refused(raw: dict[str, Any], fault: str) -> None:
     with pytest.raises(BadParams, match=fault):
-        parse(Memory, {"withdrawn": [raw]}, "params.yaml")
+        parse(MemoryOptions, {"withdrawn": [raw]}, "params.yaml")
 
 
 def test_shares_beyond_the_whole_are_refused() -> None:
     with pytest.raises(BadParams, match=r"hard and representative to sum to 1 at most, found 0\.8 and 0\.3"):
-        parse(Memory, {"hard": 0.8, "representative": 0.3}, "params.yaml")
-    assert parse(Memory, {"hard": 0.7, "representative": 0.3}, "params.yaml").hard == 0.7
+        parse(MemoryOptions, {"hard": 0.8, "representative": 0.3}, "params.yaml")
+    assert parse(MemoryOptions, {"hard": 0.7, "representative": 0.3}, "params.yaml").hard == 0.7

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from components import detectors, strategies
 from components.errors import BadParams
-from components.params import Archive, Faces, Params, load, parse
+from components.params import Archive, CropOptions, Params, load, parse
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,7 +148,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> N
 
 
 def test_what_was_read_cannot_be_changed() -> None:
-    faces = Faces()
+    faces = CropOptions()
     with pytest.raises(ValidationError, match="frozen"):
         faces.frames = 1
 

@@ -26,7 +26,7 @@ def test_a_withdrawal_is_read_as_it_was_written_and_written_once(tmp_path: Path)
 
 def test_promotions_and_withdrawals_read_past_one_another(tmp_path: Path) -> None:
     books = tmp_path / "ledger.jsonl"
-    promoted = ledger.Entry(ledger.now(), "ada", ledger.PROMOTE, "rsia", None, Holder("rsia-M1", "w"), "open")
+    promoted = ledger.Decision(ledger.now(), "ada", ledger.PROMOTE, "rsia", None, Holder("rsia-M1", "w"), "open")
     ledger.append(books, promoted)
     withdrawals.append(books, entry("s1"))
     assert ledger.read(books) == [promoted]

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from components.errors import UnknownName
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def names() -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
 
 
-def build(name: str, params: Faces, *, archive: Path | None = None) -> FaceDetector:
+def build(name: str, params: CropOptions, *, archive: Path | None = None) -> FaceDetector:
     """The face detector `name`; `archive` is where `annotated` finds its landmarks.
 
     Raises UnknownName, MissingWeights, or BadArchive where the archive brings no landmarks.

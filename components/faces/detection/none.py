@@ -9,10 +9,10 @@ import numpy as np
 
 from components.faces.detection import Face, Frame
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 
 
-def build(params: Faces, archive: Path | None) -> WholeFrame:  # noqa: ARG001 every file of the catalogue is asked alike
+def build(params: CropOptions, archive: Path | None) -> WholeFrame:  # noqa: ARG001 every file of the catalogue is asked alike
     """There is nothing to set."""
     return WholeFrame()
 

@@ -29,7 +29,7 @@ from components import torchvision_ops
 from components.errors import MissingWeights
 from components.faces.detection import Face, Frame, file_digest, shrink
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 from components.settings import settings
 
 FILE = "retinaface_resnet50_2020-07-20-f168fae3c.zip"  # the name ends in the first digits of its sha256
@@ -44,7 +44,7 @@ MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
 
 
-def build(params: Faces, archive: Path | None) -> RetinaFace:  # noqa: ARG001 every file of the catalogue is asked alike
+def build(params: CropOptions, archive: Path | None) -> RetinaFace:  # noqa: ARG001 every file of the catalogue is asked alike
     """With local weights, or fetched by name where there is a network; raises MissingWeights."""
     path = settings().retinaface_weights or _fetched()
     if not path.is_file():

@@ -17,14 +17,14 @@ import numpy.typing as npt
 from components.errors import MissingWeights
 from components.faces.detection import Face, Frame, file_digest, shrink
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 from components.settings import settings
 
 OVERLAP = 0.3  # boxes that overlap more are one face: OpenCV's default
 CANDIDATES = 5000  # boxes kept before that: OpenCV's default
 
 
-def build(params: Faces, archive: Path | None) -> YuNet:  # noqa: ARG001 every file of the catalogue is asked alike
+def build(params: CropOptions, archive: Path | None) -> YuNet:  # noqa: ARG001 every file of the catalogue is asked alike
     """With the weights PERENNIAL_YUNET_WEIGHTS points to; raises MissingWeights."""
     return YuNet(weights_file(), min_score=params.min_score, max_input_px=params.max_input_px)
 
