@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 """The folder that holds the package: a checkout, or site-packages."""
-PACKAGE = __name__.partition(".")[0]
+PACKAGE = Path(__file__).resolve().parent.name
 STAGES = {
     "ingest": "components.archives.ingest",
     "validate": "components.archives.validate",
@@ -52,7 +53,9 @@ CATALOGUES = {
 WORDS = frozenset(f"components.{name}" for name in ("code", "errors", "progress", "settings"))
 """Modules that shape no result: this one, error messages, progress bars, and settings, which say where things run and
 give defaults that a recipe freezes. They belong to no closure, so rewording a message makes nothing stale."""
+FOLDER = Path("data/code")
 CACHE = Path(".perennial/code.json")
+"""Where a workspace has both."""
 INIT = "__init__.py"
 FORMAT = 1
 """Of the cache; a change of the rules below raises it."""
@@ -93,6 +96,14 @@ def digest(of: Iterable[Mapping[str, str]]) -> str:
     for found in of:
         together |= found
     return hashlib.sha256(text(together).encode()).hexdigest()
+
+
+def commit(root: Path = ROOT) -> str | None:
+    """The commit that is checked out where the package lies; None where it is no checkout."""
+    if not (root / ".git").exists():
+        return None
+    asked = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True)
+    return asked.stdout.strip() if asked.returncode == 0 else None
 
 
 def write(folder: Path, found: Mapping[str, Parts]) -> None:

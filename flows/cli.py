@@ -54,9 +54,9 @@ def _options(
 def init(path: Path) -> None:
     """Make a workspace at PATH: dvc.yaml, params.yaml, an empty lineage."""
     from flows import pipeline
-    from flows.workspace import CHECKOUT, Workspace
+    from flows.workspace import Workspace, template
 
-    workspace = Workspace.create(path, (CHECKOUT / "params.yaml").read_text())
+    workspace = Workspace.create(path, template("params.yaml"))
     pipeline.start(workspace.root)
     print(f"A workspace is at {workspace.root}. Next, from there: perennial land.")
 
@@ -153,16 +153,29 @@ def run(
 
 
 @app.command()
-def status(as_json: Json = False, root: Root = None) -> None:
-    """Lines, generations, champions and the matrix."""
+def status(
+    as_json: Json = False,
+    why: Annotated[
+        str, typer.Option(help="A stage such as crop@swap, or a generation: which modules today's code makes it of.")
+    ] = "",
+    root: Root = None,
+) -> None:
+    """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
+    from flows import provenance
+
     workspace = _workspace(root)
-    if as_json:
+    if why:
+        print("\n".join(provenance.why(workspace, why)))
+    elif as_json:
         from components.reports.terminal import status_json
         from flows.serving import champions
 
-        print(json.dumps(status_json(workspace.root, champions(workspace)), indent=2))
+        told = status_json(workspace.root, champions(workspace))
+        print(json.dumps({**told, "older_code": provenance.outdated(workspace)}, indent=2))
     else:
         _show(workspace)
+        if older := provenance.outdated(workspace):
+            print(f"Today's code would make otherwise: {', '.join(older)}. `perennial status --why NAME` says why.")
 
 
 @app.command()
@@ -460,9 +473,12 @@ def main() -> None:
 
 
 def _workspace(root: Path | None) -> Workspace:
+    from flows import pipeline
     from flows.workspace import Workspace
 
-    return Workspace.at(root or settings().workspace)
+    workspace = Workspace.at(root or settings().workspace)
+    pipeline.refresh(workspace.root)
+    return workspace
 
 
 def _tracking(workspace: Workspace) -> Tracking:

@@ -45,7 +45,7 @@ def curate(
                    dependency in dvc.yaml: a withdrawal makes nothing stale that ran before.
     """
     recipe = Recipe.read(recipe_file)
-    machine.deterministic(recipe.training.threads)
+    machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
     withdrawn = (*recipe.memory.withdrawn, *memory_params.withdrawn)
     old = Memory.load(old_memory, withdrawn)
     task = without(Faces.training_split(recipe.row.learns, FaceTable.load(faces)), withdrawn)

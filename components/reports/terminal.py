@@ -14,6 +14,8 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from components import code
+
 Status = dict[str, Any]
 """``{"lines": {LINE: {"champion": NAME|null, "generations": [...]}}}``, see `status_json`."""
 
@@ -26,14 +28,16 @@ def status_json(workspace: Path, champions: Mapping[str, str | None] | None = No
         {"lines": {LINE: {"champion": NAME | null, "generations": [
             {"name", "learns", "teacher", "detector", "strategy", "opens": true | false | null (not judged yet),
              "scores": {BENCHMARK: {"auc": float | null, "low": float | null, "high": float | null}},
+             "code": "today's" | "older" | "before 0.2" | null (not born yet),
              "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused]}]}}}
     """
     file = workspace / "lineage.yaml"
+    today = code.parts(cache=workspace / code.CACHE)
     raw = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
     lines: Status = {}
     for name, row in (raw.get("generations") or {}).items():
         line = lines.setdefault(row["line"], {"champion": (champions or {}).get(row["line"]), "generations": []})
-        line["generations"].append(_generation(name, row, workspace / "data" / "verdicts" / name))
+        line["generations"].append(_generation(name, row, workspace, today))
     return {"lines": lines}
 
 
@@ -49,7 +53,8 @@ def status_table(status: Status) -> RenderableType:
     return Group(*(_panel(name, line) for name, line in status["lines"].items()))
 
 
-def _generation(name: str, row: Mapping[str, Any], verdict: Path) -> Status:
+def _generation(name: str, row: Mapping[str, Any], workspace: Path, today: Mapping[str, code.Parts]) -> Status:
+    verdict = workspace / "data" / "verdicts" / name
     judged, matrix = _read(verdict / "verdict.json"), _read(verdict / "matrix.json")
     cells = matrix.get("cells", {}).get(name, {})
     summary = matrix.get("summary", {}).get(name, {})
@@ -60,6 +65,7 @@ def _generation(name: str, row: Mapping[str, Any], verdict: Path) -> Status:
         "detector": row["detector"],
         "strategy": row["strategy"],
         "opens": judged.get("opens"),
+        "code": _code(workspace / "data" / "generations" / name, row, today),
         "scores": {
             benchmark: {"auc": auc.get("value"), "low": auc.get("low"), "high": auc.get("high")}
             for benchmark in matrix.get("benchmarks", [])
@@ -69,6 +75,17 @@ def _generation(name: str, row: Mapping[str, Any], verdict: Path) -> Status:
         "average_auc": summary.get("average_auc", {}).get("value"),
         "refused": [rule["words"] for rule in judged.get("rules", []) if rule["passed"] is False],
     }
+
+
+def _code(folder: Path, row: Mapping[str, Any], today: Mapping[str, code.Parts]) -> str | None:
+    """Whether today's code would raise a generation as it was raised."""
+    card = _read(folder / "card.json")
+    if not card:
+        return None
+    if "code" not in card:
+        return "before 0.2"
+    choices = ("stages/evolve", f"detectors/{row['detector']}", f"strategies/{row['strategy']}")
+    return "today's" if card["code"]["digest"] == code.digest(today.get(key, {}) for key in choices) else "older"
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -92,7 +109,9 @@ def _panel(name: str, line: Status) -> Panel:
         star = Text("★" if one["name"] == line["champion"] else "", "bold yellow")
         cells = [_cell(one, benchmark, known=benchmark in learned) for benchmark in benchmarks]
         sums = [_number(one["average_auc"], 2), _number(one["forgetting"], 3)]
-        table.add_row(star, Text(one["name"]), Text(one["learns"]), _gate(one["opens"]), *cells, *sums)
+        born = one["code"] if one["code"] in ("older", "before 0.2") else ""
+        who_made = Text.assemble(one["name"], (f"  code {born}" if born else "", "dim"))
+        table.add_row(star, who_made, Text(one["learns"]), _gate(one["opens"]), *cells, *sums)
     last = generations[-1]
     refused = [Text(f"{last['name']}: {words}", "red") for words in last["refused"]]
     who = f"champion {line['champion']}" if line["champion"] else "no champion yet"
