@@ -53,6 +53,7 @@ class Outcome:
 
 # A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
 TURNSTILE = BoundedSemaphore(settings().workers)
+PATIENCE_S = 60  # for a stage somebody else started
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=512)  # Any: Prefect's own runners do not fit its annotation of flows
 
 
@@ -67,6 +68,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     outcome = Outcome()
     with only_one(workspace, patience_s), pipeline.stoppable():
         pipeline.checkout(workspace.root)
+        pipeline.refresh(workspace.root, patience_s=PATIENCE_S)
         reborn = descendants(workspace, again)
         withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)
         prepare(workspace, outcome)  # bad data stops here, archive by archive

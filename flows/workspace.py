@@ -5,7 +5,6 @@ dvc.yaml  params.yaml  lineage.yaml  recipes/  data/  reports/  ledger.jsonl  ml
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,18 @@ from components.reports.pages import PAGE_FILE
 from components.vocabulary import NOBODY
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+"""The folder the package lies in: a checkout is a workspace of its own."""
+PACKED = Path(__file__).with_name("workspace_files")
+"""What a wheel brings of a checkout's root."""
 NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts")
 WIRED = ("archives", "faces", "validation")
 """Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
+
+
+def template(name: str) -> str:
+    """``dvc.yaml`` or ``params.yaml`` as every workspace begins with it: the wheel's, or the checkout's own."""
+    packed = PACKED / name
+    return (packed if packed.is_file() else CHECKOUT / name).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -53,10 +61,7 @@ class Workspace:
             (nobody / ".gitkeep").touch()
         (root / "recipes").mkdir(exist_ok=True)
         if root != CHECKOUT:
-            shutil.copyfile(CHECKOUT / "dvc.yaml", root / "dvc.yaml")
-            link = root / "components"
-            if not link.is_symlink():
-                link.symlink_to(CHECKOUT / "components")
+            (root / "dvc.yaml").write_text(template("dvc.yaml"))
         if not (root / "lineage.yaml").is_file():
             Lineage().write(root / "lineage.yaml")
         if not (root / "params.yaml").is_file():

@@ -7,7 +7,6 @@ the manifest, so the table is the same however many there are.
 from __future__ import annotations
 
 import os
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,8 +18,6 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from components import stage
 from components.archives import manifest as manifests
@@ -33,6 +30,7 @@ from components.faces.extraction import OK, Crop, Outcome, extract, profile_of
 from components.faces.frames import is_still
 from components.faces.table import FaceTable, Writer, encode, encode_mask
 from components.params import CropOptions, ValidationOptions
+from components.progress import shown
 from components.withdrawal import orders
 
 STILLS_A_JOB = 32  # stills share the detector's batches
@@ -79,7 +77,8 @@ def crop(
     single = {(order.clip, order.frame) for order in withdrawn if order.archive == name and order.frame is not None}
     outcomes: list[tuple[str, str, int, str]] = []
     with Writer(faces, profile_of(finder, faces_params), masks=bool(masks)) as writer:
-        for outcome, image, mask in chain.from_iterable(_shown(_found(jobs, finder, faces_params, masks), jobs, name)):
+        found = shown(_found(jobs, finder, faces_params, masks), f"cropping {name}", total=len(jobs))
+        for outcome, image, mask in chain.from_iterable(found):
             if (outcome.clip, outcome.frame) in single:
                 continue
             outcomes.append((name, outcome.clip, outcome.frame, outcome.outcome))
@@ -154,17 +153,6 @@ def _one_opencv_thread() -> Iterator[None]:
         yield
     finally:
         cv2.setNumThreads(before)
-
-
-def _shown(found: Iterator[list[Found]], jobs: Sequence[Job], name: str) -> Iterable[list[Found]]:
-    return track(
-        found,
-        description=f"cropping {name}",
-        total=len(jobs),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
 
 
 def _row(outcome: Outcome, name: str, about: Mapping[Any, Any]) -> dict[str, Any]:

@@ -38,7 +38,7 @@ def curate(
 ) -> None:
     """Write the memory M_i leaves: exemplars of every task learned so far, within the budget, but for what is withdrawn."""
     recipe = Recipe.read(recipe_file)
-    machine.deterministic(recipe.training.threads)
+    machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
     withdrawn = (*recipe.memory.withdrawn, *orders.read(withdrawn_file))
     old = Memory.load(old_memory, withdrawn)
     task = Faces.training_split(recipe.row.learns, FaceTable.load(faces)).without(withdrawn)

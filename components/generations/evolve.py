@@ -6,7 +6,6 @@ python -m components.generations.evolve RECIPE TEACHER MEMORY FACES WITHDRAWN GE
 from __future__ import annotations
 
 import hashlib
-import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from components import detectors, machine, progress, stage, strategies
+from components import code, detectors, machine, progress, stage, strategies
 from components.detectors import Detector
 from components.errors import BrokenLineage
 from components.faces.table import FaceTable
@@ -40,6 +39,8 @@ def evolve(
     faces: Path,
     withdrawn_file: Path,
     generation: Path,
+    *,
+    made_of: str = "",
 ) -> None:
     """Raise one generation.
 
@@ -49,9 +50,10 @@ def evolve(
     faces           face table of the task it learns
     withdrawn_file  what is neither learned nor replayed
     generation      output: weights.safetensors, carry_over.safetensors, card.json, curve.csv
+    made_of         digest of the code that is at work
     """
     recipe = Recipe.read(recipe_file)
-    machine.deterministic(recipe.training.threads)
+    machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
     check_roles(recipe, generation.name, teacher)
     old = None if recipe.row.is_founder else load_detector(teacher)
     withdrawn = (*recipe.memory.withdrawn, *orders.read(withdrawn_file))
@@ -60,7 +62,7 @@ def evolve(
     student = initial_student(recipe, teacher)
     left_out = [order.model_dump(exclude_defaults=True) for order in dict.fromkeys(withdrawn)]
     key = f"{recipe.digest}-{table.digest}-{remembered.digest}-{read_card(teacher)['weights'] if old else None}"
-    checkpoint = CHECKPOINTS / recipe.generation / f"{_short(f'{key}-{left_out}')}.pt"
+    checkpoint = CHECKPOINTS / recipe.generation / f"{_short(f'{key}-{left_out}-{made_of}')}.pt"
     met = read_card(teacher)["methods"] if old else ()
     task = Faces.training_split(recipe.row.learns, table, met).without(withdrawn)
     replay = remembered.faces(task.methods) if recipe.memory.policy != "nothing" else None
@@ -70,6 +72,7 @@ def evolve(
         epochs=options.founder_epochs if old is None else options.epochs,
         seed=recipe.seed,
         carried=load_carry_over(teacher),
+        precision=recipe.machine.precision,
     )  # fmt: skip
     with progress.learning(recipe.generation) as on_step:
         learned = training.train(lesson, checkpoint=checkpoint, on_step=on_step)
@@ -96,9 +99,10 @@ def evolve(
             "withdrawn": left_out,
             "parameters": sum(p.numel() for p in student.parameters()),
             "images_seen": learned.images,
+            "code": {"digest": made_of or None, "commit": code.commit()},
             "environment": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
+                **machine.versions(),
+                **recipe.machine.model_dump(),
                 "device": machine.device().type,
                 "threads": recipe.training.threads,
             },

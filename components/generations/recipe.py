@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from components.errors import BrokenLineage
+from components.errors import BadParams, BrokenLineage
 from components.params import (
     CropOptions,
     EvaluationOptions,
@@ -20,7 +20,8 @@ from components.params import (
     Withdrawal,
     read,
 )
-from components.vocabulary import NOBODY
+from components.settings import settings
+from components.vocabulary import NOBODY, Precision
 
 
 class Row(Section):
@@ -53,6 +54,25 @@ class FrozenMemory(MemoryOptions):
     """Withdrawn when the generation was planned; a file says it now (`components.withdrawal.files`)."""
 
 
+class Machine(Section):
+    """How the machine computes, as far as it changes the numbers; the settings of the day it was planned."""
+
+    precision: Precision = "32-true"
+    deterministic: bool = True
+    devices: int = 1
+
+    @classmethod
+    def of_settings(cls) -> Machine:
+        """What the settings say now; raises BadParams for more devices than a training can use."""
+        said = settings()
+        if said.devices > 1:
+            raise BadParams(
+                f"expected PERENNIAL_DEVICES to be 1, found {said.devices}: training on several devices is not there yet. "
+                "Unset it."
+            )
+        return cls(precision=said.precision, deterministic=said.deterministic, devices=said.devices)
+
+
 class Recipe(Section):
     """``recipes/<generation>.yaml``."""
 
@@ -67,6 +87,8 @@ class Recipe(Section):
     evaluation: EvaluationOptions
     gate: tuple[Rule, ...]
     seed: int
+    machine: Machine = Machine()
+    """Recipes of 0.1 do not say it: theirs were trained like this."""
     benchmarks: tuple[Name, ...]
     teacher_benchmarks: tuple[Name, ...] = ()
     """Benchmarks the teacher was examined on; on the others the candidate's teacher is scored beside it."""

@@ -12,7 +12,7 @@ from components.reports.terminal import status_json, status_table
 
 
 def status_of(root, champions=None):
-    return status_json(root / "lineage.yaml", root / "data/verdicts", champions)
+    return status_json(root / "lineage.yaml", lambda kind, name: root / "data" / kind / name, champions)
 
 
 def shown(status) -> str:
