@@ -507,6 +507,7 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
 
 def _show(workspace: Workspace) -> None:
     from components.reports.terminal import status_json, status_table
+    from flows import provenance
     from flows.serving import champions
     from flows.terminal import console
 
