@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+
+T = TypeVar("T")
 
 
 class Standing(Protocol):
@@ -21,6 +24,13 @@ class Standing(Protocol):
 
 OnStep = Callable[[Standing, int, int], None]
 """Called after each step with where the training stands, the epochs in all and the steps of this epoch."""
+
+
+def shown(items: Iterable[T], title: str, *, total: int | None = None, quiet: bool = False) -> Iterable[T]:
+    """`items`, with a bar on standard error while they are gone through, if that is a terminal."""
+    count = len(items) if total is None and isinstance(items, Sized) else total
+    hidden = quiet or not sys.stderr.isatty()
+    return track(items, title, count, console=Console(stderr=True), transient=True, disable=hidden)
 
 
 @contextmanager

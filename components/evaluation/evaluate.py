@@ -22,7 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from components import detectors, losses, machine, stage, strategies
+from components import machine, stage
+from components.detectors import Detector
 from components.errors import BrokenLineage
 from components.evaluation import scoring
 from components.evaluation.add_benchmark import read_bench
@@ -36,7 +37,9 @@ from components.vocabulary import TEST
 KEPT = Path(".perennial/scores")
 
 
-def evaluate(recipe_file: Path, generation: Path, teacher: Path, bench: Path, faces: Path, scores: Path) -> None:
+def evaluate(
+    recipe_file: Path, generation: Path, teacher: Path, bench: Path, faces: Path, scores: Path, *, made_of: str = ""
+) -> None:
     """Examine a generation.
 
     recipe_file recipes/<generation>.yaml
@@ -45,15 +48,16 @@ def evaluate(recipe_file: Path, generation: Path, teacher: Path, bench: Path, fa
     bench       the bench that lists its benchmarks
     faces       the folder with every archive's face table, by name
     scores      output: a table per benchmark, metrics.json, and teacher/ with the same for benchmarks new to it
+    made_of     digest of the code that is at work
     """
     recipe = Recipe.read(recipe_file)
-    machine.deterministic(recipe.training.threads)
+    machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
     tables = _benchmarks(recipe.benchmarks, read_bench(bench), faces, bench)
     unseen = [name for name in recipe.benchmarks if name not in recipe.teacher_benchmarks]
     device = machine.device()
-    Examiner(recipe, device).examine(generation, tables, scores)
+    Examiner(recipe, device, made_of).examine(generation, tables, scores)
     if unseen and not recipe.row.is_founder:
-        Examiner(recipe, device).examine(teacher, {name: tables[name] for name in unseen}, scores / "teacher")
+        Examiner(recipe, device, made_of).examine(teacher, {name: tables[name] for name in unseen}, scores / "teacher")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Examiner:
 
     recipe: Recipe
     device: torch.device
+    made_of: str = ""
+    """Digest of the code that is at work."""
 
     def examine(self, generation: Path, tables: Mapping[str, FaceTable], scores: Path) -> None:
         """Write the score table of every benchmark, then ``metrics.json``."""
@@ -80,7 +86,7 @@ class Examiner:
             print(f"{card['generation']} on {benchmark}: {found}", flush=True)
         Scores(card["generation"], card["weights"], measured, {}).write(scores)
 
-    def _score(self, detector: detectors.Detector, table: FaceTable, title: str, kept: Path) -> None:
+    def _score(self, detector: Detector, table: FaceTable, title: str, kept: Path) -> None:
         rows = _test_rows(table)
         answers = table.rows.iloc[rows].assign(
             p_fake=scoring.score(detector, table, rows, self.recipe.evaluation.batch, self.device, title)
@@ -94,12 +100,9 @@ class Examiner:
         """Digest of what besides weights and faces shapes the answers: options, carry-over, batch, device, and the code."""
         recipe = self.recipe
         who = [card[key] for key in ("detector", "options", "strategy", "carry_over")]
-        said = [*who, recipe.evaluation.batch, recipe.training.threads, self.device.type, torch.__version__]
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-        for package in (detectors, losses, strategies):
-            for source in sorted(Path(str(package.__file__)).parent.rglob("*.py")):
-                digest.update(source.read_bytes())
-        return digest.hexdigest()[:16]
+        options = [recipe.evaluation.batch, recipe.training.threads, recipe.machine.deterministic]
+        said = [*who, *options, self.device.type, torch.__version__, self.made_of]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _benchmarks(names: Sequence[str], listed: Mapping[str, str], faces: Path, bench: Path) -> dict[str, FaceTable]:

@@ -1,12 +1,11 @@
 """Stage evolve: a student becomes the next generation by learning a task, with its teacher and its memory at hand.
 
-python -m components.generations.evolve RECIPE TEACHER MEMORY FACES GENERATION
+python -m components.generations.evolve RECIPE TEACHER MEMORY FACES WITHDRAWN GENERATION
 """
 
 from __future__ import annotations
 
 import hashlib
-import platform
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from components import detectors, machine, progress, stage, strategies
+from components import code, detectors, machine, progress, stage, strategies
 from components.detectors import Detector
 from components.errors import BrokenLineage
 from components.faces.table import FaceTable
@@ -26,13 +25,11 @@ from components.generations.generation import load_carry_over, load_detector, sa
 from components.generations.recipe import Recipe
 from components.generations.training import Lesson
 from components.memory.buffer import Memory
-from components.memory.withdrawn import without
-from components.params import MemoryOptions
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY
+from components.withdrawal import orders
 
 CHECKPOINTS = Path(".perennial/checkpoints")
-UNSAID = MemoryOptions()
 
 
 def evolve(
@@ -40,32 +37,34 @@ def evolve(
     teacher: Path,
     memory: Path,
     faces: Path,
+    withdrawn_file: Path,
     generation: Path,
     *,
-    memory_params: MemoryOptions = UNSAID,
+    made_of: str = "",
 ) -> None:
     """Raise one generation.
 
-    recipe_file recipes/<generation>.yaml
-    teacher     the teacher's folder; nobody's is empty, and the student starts from its detector's initialisation
-    memory      the memory the teacher left; may be empty
-    faces       face table of the task it learns
-    generation  output: weights.safetensors, carry_over.safetensors, card.json, curve.csv
-    memory_params what params.yaml says today, of which only `withdrawn` counts, as in `curate`
+    recipe_file     recipes/<generation>.yaml
+    teacher         the teacher's folder; nobody's is empty, and the student starts from its detector's initialisation
+    memory          the memory the teacher left; may be empty
+    faces           face table of the task it learns
+    withdrawn_file  what is neither learned nor replayed
+    generation      output: weights.safetensors, carry_over.safetensors, card.json, curve.csv
+    made_of         digest of the code that is at work
     """
     recipe = Recipe.read(recipe_file)
-    machine.deterministic(recipe.training.threads)
+    machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
     check_roles(recipe, generation.name, teacher)
     old = None if recipe.row.is_founder else load_detector(teacher)
-    withdrawn = (*recipe.memory.withdrawn, *memory_params.withdrawn)
+    withdrawn = (*recipe.memory.withdrawn, *orders.read(withdrawn_file))
     table, remembered = FaceTable.load(faces), Memory.load(memory, withdrawn)
     strategy = strategies.build(recipe.strategy.name, strategies.options(recipe.strategy.name, recipe.strategy.options))
     student = initial_student(recipe, teacher)
     left_out = [order.model_dump(exclude_defaults=True) for order in dict.fromkeys(withdrawn)]
     key = f"{recipe.digest}-{table.digest}-{remembered.digest}-{read_card(teacher)['weights'] if old else None}"
-    checkpoint = CHECKPOINTS / recipe.generation / f"{_short(f'{key}-{left_out}')}.pt"
+    checkpoint = CHECKPOINTS / recipe.generation / f"{_short(f'{key}-{left_out}-{made_of}')}.pt"
     met = read_card(teacher)["methods"] if old else ()
-    task = without(Faces.training_split(recipe.row.learns, table, met), withdrawn)
+    task = Faces.training_split(recipe.row.learns, table, met).without(withdrawn)
     replay = remembered.faces(task.methods) if recipe.memory.policy != "nothing" else None
     options = recipe.training
     lesson = Lesson(
@@ -73,6 +72,7 @@ def evolve(
         epochs=options.founder_epochs if old is None else options.epochs,
         seed=recipe.seed,
         carried=load_carry_over(teacher),
+        precision=recipe.machine.precision,
     )  # fmt: skip
     with progress.learning(recipe.generation) as on_step:
         learned = training.train(lesson, checkpoint=checkpoint, on_step=on_step)
@@ -99,9 +99,10 @@ def evolve(
             "withdrawn": left_out,
             "parameters": sum(p.numel() for p in student.parameters()),
             "images_seen": learned.images,
+            "code": {"digest": made_of or None, "commit": code.commit()},
             "environment": {
-                "python": platform.python_version(),
-                "torch": torch.__version__,
+                **machine.versions(),
+                **recipe.machine.model_dump(),
                 "device": machine.device().type,
                 "threads": recipe.training.threads,
             },

@@ -2,7 +2,7 @@
 
 benches:      which archive joined the benchmarks after which          {faceswap: {after: deepfakes}, …}
 generations:  one row a generation, in the order of birth              {rsia_net-M1: {line, detector, …}, …}
-heads:        the youngest generation of each line                     {rsia_net: {generation: rsia_net-M1}}
+heads:        the youngest generation of each line, what it is made of {rsia_net: {generation: rsia_net-M1, …}}
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import yaml
 from components import detectors, strategies
 from components.errors import BadParams, BrokenLineage
 from components.generations.card import CARD, read_card
-from components.generations.recipe import Choice, Recipe, Row
+from components.generations.recipe import Choice, Machine, Recipe, Row
 from components.memory.buffer import expect_room
 from components.params import Line, MemoryOptions, Name, Params, Section, TrainingOptions, parse, read
 from components.vocabulary import NOBODY
@@ -35,6 +35,8 @@ class Head(Section):
     """The youngest generation of a line."""
 
     generation: str
+    detector: Name
+    strategy: Name
 
 
 class Lineage(Section):
@@ -60,6 +62,15 @@ class Lineage(Section):
     def of(self, line: str) -> list[str]:
         """Names of a line's generations, oldest first."""
         return [name for name, row in self.generations.items() if row.line == line]
+
+    def tasks(self, generation: str) -> list[str]:
+        """What a generation's line has learned up to it, oldest first."""
+        line = self.of(self.generations[generation].line)
+        return [self.generations[name].learns for name in line[: line.index(generation) + 1]]
+
+    def rests_on(self, archive: str) -> bool:
+        """Whether a generation learned the archive, or generations are examined on it."""
+        return archive in self.benches or any(row.learns == archive for row in self.generations.values())
 
     def benchmarks(self, bench: str) -> tuple[str, ...]:
         """The benchmarks up to and including `bench`, in the order they joined."""
@@ -160,7 +171,7 @@ def propose(params: Params, lineage: Lineage, ready: Collection[str]) -> Proposa
             row = Row(
                 line=line, detector=choice.detector, strategy=choice.strategy, learns=task, teacher=teacher, bench=last
             )
-            rows[name], heads[line] = row, Head(generation=name)
+            rows[name], heads[line] = row, Head(generation=name, detector=row.detector, strategy=row.strategy)
             grown = Lineage(benches=benches, generations=rows, heads=heads)
             recipes[name] = _recipe(name, row, params, choice, grown)
     tasks = [task for choice in params.lines.values() for task in choice.sequence or params.sequence]
@@ -219,11 +230,12 @@ def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -
         detector=_choice(row.detector, chosen.detector),
         strategy=_choice(row.strategy, chosen.strategy),
         faces=params.faces,
-        memory=chosen.memory,
+        memory=chosen.memory.model_dump(),
         training=chosen.training,
         evaluation=params.evaluation,
         gate=params.gate,
         seed=params.seed if line.seed is None else line.seed,
+        machine=Machine.of_settings(),
         benchmarks=lineage.benchmarks(row.bench),
         teacher_benchmarks=() if row.is_founder else lineage.benchmarks(lineage.generations[row.teacher].bench),
     )

@@ -28,6 +28,7 @@ from components.strategies import Strategy
 from components.tasks.augmentations import augmented
 from components.tasks.dataset import Batch, Faces, joined
 from components.tasks.sampling import balanced_draw, epoch_batches, paired_batches
+from components.vocabulary import Precision
 
 CHECKPOINT_EVERY_S = 30.0
 NEW, REPLAYED, TORCH = 1, 2, 3  # independent streams of random numbers
@@ -62,6 +63,7 @@ class Lesson:
     seed: int
     carried: dict[str, Tensor] = field(default_factory=dict)
     """What the teacher's strategy carried over."""
+    precision: Precision = "32-true"
 
 
 def train(lesson: Lesson, *, checkpoint: Path, on_step: OnStep) -> Progress:
@@ -70,7 +72,7 @@ def train(lesson: Lesson, *, checkpoint: Path, on_step: OnStep) -> Progress:
     checkpoint  a file outside the stage's outputs; read if it exists, removed by the caller when the stage is done
     """
     student, teacher, strategy, options = lesson.student, lesson.teacher, lesson.strategy, lesson.options
-    engine = machine.fabric()
+    engine = machine.fabric(lesson.precision)
     if teacher is not None:
         teacher.to(engine.device).eval().requires_grad_(False)
     student.begin_task(lesson.task.methods)

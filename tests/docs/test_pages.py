@@ -19,7 +19,7 @@ FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PERENNIAL = re.compile(r"(?<![\w/.-])perennial(?: +[^|;&#`\n]+)?")
 INLINE = re.compile(r"`(perennial [^`]+)`")
 
-COMING = ("perennial status --why cffd-M2", "perennial upgrade -C ~/families")
+COMING = ("perennial upgrade -C ~/families",)
 """A test fails when they come, and these go."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

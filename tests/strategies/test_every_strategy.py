@@ -78,14 +78,14 @@ def test_the_teacher_is_the_same_to_the_last_bit_after_teaching(
 
 
 @every_strategy
-@pytest.mark.parametrize("heir", [False, True], ids=["founder", "heir"])
+@pytest.mark.parametrize("has_teacher", [False, True], ids=["founder", "student"])
 def test_the_loss_falls_on_a_toy_task(
-    name: str, heir: bool, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
+    name: str, has_teacher: bool, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
 ) -> None:
     strategy, student = built(name), pinhole(0)
-    teacher = taught(name, task) if heir else None
+    teacher = taught(name, task) if has_teacher else None
     strategy.prepare(student, teacher, task, teacher.carried if teacher else {})
-    losses = learn(strategy, student, teacher, [batch(old=4 * heir)] * 30)
+    losses = learn(strategy, student, teacher, [batch(old=4 * has_teacher)] * 30)
     assert losses[-1] < 0.8 * losses[0]
 
 
