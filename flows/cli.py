@@ -160,7 +160,9 @@ def status(as_json: Json = False, root: Root = None) -> None:
         from components.reports.terminal import status_json
         from flows.serving import champions
 
-        print(json.dumps(status_json(workspace.root, champions(workspace)), indent=2))
+        print(
+            json.dumps(status_json(workspace.lineage_file, workspace.data("verdicts"), champions(workspace)), indent=2)
+        )
     else:
         _show(workspace)
 
@@ -500,7 +502,7 @@ def _show(workspace: Workspace) -> None:
     from flows.serving import champions
     from flows.terminal import console
 
-    console.print(status_view(workspace.root, champions(workspace)))
+    console.print(status_view(workspace.lineage_file, workspace.data("verdicts"), champions(workspace)))
 
 
 def _end(outcome: Outcome | None) -> None:

@@ -6,7 +6,6 @@ workspace take turns.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from components.archives import layouts, manifest
 from components.archives.landing import stage_copy
 from components.archives.listing import MARKER
+from components.archives.report import passed
 from components.errors import BadArchive, BadParams, NameTaken, PerennialError
 from components.params import Params, parse
 from components.settings import settings
@@ -86,8 +86,7 @@ def _predecessor(workspace: Workspace, params: Params) -> str:
 
 
 def _was_refused(workspace: Workspace, name: str) -> bool:
-    report = workspace.data("validation", name) / "report.json"
-    return report.is_file() and json.loads(report.read_text())["passed"] is False
+    return passed(workspace.data("validation", name)) is False
 
 
 def _refuse_other(workspace: Workspace, name: str, source: str, known: dict[str, Any], entry: dict[str, Any]) -> None:

@@ -20,6 +20,7 @@ from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components.errors import PerennialError, Refused, StageFailed, UnknownName
+from components.evaluation.add_benchmark import BENCH_FILE
 from components.generations import lineage as lineages
 from components.settings import settings
 from flows import pipeline
@@ -144,7 +145,7 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
     futures: dict[str, PrefectFuture[bool]] = {}
     before: list[PrefectFuture[bool]] = []
     for name in lineage.benches:
-        if not (workspace.data("benches", name) / "bench.json").is_file():
+        if not (workspace.data("benches", name) / BENCH_FILE).is_file():
             before = [_submit(workspace, f"add_benchmark@{name}", wait_for=before)]
             futures[f"add_benchmark@{name}"] = before[0]
     for name in unborn:
@@ -225,7 +226,7 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
 @task(task_run_name="record {name}", cache_policy=NO_CACHE)  # mlflow repeats its own requests
 def record(workspace: Workspace, name: str) -> dict[str, Any]:
     """Project one generation into MLflow and, if its gate opened, into the registry; doing it again changes nothing."""
-    from components.gates.judge import read_verdict
+    from components.gates.verdict import read_verdict
     from components.registry.promote import promote
     from components.registry.record import record as project
     from components.tracking import connect

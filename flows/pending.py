@@ -7,6 +7,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.faces.about import FACES_FILE
+from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD, WEIGHTS, file_digest, read_card
 from components.generations.lineage import Lineage, Proposal, check, propose
 from components.params import Params
@@ -80,11 +82,11 @@ def unrecorded(workspace: Workspace) -> tuple[str, ...]:
 
 def ready(workspace: Workspace, params: Params) -> set[str]:
     """Archives whose faces are there."""
-    return {name for name in params.archives if (workspace.data("faces", name) / "faces.json").is_file()}
+    return {name for name in params.archives if (workspace.data("faces", name) / FACES_FILE).is_file()}
 
 
 def judged(workspace: Workspace, generation: str) -> bool:
-    return (workspace.data("verdicts", generation) / "verdict.json").is_file()
+    return (workspace.data("verdicts", generation) / VERDICT_FILE).is_file()
 
 
 def marker(workspace: Workspace, generation: str) -> Path:
@@ -92,14 +94,14 @@ def marker(workspace: Workspace, generation: str) -> Path:
     where = hashlib.sha256((settings().tracking_uri or "embedded").encode()).hexdigest()[:8]
     what = [
         workspace.data("generations", generation) / WEIGHTS,
-        workspace.data("verdicts", generation) / "verdict.json",
+        workspace.data("verdicts", generation) / VERDICT_FILE,
     ]
     digest = hashlib.sha256("".join(file_digest(path) for path in what).encode()).hexdigest()[:16]
     return workspace.root / ".perennial" / "recorded" / where / f"{generation}-{digest}"
 
 
 def _needs_faces(workspace: Workspace, name: str, lineage: Lineage, stale: set[str]) -> bool:
-    if not (workspace.data("faces", name) / "faces.json").is_file():
+    if not (workspace.data("faces", name) / FACES_FILE).is_file():
         return True
     used = name in lineage.benches or any(row.learns == name for row in lineage.generations.values())
     return not used and any(f"{stage}@{name}" in stale for stage in ARCHIVE_STAGES)

@@ -99,7 +99,7 @@ def finished(own: Workspace, study: Study) -> list[Run]:
     for key, line in runs_of(study):
         generations = lineage.of(key.line)
         if len(generations) == len(line.sequence) and all(judged(own, name) for name in generations):
-            runs.append(report.read_run(own.root, key, generations, seconds))
+            runs.append(report.read_run(own.data, key, generations, seconds))
     return runs
 
 

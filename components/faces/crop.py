@@ -6,7 +6,6 @@ the manifest, so the table is the same however many there are.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections import deque
@@ -26,6 +25,7 @@ from rich.progress import track
 from components import stage
 from components.archives import manifest as manifests
 from components.archives.listing import MASK, is_inside
+from components.archives.report import passed
 from components.archives.withdrawn import struck
 from components.errors import BadArchive, NoFaceFound
 from components.faces import detection
@@ -174,9 +174,9 @@ def _row(outcome: Outcome, name: str, about: Mapping[Any, Any]) -> dict[str, Any
 
 def _expect_passed(validation: Path, name: str) -> None:
     """The suite over the manifest must have passed: a refused archive leaves a report too."""
-    report = validation / "report.json"
-    if not report.is_file() or not json.loads(report.read_text())["passed"]:
-        found = "a suite that refused it" if report.is_file() else "none"
+    said = passed(validation)
+    if not said:
+        found = "none" if said is None else "a suite that refused it"
         raise BadArchive(
             f"expected a passed report of '{name}' in '{validation}', found {found}. Run validate@{name} and see what it says."
         )

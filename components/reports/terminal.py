@@ -14,13 +14,18 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from components.evaluation.matrix import MATRIX_FILE
+from components.gates.verdict import verdict_if_any
+
 Status = dict[str, Any]
 """``{"lines": {LINE: {"champion": NAME|null, "generations": [...]}}}``, see `status_json`."""
 
 
-def status_json(workspace: Path, champions: Mapping[str, str | None] | None = None) -> Status:
-    """What stands in lineage.yaml and what became of it.
+def status_json(lineage: Path, verdicts: Path, champions: Mapping[str, str | None] | None = None) -> Status:
+    """What stands in the lineage and what became of it.
 
+    lineage     lineage.yaml
+    verdicts    the folder with all verdicts, by generation
     champions   who answers for each line, as the ledger knows; a line that is not in it has nobody
 
         {"lines": {LINE: {"champion": NAME | null, "generations": [
@@ -28,18 +33,17 @@ def status_json(workspace: Path, champions: Mapping[str, str | None] | None = No
              "scores": {BENCHMARK: {"auc": float | null, "low": float | null, "high": float | null}},
              "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused]}]}}}
     """
-    file = workspace / "lineage.yaml"
-    raw = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
+    raw = (yaml.safe_load(lineage.read_text()) or {}) if lineage.is_file() else {}
     lines: Status = {}
     for name, row in (raw.get("generations") or {}).items():
         line = lines.setdefault(row["line"], {"champion": (champions or {}).get(row["line"]), "generations": []})
-        line["generations"].append(_generation(name, row, workspace / "data" / "verdicts" / name))
+        line["generations"].append(_generation(name, row, verdicts / name))
     return {"lines": lines}
 
 
-def status_view(workspace: Path, champions: Mapping[str, str | None] | None = None) -> RenderableType:
+def status_view(lineage: Path, verdicts: Path, champions: Mapping[str, str | None] | None = None) -> RenderableType:
     """`status_table` of `status_json`."""
-    return status_table(status_json(workspace, champions))
+    return status_table(status_json(lineage, verdicts, champions))
 
 
 def status_table(status: Status) -> RenderableType:
@@ -50,7 +54,7 @@ def status_table(status: Status) -> RenderableType:
 
 
 def _generation(name: str, row: Mapping[str, Any], verdict: Path) -> Status:
-    judged, matrix = _read(verdict / "verdict.json"), _read(verdict / "matrix.json")
+    judged, matrix = verdict_if_any(verdict) or {}, _matrix(verdict / MATRIX_FILE)
     cells = matrix.get("cells", {}).get(name, {})
     summary = matrix.get("summary", {}).get(name, {})
     return {
@@ -71,7 +75,7 @@ def _generation(name: str, row: Mapping[str, Any], verdict: Path) -> Status:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _matrix(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     content: dict[str, Any] = json.loads(path.read_text())
