@@ -33,6 +33,7 @@ from components.lab.forgeries import FAMILIES
 from components.params import CropOptions, TrainingOptions, ValidationOptions, parse
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY, TRAIN
+from components.withdrawal import orders
 
 PEOPLE = 120
 PEOPLE_OF_A_TOWER = 300
@@ -78,11 +79,13 @@ def _make(family: str, place: Path, people: int) -> None:
     render_archive(place / "archive", families=[family], seed=0, **about)
     (place / NOBODY).mkdir()
     ingest(place / "archive", place / NOBODY, place / "manifest", name=family, layout="lab", role="both")
-    rules = ValidationOptions()
-    validate(place / "manifest", place / "report", place / "docs", name=family, role="both", params=rules)
+    rules, nothing = ValidationOptions(), place / "withdrawn.yaml"
+    orders.write(nothing, [])
+    validate(place / "manifest", place / "report", place / "docs", name=family, role="both", validation_params=rules)
     crop(
-        place / "archive", place / "manifest", place / "report", place / "faces",
-        name=family, detector="annotated", params=CropOptions(frames=FRAMES, size_px=FACE_PX), rules=rules,
+        place / "archive", place / "manifest", place / "report", nothing, place / "faces",
+        name=family, detector="annotated", faces_params=CropOptions(frames=FRAMES, size_px=FACE_PX),
+        validation_params=rules,
     )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class ValidationOptions(Section):
 
 
 class TrainingOptions(Section):
-    """Stage evolve: the loop. What is not said here is said by the detector's paper (`Detector.recipe`); a detector's
+    """Stage evolve: the loop. What is not said here is said by the detector's paper (`Detector.paper_training`); a detector's
     section may say it for that detector alone, under `training`."""
 
     founder_epochs: int = Field(20, ge=1)
@@ -183,8 +183,6 @@ class MemoryOptions(Section):
     """Views over which uncertainty is measured: the face; its mirror image; other light; compressed as JPEG."""
     pool: int = Field(20_000, ge=1)
     """Faces of a (task, class) held in sight at once; a larger task is sampled down to it."""
-    withdrawn: tuple[Withdrawal, ...] = ()
-    """Written by `perennial withdraw`; holds for whatever runs from then on."""
 
     @model_validator(mode="after")
     def _shares_leave_room(self) -> MemoryOptions:
@@ -262,6 +260,19 @@ class Params(Section):
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
     gate: tuple[Rule, ...] = ()
+    withdrawn: tuple[Withdrawal, ...] = ()
+    """Written by `perennial withdraw`; whatever is yet to be made is told of it (`components.withdrawal.files`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_not_of_an_older_version(cls, raw: Any) -> Any:
+        memory = raw.get("memory") if isinstance(raw, dict) else None
+        if isinstance(memory, dict) and "withdrawn" in memory:
+            raise ValueError(
+                "expected `withdrawn` at the top level of params.yaml, found it under `memory`, where version 0.1 kept it. "
+                "Run `perennial upgrade`."
+            )
+        return raw
 
     @model_validator(mode="after")
     def _names_agree(self) -> Params:

@@ -170,7 +170,7 @@ def status(
         from components.reports.terminal import status_json
         from flows.serving import champions
 
-        told = status_json(workspace.root, champions(workspace))
+        told = status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
         print(json.dumps({**told, "older_code": provenance.outdated(workspace)}, indent=2))
     else:
         _show(workspace)
@@ -214,14 +214,15 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
     """Who was champion, since when, and why; without a line also what was withdrawn."""
     from dataclasses import asdict
 
-    from components.registry import ledger, withdrawals
+    from components.registry import ledger
+    from components.withdrawal import notes
     from flows.terminal import console, history_table
 
     books = _workspace(root).ledger
-    entries, withdrawn = ledger.read(books, line), [] if line else withdrawals.read(books)
+    entries, withdrawn = ledger.read(books, line), [] if line else notes.read(books)
     if as_json:
         told = [asdict(entry) for entry in entries]
-        told += [{"action": withdrawals.WITHDRAW, **asdict(entry)} for entry in withdrawn]
+        told += [{"action": notes.WITHDRAW, **asdict(entry)} for entry in withdrawn]
         print(json.dumps(sorted(told, key=lambda entry: entry["when"]), indent=2))
     elif entries or withdrawn:
         console.print(history_table(entries, withdrawn))
@@ -243,12 +244,14 @@ def withdraw(
     root: Root = None,
 ) -> None:
     """Never learn or replay a source, a person, a clip or a face again, and say who did; or take out an unused archive."""
+    from components.withdrawal.orders import named
+    from components.withdrawal.told import told
     from flows import withdraw as withdrawing
 
     workspace = _workspace(root)
-    orders = withdrawing.orders(archive, source=source, identity=identity, clips=clip or (), frame=frame)
+    orders = named(archive, source=source, identity=identity, clips=clip or (), frame=frame)
     if orders:
-        print(withdrawing.told(withdrawing.withdraw(workspace, orders, why=why, purge=purge)))
+        print(told(withdrawing.withdraw(workspace, orders, why=why, purge=purge)))
     else:
         withdrawing.withdraw_archive(workspace, archive, why=why)
         print(f"'{archive}' is out of params.yaml and of the workspace. Mended, it may land again.")
@@ -503,11 +506,16 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
 
 
 def _show(workspace: Workspace) -> None:
-    from components.reports.terminal import status_view
+    from components.reports.terminal import status_json, status_table
+    from flows import provenance
     from flows.serving import champions
     from flows.terminal import console
 
-    console.print(status_view(workspace.root, champions(workspace)))
+    console.print(
+        status_table(
+            status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
+        )
+    )
 
 
 def _end(outcome: Outcome | None) -> None:

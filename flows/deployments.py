@@ -67,7 +67,7 @@ def serve(workspace: Workspace, *, cron: str) -> None:
             "expected a Prefect server in PREFECT_API_URL, found none; schedules and events need one. "
             "Start it with `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
-    identity = register(workspace, cron=cron)
+    identity = deploy(workspace, cron=cron)
     for name in free(workspace, identity):
         tell(f"{name} was cut off and holds the limit no longer")
     wake(identity)
@@ -77,7 +77,7 @@ def serve(workspace: Workspace, *, cron: str) -> None:
         prefect.serve(_deployment(workspace, cron), print_starting_message=False)
 
 
-def register(workspace: Workspace, *, cron: str) -> UUID:
+def deploy(workspace: Workspace, *, cron: str) -> UUID:
     """Make the deployment, its schedule, trigger and limit, or bring them up to date.
 
     Raises PerennialError if a workspace of the same name elsewhere has it already, or no server answers.

@@ -20,11 +20,13 @@ from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components.errors import PerennialError, Refused, StageFailed, UnknownName
+from components.evaluation.add_benchmark import BENCH_FILE
 from components.generations import lineage as lineages
 from components.settings import settings
+from components.withdrawal import files as withdrawals
 from flows import pipeline
 from flows.durations import clock
-from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded
+from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded, waiting
 from flows.workspace import Workspace
 
 OnOutput = Callable[[str, str], None]
@@ -67,9 +69,11 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     with only_one(workspace, patience_s), pipeline.stoppable():
         pipeline.checkout(workspace.root)
         pipeline.refresh(workspace.root, patience_s=PATIENCE_S)
+        reborn = descendants(workspace, again)
+        withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
-        births = raise_generations(workspace, outcome, descendants(workspace, again))  # M_i learns; its row; the gate
+        births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
         publish(workspace, outcome, births)
         remember(workspace, outcome)  # MLflow and the registry follow the files
     create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
@@ -112,18 +116,24 @@ def plan(workspace: Workspace, outcome: Outcome) -> None:
     """Append a row and a recipe for every task a line has not learned yet."""
     additions = proposal(workspace)
     if additions.lineage != workspace.lineage():
-        lineages.append(additions, workspace.lineage_file, workspace.recipes)
+        _append(workspace, additions)
     outcome.planned += list(additions.recipes)
 
 
 def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
     """`perennial plan`: the rows appended, in words, and what still waits for its faces."""
-    additions = proposal(workspace)
-    lineages.append(additions, workspace.lineage_file, workspace.recipes)
+    additions = proposal(workspace, waiting(workspace))
+    _append(workspace, additions)
     rows = {
         n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in additions.recipes.items()
     }
     return rows, additions.waiting
+
+
+def _append(workspace: Workspace, additions: lineages.Proposal) -> None:
+    lineages.append(additions, workspace.lineage_file, workspace.recipes)
+    for name in additions.recipes:
+        withdrawals.tell_generation(workspace.data(), name, workspace.params(), additions.lineage)
 
 
 def descendants(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
@@ -146,7 +156,7 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
     futures: dict[str, PrefectFuture[bool]] = {}
     before: list[PrefectFuture[bool]] = []
     for name in lineage.benches:
-        if not (workspace.data("benches", name) / "bench.json").is_file():
+        if not (workspace.data("benches", name) / BENCH_FILE).is_file():
             before = [_submit(workspace, f"add_benchmark@{name}", wait_for=before)]
             futures[f"add_benchmark@{name}"] = before[0]
     for name in unborn:
@@ -227,7 +237,7 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
 @task(task_run_name="record {name}", cache_policy=NO_CACHE)  # mlflow repeats its own requests
 def record(workspace: Workspace, name: str) -> dict[str, Any]:
     """Project one generation into MLflow and, if its gate opened, into the registry; doing it again changes nothing."""
-    from components.gates.judge import read_verdict
+    from components.gates.verdict import read_verdict
     from components.registry.promote import promote
     from components.registry.record import record as project
     from components.tracking import connect

@@ -24,10 +24,10 @@ def outdated(workspace: Workspace) -> dict[str, list[str]]:
 
     A stage of 0.1 recorded no code; it differs in nothing that is known, so its list is empty.
     """
-    today = {name: _md5(code.text(parts)) for name, parts in _today(workspace).items()}
+    now = {name: _md5(code.text(parts)) for name, parts in today(workspace).items()}
     found = {}
     for stage, recorded in _recorded(workspace).items():
-        differing = [name for name, md5 in recorded.items() if today.get(name) != md5]
+        differing = [name for name, md5 in recorded.items() if now.get(name) != md5]
         if differing or not recorded:
             found[stage] = differing
     return found
@@ -38,14 +38,14 @@ def why(workspace: Workspace, name: str) -> list[str]:
 
     Raises UnknownName for what was never made.
     """
-    recorded, today = _recorded(workspace), _today(workspace)
+    recorded, now = _recorded(workspace), today(workspace)
     stages = [stage for stage in (name, *(f"{stage}@{name}" for stage in GENERATION_STAGES)) if stage in recorded]
     if not stages:
         raise UnknownName("stage or generation", name, {*recorded, *workspace.lineage().generations})
     cache = pipeline.cache_folder(workspace.root)
     lines = []
     for stage in stages:
-        told = _differences(recorded[stage], today, cache)
+        told = _differences(recorded[stage], now, cache)
         lines.append(f"{stage}: " + ("today's code would make it otherwise" if told else "made by today's code"))
         lines += [f"  {line}" for line in told]
     return lines
@@ -74,7 +74,8 @@ def _said(part: str, old: Mapping[str, str], new: Mapping[str, str]) -> str:
     return f"{part} was edited" if part in new else f"{part} is gone"
 
 
-def _today(workspace: Workspace) -> dict[str, code.Parts]:
+def today(workspace: Workspace) -> dict[str, code.Parts]:
+    """What every stage and choice is made of now."""
     return code.parts(cache=workspace.root / code.CACHE)
 
 

@@ -13,8 +13,8 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 from rich.text import Text
 
-from components.registry import withdrawals
 from components.registry.ledger import Decision
+from components.withdrawal import notes
 
 if TYPE_CHECKING:
     from components.evaluation.cost import Cost
@@ -76,10 +76,10 @@ def show_answer(answer: Answer) -> None:
         console.print(f"         where it looked: {answer.overlay}", soft_wrap=True, style="dim")
 
 
-def history_table(entries: Sequence[Decision], withdrawn: Sequence[withdrawals.Entry] = ()) -> Table:
+def history_table(entries: Sequence[Decision], withdrawn: Sequence[notes.Note] = ()) -> Table:
     """The ledger, oldest first: promotions, and what was withdrawn."""
     table = Table("when", "line", "what", "from", "to", "why", "by", box=None, header_style="bold")
-    rows = [(w.when, "", withdrawals.WITHDRAW, w.words, "", w.why, w.who) for w in withdrawn]
+    rows = [(w.when, "", notes.WITHDRAW, w.words, "", w.why, w.who) for w in withdrawn]
     for e in entries:
         came_from = e.came_from.generation if e.came_from else "nobody"
         why = f"{e.why} (override)" if e.override else e.why

@@ -15,6 +15,7 @@ from ruamel.yaml.comments import CommentedMap
 from components.errors import BadParams, PerennialError
 from components.generations.lineage import Lineage
 from components.params import Params, load
+from components.reports.pages import PAGE_FILE
 from components.vocabulary import NOBODY
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -55,7 +56,7 @@ class Workspace:
         root = root.resolve()
         root.mkdir(parents=True, exist_ok=True)
         for folder in NOBODYS:
-            nobody = root / "data" / folder / NOBODY
+            nobody = cls(root).data(folder, NOBODY)
             nobody.mkdir(parents=True, exist_ok=True)
             (nobody / ".gitkeep").touch()
         (root / "recipes").mkdir(exist_ok=True)
@@ -98,12 +99,12 @@ class Workspace:
         path.parent.mkdir(exist_ok=True)
         return path
 
-    def data(self, kind: str, name: str = "") -> Path:
-        """``data/<kind>/<name>``, as in ``dvc.yaml``."""
+    def data(self, kind: str = "", name: str = "") -> Path:
+        """``data/<kind>/<name>``, as in ``dvc.yaml``; nowhere else is such a path put together."""
         return self.root / "data" / kind / name
 
     def page(self, line: str) -> Path:
-        return self.root / "reports" / "lines" / line / "index.html"
+        return self.root / "reports" / "lines" / line / PAGE_FILE
 
     def params(self) -> Params:
         """``params.yaml``; raises BadParams, also where a section is left out that the wiring needs."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from components import stage
 from components.archives import expectations, manifest
+from components.archives.report import write_report
 from components.params import ValidationOptions
 
 
@@ -19,9 +19,7 @@ def validate(
     earlier = manifest.read_earlier(manifests / manifest.EARLIER_FILE)
     report = expectations.check_manifest(rows, earlier, role=role, params=validation_params, docs=docs)
     account = {"archive": name, "role": role, "clips": len(rows), "set_aside": sorted(set_aside["path"])}
-    output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(account | report.as_json(), indent=2, sort_keys=True)
-    (output / "report.json").write_text(text + "\n", encoding="utf-8")
+    write_report(output, account | report.as_json())
     for finding in report.warnings:
         print(f"{name}: {finding}")
     report.enforce(name)

@@ -7,7 +7,6 @@ A verdict folder carries all the next judge needs of the past: the matrix so far
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +18,9 @@ from components.errors import BrokenLineage
 from components.evaluation.matrix import CELL_METRICS, Matrix, Row
 from components.evaluation.scores import Scores
 from components.gates.rules import Case, Finding, judged
+from components.gates.verdict import CHAMPION, read_verdict, write_verdict
 from components.generations.card import WEIGHTS, file_digest, read_card
 from components.generations.recipe import Recipe
-
-FILE, CHAMPION = "verdict.json", "champion"
 
 
 @dataclass(frozen=True)
@@ -60,22 +58,13 @@ def judge(recipe_file: Path, generation: Path, scores: Path, teacher_verdict: Pa
         champion.write(verdict / CHAMPION)
     matrix.write(verdict)
     content = _verdict(recipe, candidate, past.champion, champion, findings)
-    (verdict / FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_verdict(verdict, content)
     print(content["words"], *(f"  {finding.words}" for finding in findings), sep="\n", flush=True)
 
 
 def opens(findings: Sequence[Finding]) -> bool:
     """No rule refused, and at least one was really measured: a gate whose every rule was skipped approves nobody."""
     return all(f.passed is not False for f in findings) and any(f.passed for f in findings)
-
-
-def read_verdict(folder: Path) -> dict[str, Any]:
-    """``verdict.json``; raises BrokenLineage where nobody has judged."""
-    path = folder / FILE
-    if not path.is_file():
-        raise BrokenLineage(f"expected a verdict at '{path}', found none. Judge it: `dvc repro judge@{folder.name}`.")
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
 
 
 def _past(recipe: Recipe, teacher_verdict: Path, teacher: Scores | None) -> Past:

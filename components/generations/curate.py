@@ -1,6 +1,6 @@
 """Stage curate: what the newest generation keeps of its task, and what it lets go of the older ones.
 
-python -m components.generations.curate RECIPE GENERATION OLD_MEMORY FACES MEMORY
+python -m components.generations.curate RECIPE GENERATION OLD_MEMORY FACES WITHDRAWN MEMORY
 """
 
 from __future__ import annotations
@@ -20,14 +20,12 @@ from components.generations.recipe import Recipe
 from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
 from components.memory.pools import Pool, Sight
-from components.memory.withdrawn import without
-from components.params import MemoryOptions
 from components.tasks import augmentations
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import LABELS
+from components.withdrawal import orders
 
 VIEWS = ("flip", "brightness_contrast", "jpeg")  # beside the face as it is
-UNSAID = MemoryOptions()
 
 
 def curate(
@@ -35,20 +33,15 @@ def curate(
     generation: Path,
     old_memory: Path,
     faces: Path,
+    withdrawn_file: Path,
     memory: Path,
-    *,
-    memory_params: MemoryOptions = UNSAID,
 ) -> None:
-    """Write the memory M_i leaves: exemplars of every task learned so far, within the budget.
-
-    memory_params  what params.yaml says today, of which only `withdrawn` counts; all else is the recipe's. It is no
-                   dependency in dvc.yaml: a withdrawal makes nothing stale that ran before.
-    """
+    """Write the memory M_i leaves: exemplars of every task learned so far, within the budget, but for what is withdrawn."""
     recipe = Recipe.read(recipe_file)
     machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
-    withdrawn = (*recipe.memory.withdrawn, *memory_params.withdrawn)
+    withdrawn = (*recipe.memory.withdrawn, *orders.read(withdrawn_file))
     old = Memory.load(old_memory, withdrawn)
-    task = without(Faces.training_split(recipe.row.learns, FaceTable.load(faces)), withdrawn)
+    task = Faces.training_split(recipe.row.learns, FaceTable.load(faces)).without(withdrawn)
     if recipe.memory.keeps_nothing:
         buffer.write_nothing(memory)
         return

@@ -1,6 +1,6 @@
 """Stage evolve: a student becomes the next generation by learning a task, with its teacher and its memory at hand.
 
-python -m components.generations.evolve RECIPE TEACHER MEMORY FACES GENERATION
+python -m components.generations.evolve RECIPE TEACHER MEMORY FACES WITHDRAWN GENERATION
 """
 
 from __future__ import annotations
@@ -25,13 +25,11 @@ from components.generations.generation import load_carry_over, load_detector, sa
 from components.generations.recipe import Recipe
 from components.generations.training import Lesson
 from components.memory.buffer import Memory
-from components.memory.withdrawn import without
-from components.params import MemoryOptions
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY
+from components.withdrawal import orders
 
 CHECKPOINTS = Path(".perennial/checkpoints")
-UNSAID = MemoryOptions()
 
 
 def evolve(
@@ -39,26 +37,26 @@ def evolve(
     teacher: Path,
     memory: Path,
     faces: Path,
+    withdrawn_file: Path,
     generation: Path,
     *,
-    memory_params: MemoryOptions = UNSAID,
     made_of: str = "",
 ) -> None:
     """Raise one generation.
 
-    recipe_file recipes/<generation>.yaml
-    teacher     the teacher's folder; nobody's is empty, and the student starts from its detector's initialisation
-    memory      the memory the teacher left; may be empty
-    faces       face table of the task it learns
-    generation  output: weights.safetensors, carry_over.safetensors, card.json, curve.csv
-    memory_params what params.yaml says today, of which only `withdrawn` counts, as in `curate`
-    made_of     digest of the code that is at work
+    recipe_file     recipes/<generation>.yaml
+    teacher         the teacher's folder; nobody's is empty, and the student starts from its detector's initialisation
+    memory          the memory the teacher left; may be empty
+    faces           face table of the task it learns
+    withdrawn_file  what is neither learned nor replayed
+    generation      output: weights.safetensors, carry_over.safetensors, card.json, curve.csv
+    made_of         digest of the code that is at work
     """
     recipe = Recipe.read(recipe_file)
     machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
     check_roles(recipe, generation.name, teacher)
     old = None if recipe.row.is_founder else load_detector(teacher)
-    withdrawn = (*recipe.memory.withdrawn, *memory_params.withdrawn)
+    withdrawn = (*recipe.memory.withdrawn, *orders.read(withdrawn_file))
     table, remembered = FaceTable.load(faces), Memory.load(memory, withdrawn)
     strategy = strategies.build(recipe.strategy.name, strategies.options(recipe.strategy.name, recipe.strategy.options))
     student = initial_student(recipe, teacher)
@@ -66,7 +64,7 @@ def evolve(
     key = f"{recipe.digest}-{table.digest}-{remembered.digest}-{read_card(teacher)['weights'] if old else None}"
     checkpoint = CHECKPOINTS / recipe.generation / f"{_short(f'{key}-{left_out}-{made_of}')}.pt"
     met = read_card(teacher)["methods"] if old else ()
-    task = without(Faces.training_split(recipe.row.learns, table, met), withdrawn)
+    task = Faces.training_split(recipe.row.learns, table, met).without(withdrawn)
     replay = remembered.faces(task.methods) if recipe.memory.policy != "nothing" else None
     options = recipe.training
     lesson = Lesson(

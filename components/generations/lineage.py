@@ -63,6 +63,15 @@ class Lineage(Section):
         """Names of a line's generations, oldest first."""
         return [name for name, row in self.generations.items() if row.line == line]
 
+    def tasks(self, generation: str) -> list[str]:
+        """What a generation's line has learned up to it, oldest first."""
+        line = self.of(self.generations[generation].line)
+        return [self.generations[name].learns for name in line[: line.index(generation) + 1]]
+
+    def rests_on(self, archive: str) -> bool:
+        """Whether a generation learned the archive, or generations are examined on it."""
+        return archive in self.benches or any(row.learns == archive for row in self.generations.values())
+
     def benchmarks(self, bench: str) -> tuple[str, ...]:
         """The benchmarks up to and including `bench`, in the order they joined."""
         names: list[str] = []
@@ -221,7 +230,7 @@ def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -
         detector=_choice(row.detector, chosen.detector),
         strategy=_choice(row.strategy, chosen.strategy),
         faces=params.faces,
-        memory=chosen.memory,
+        memory=chosen.memory.model_dump(),
         training=chosen.training,
         evaluation=params.evaluation,
         gate=params.gate,

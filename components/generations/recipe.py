@@ -9,7 +9,17 @@ from typing import Any
 import yaml
 
 from components.errors import BadParams, BrokenLineage
-from components.params import CropOptions, EvaluationOptions, MemoryOptions, Name, Rule, Section, TrainingOptions, read
+from components.params import (
+    CropOptions,
+    EvaluationOptions,
+    MemoryOptions,
+    Name,
+    Rule,
+    Section,
+    TrainingOptions,
+    Withdrawal,
+    read,
+)
 from components.settings import settings
 from components.vocabulary import NOBODY, Precision
 
@@ -35,6 +45,13 @@ class Choice(Section):
 
     name: Name
     options: dict[str, Any] = {}
+
+
+class FrozenMemory(MemoryOptions):
+    """The options of the memory, and what only recipes of version 0.1 say beside them."""
+
+    withdrawn: tuple[Withdrawal, ...] = ()
+    """Withdrawn when the generation was planned; a file says it now (`components.withdrawal.files`)."""
 
 
 class Machine(Section):
@@ -65,7 +82,7 @@ class Recipe(Section):
     strategy: Choice
     faces: CropOptions = CropOptions()
     """How the faces it learned from were cut, and how those it is asked about must be."""
-    memory: MemoryOptions
+    memory: FrozenMemory
     training: TrainingOptions
     evaluation: EvaluationOptions
     gate: tuple[Rule, ...]
@@ -86,7 +103,8 @@ class Recipe(Section):
     @classmethod
     def resolved(cls, **choices: Any) -> Recipe:
         """A recipe of these choices that says everything, what is left at its default too."""
-        return cls.model_validate(cls(**choices).model_dump(mode="json"))
+        said = cls(**choices).model_dump(mode="json", exclude={"memory": {"withdrawn"}})
+        return cls.model_validate(said)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ import fcntl
 import getpass
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -59,20 +60,29 @@ class Standing:
 
 
 def append(path: Path, entry: Decision) -> bool:
-    """Write `entry` unless its line already stands where it leads; True if it was written.
+    """Write `entry` unless its line already stands where it leads; True if it was written."""
+
+    def stands() -> bool:
+        now = standing(path, entry.line).champion
+        return now is not None and (now.generation, now.weights) == (entry.to.generation, entry.to.weights)
+
+    return append_line(path, asdict(entry), unless=stands)
+
+
+def append_line(path: Path, said: dict[str, Any], *, unless: Callable[[], bool]) -> bool:
+    """Add `said` as a line of JSON unless `unless()`, asked while nobody else may write; True if it was written.
 
     Safe against another process appending at the same time and against a crash: a half-written last line is closed
-    with a newline and from then on skipped by `read`.
+    with a newline and from then on skipped by those who read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        now = standing(path, entry.line).champion
-        if now is not None and (now.generation, now.weights) == (entry.to.generation, entry.to.weights):
+        if unless():
             return False
         file.seek(0, os.SEEK_END)
         torn = file.tell() > 0 and not _ends_with_newline(file)
-        file.write((b"\n" if torn else b"") + json.dumps(asdict(entry), sort_keys=True).encode() + b"\n")
+        file.write((b"\n" if torn else b"") + json.dumps(said, sort_keys=True).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     return True

@@ -7,16 +7,16 @@ The ledger line is the decision; the aliases follow from it. Killed in between, 
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
 from components.errors import Refused
+from components.gates.verdict import VERDICT_FILE, verdict_if_any
 from components.generations.card import file_digest, read_card
 from components.registry import catalogue, ledger
 from components.registry.ledger import Decision, Holder
@@ -83,7 +83,7 @@ def promote(
             came_from=reigning,
             to=Holder(name, weights, str(version.version)),
             why=override or "the gate opened",
-            verdict=_digest_of(verdict / "verdict.json"),
+            verdict=_digest_of(verdict / VERDICT_FILE),
             override=bool(override),
         ),
     )
@@ -124,10 +124,9 @@ def smoke(version: ModelVersion, tracking: Tracking) -> None:
 
 def _objection(name: str, weights: str, verdict: Path, reigning: Holder | None) -> str:
     """Why the rules forbid it; empty when they do not."""
-    path = verdict / "verdict.json"
-    if not path.is_file():
-        return f"expected a verdict of '{name}' at '{path}', found none. Judge it: `perennial run`."
-    said: dict[str, Any] = json.loads(path.read_text())
+    said = verdict_if_any(verdict)
+    if said is None:
+        return f"expected a verdict of '{name}' at '{verdict / VERDICT_FILE}', found none. Judge it: `perennial run`."
     judged = said["candidate"]["weights"]
     if judged != weights:
         return (

@@ -40,6 +40,10 @@ class Mistake:
     heat: bytes
     """PNG, to be laid over the face: see-through where the detector did not look."""
 
+    @property
+    def is_forged(self) -> bool:
+        return self.label == FORGED
+
 
 def most_wrong(
     detector: Detector, scores: Path, faces: Path, benchmarks: Iterable[str], *, each: int

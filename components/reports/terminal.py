@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,35 +15,42 @@ from rich.table import Table
 from rich.text import Text
 
 from components import code
+from components.evaluation.matrix import MATRIX_FILE
+from components.gates.verdict import verdict_if_any
+from components.generations.card import CARD, read_card
 
 Status = dict[str, Any]
 """``{"lines": {LINE: {"champion": NAME|null, "generations": [...]}}}``, see `status_json`."""
 
 
-def status_json(workspace: Path, champions: Mapping[str, str | None] | None = None) -> Status:
-    """What stands in lineage.yaml and what became of it.
+Data = Callable[[str, str], Path]
+"""Where ``data/<kind>/<name>`` of a workspace is."""
 
+
+def status_json(
+    lineage: Path,
+    data: Data,
+    champions: Mapping[str, str | None] | None = None,
+    today: Mapping[str, code.Parts] | None = None,
+) -> Status:
+    """What stands in the lineage and what became of it.
+
+    lineage     lineage.yaml
+    today       what today's code is made of; without it no generation is called older
     champions   who answers for each line, as the ledger knows; a line that is not in it has nobody
 
         {"lines": {LINE: {"champion": NAME | null, "generations": [
             {"name", "learns", "teacher", "detector", "strategy", "opens": true | false | null (not judged yet),
              "scores": {BENCHMARK: {"auc": float | null, "low": float | null, "high": float | null}},
-             "code": "today's" | "older" | "before 0.2" | null (not born yet),
+             "code": "today's" | "older" | "before 0.2" | null (not born yet, or nobody asked),
              "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused]}]}}}
     """
-    file = workspace / "lineage.yaml"
-    today = code.parts(cache=workspace / code.CACHE)
-    raw = (yaml.safe_load(file.read_text()) or {}) if file.is_file() else {}
+    raw = (yaml.safe_load(lineage.read_text()) or {}) if lineage.is_file() else {}
     lines: Status = {}
     for name, row in (raw.get("generations") or {}).items():
         line = lines.setdefault(row["line"], {"champion": (champions or {}).get(row["line"]), "generations": []})
-        line["generations"].append(_generation(name, row, workspace, today))
+        line["generations"].append(_generation(name, row, data, today or {}))
     return {"lines": lines}
-
-
-def status_view(workspace: Path, champions: Mapping[str, str | None] | None = None) -> RenderableType:
-    """`status_table` of `status_json`."""
-    return status_table(status_json(workspace, champions))
 
 
 def status_table(status: Status) -> RenderableType:
@@ -53,9 +60,9 @@ def status_table(status: Status) -> RenderableType:
     return Group(*(_panel(name, line) for name, line in status["lines"].items()))
 
 
-def _generation(name: str, row: Mapping[str, Any], workspace: Path, today: Mapping[str, code.Parts]) -> Status:
-    verdict = workspace / "data" / "verdicts" / name
-    judged, matrix = _read(verdict / "verdict.json"), _read(verdict / "matrix.json")
+def _generation(name: str, row: Mapping[str, Any], data: Data, today: Mapping[str, code.Parts]) -> Status:
+    verdict = data("verdicts", name)
+    judged, matrix = verdict_if_any(verdict) or {}, _matrix(verdict / MATRIX_FILE)
     cells = matrix.get("cells", {}).get(name, {})
     summary = matrix.get("summary", {}).get(name, {})
     return {
@@ -65,7 +72,7 @@ def _generation(name: str, row: Mapping[str, Any], workspace: Path, today: Mappi
         "detector": row["detector"],
         "strategy": row["strategy"],
         "opens": judged.get("opens"),
-        "code": _code(workspace / "data" / "generations" / name, row, today),
+        "code": _code(data("generations", name), row, today),
         "scores": {
             benchmark: {"auc": auc.get("value"), "low": auc.get("low"), "high": auc.get("high")}
             for benchmark in matrix.get("benchmarks", [])
@@ -79,16 +86,18 @@ def _generation(name: str, row: Mapping[str, Any], workspace: Path, today: Mappi
 
 def _code(folder: Path, row: Mapping[str, Any], today: Mapping[str, code.Parts]) -> str | None:
     """Whether today's code would raise a generation as it was raised."""
-    card = _read(folder / "card.json")
-    if not card:
+    if not (folder / CARD).is_file():
         return None
-    if "code" not in card:
+    said = read_card(folder).get("code")
+    if said is None:
         return "before 0.2"
+    if not today:
+        return None
     choices = ("stages/evolve", f"detectors/{row['detector']}", f"strategies/{row['strategy']}")
-    return "today's" if card["code"]["digest"] == code.digest(today.get(key, {}) for key in choices) else "older"
+    return "today's" if said["digest"] == code.digest(today.get(key, {}) for key in choices) else "older"
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _matrix(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     content: dict[str, Any] = json.loads(path.read_text())

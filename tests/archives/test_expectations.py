@@ -57,13 +57,13 @@ def faces_of(clips: pd.DataFrame, frames: int = 2) -> pd.DataFrame:
 
 def broken(
     rows: pd.DataFrame, role: str = "both", params: ValidationOptions = PARAMS
-) -> dict[str, expectations.Checked]:
+) -> dict[str, expectations.RuleResult]:
     report = check_manifest(rows, EARLIER, role=role, params=params)
-    return {finding.rule: finding for finding in report.broken}
+    return {result.rule: result for result in report.broken}
 
 
 def test_a_sound_manifest_passes_every_rule() -> None:
-    report = check_manifest(a_manifest(), EARLIER, role="both", validation_params=PARAMS)
+    report = check_manifest(a_manifest(), EARLIER, role="both", params=PARAMS)
     assert not report.broken
     assert not report.warnings
     report.enforce("swaps")
@@ -72,8 +72,8 @@ def test_a_sound_manifest_passes_every_rule() -> None:
 def test_a_label_other_than_real_or_forged_is_named() -> None:
     rows = a_manifest()
     rows.loc[0, "label"] = 2
-    finding = broken(rows)["labels"]
-    assert finding.rows == ("'real/train_0.jpg' (label 2)",)
+    result = broken(rows)["labels"]
+    assert result.rows == ("'real/train_0.jpg' (label 2)",)
 
 
 def test_a_mask_of_a_genuine_clip_is_named() -> None:
@@ -92,8 +92,8 @@ def test_an_unknown_split_is_named() -> None:
 @pytest.mark.parametrize("missing", ["train", "test"])
 def test_an_empty_split_is_named(missing: str) -> None:
     rows = a_manifest()
-    finding = broken(rows[rows["split"] != missing])["splits_in_use"]
-    assert finding.rows == (f"no split '{missing}'",)
+    result = broken(rows[rows["split"] != missing])["splits_in_use"]
+    assert result.rows == (f"no split '{missing}'",)
 
 
 def test_a_val_split_need_not_be_but_holds_both_classes_if_it_is() -> None:
@@ -120,9 +120,9 @@ def test_a_class_with_too_few_clips_is_named_with_its_split() -> None:
 def test_a_source_in_two_splits_is_named_with_every_clip_of_it() -> None:
     rows = a_manifest()
     rows.loc[rows["path"] == "fake/test_0.jpg", "source"] = "train_0"
-    finding = broken(rows)["sources"]
-    assert finding.broken == 3
-    assert finding.rows[0] == "'real/train_0.jpg' (source train_0, split train)"
+    result = broken(rows)["sources"]
+    assert result.broken == 3
+    assert result.rows[0] == "'real/train_0.jpg' (source train_0, split train)"
 
 
 def test_an_identity_in_two_splits_is_named_and_unknown_ones_are_no_identity() -> None:
@@ -142,9 +142,9 @@ def test_bytes_in_two_splits_are_named_and_twice_in_one_only_warned_of() -> None
     rows = a_manifest()
     rows.loc[rows["path"] == "real/train_0.jpg", "sha256"] = "same"
     rows.loc[rows["path"] == "real/train_1.jpg", "sha256"] = "same"
-    report = check_manifest(rows, EARLIER, role="both", validation_params=PARAMS)
+    report = check_manifest(rows, EARLIER, role="both", params=PARAMS)
     assert not report.broken
-    assert [finding.rule for finding in report.warnings] == ["bytes_once"]
+    assert [result.rule for result in report.warnings] == ["bytes_once"]
     rows.loc[rows["path"] == "real/test_1.jpg", "sha256"] = "same"
     assert broken(rows)["bytes_splits"].broken == 3
 
@@ -171,7 +171,7 @@ def test_a_refusal_lists_every_broken_rule_and_ten_rows_of_each() -> None:
     rows = a_manifest(per_class=20)
     rows.loc[:14, "height"] = 8
     rows.loc[0, "label"] = 3
-    report = check_manifest(rows, EARLIER, role="both", validation_params=PARAMS)
+    report = check_manifest(rows, EARLIER, role="both", params=PARAMS)
     with pytest.raises(Invalid) as refusal:
         report.enforce("swaps")
     words = str(refusal.value)
@@ -233,7 +233,7 @@ def test_the_real_archives_of_crops_may_be_learned_from(real_data: Path, tmp_pat
 
     ingest(real_data / "crops" / name, tmp_path / "nobody", tmp_path / "m", name=name, layout="crops", role="both")
     rows = manifest.read(tmp_path / "m/manifest.parquet")
-    report = check_manifest(rows, manifest.earlier(tmp_path / "nobody"), role="both", validation_params=PARAMS)
+    report = check_manifest(rows, manifest.earlier(tmp_path / "nobody"), role="both", params=PARAMS)
     assert not report.broken
 
 

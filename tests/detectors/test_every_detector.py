@@ -203,17 +203,17 @@ def test_a_grown_network_is_taken_up_by_one_without_weights(name: str, tmp_path:
 
 
 @every_detector
-def test_an_heir_learns_on_and_is_taken_up_in_turn(name: str, taught) -> None:
-    heir = tiny(name, seed=1, blank=True)
-    heir.load_state_dict(taught(name).state_dict())
-    heir.begin_task(METHODS)
+def test_a_student_learns_on_and_is_taken_up_in_turn(name: str, taught) -> None:
+    student = tiny(name, seed=1, blank=True)
+    student.load_state_dict(taught(name).state_dict())
+    student.begin_task(METHODS)
     batch = of_methods([0, 3, 0, 3, 0, 1])
-    optimizer = adam(heir)
-    assert all(np.isfinite(step(heir.train(), batch, optimizer)) for _ in range(2))
+    optimizer = adam(student)
+    assert all(np.isfinite(step(student.train(), batch, optimizer)) for _ in range(2))
     again = tiny(name, seed=2, blank=True)
-    again.load_state_dict(heir.state_dict())
+    again.load_state_dict(student.state_dict())
     with torch.no_grad():
-        assert torch.equal(again.eval()(batch.faces).logits, heir.eval()(batch.faces).logits)
+        assert torch.equal(again.eval()(batch.faces).logits, student.eval()(batch.faces).logits)
 
 
 @every_detector

@@ -33,20 +33,20 @@ def colours(images: np.ndarray) -> np.ndarray:
     return images[:, 0, 0]
 
 
-def remember(old: Memory, new: Candidates, policy: MemoryOptions, folder: Path, seed: int = 0) -> Memory:
+def remember(old: Memory, new: Candidates, options: MemoryOptions, folder: Path, seed: int = 0) -> Memory:
     """The next memory, on disk and read again; the logits of a face are two of its colours."""
-    chosen = buffer.kept(old, new, policy, seed)
+    chosen = buffer.kept(old, new, options, seed)
     table = buffer.write_faces(folder, old, new, chosen)
     seen = table.images(range(len(table)))[:, 0, 0].astype(np.float32)
     buffer.write_exemplars(folder, chosen, table, seen[:, :2])
     return Memory.load(folder)
 
 
-def raised(folder: Path, tasks: list[Candidates], policy: MemoryOptions = HYBRID) -> list[Memory]:
+def raised(folder: Path, tasks: list[Candidates], options: MemoryOptions = HYBRID) -> list[Memory]:
     """The memories a line leaves after each of these tasks."""
     memories = [nobody(folder)]
     for number, task in enumerate(tasks, 1):
-        memories.append(remember(memories[-1], task, policy, folder / f"M{number}"))
+        memories.append(remember(memories[-1], task, options, folder / f"M{number}"))
     return memories[1:]
 
 
@@ -183,12 +183,12 @@ def test_everything_is_kept_whatever_the_budget(candidates: Candidate, tmp_path:
 @pytest.mark.parametrize("policy", CHOOSING)
 def test_bytes_are_spent_and_never_exceeded_by_any_class(candidates: Candidate, tmp_path: Path, policy: str) -> None:
     tasks = [candidates(name, clips=20, noisy=True) for name in TASKS]
-    policy_ = MemoryOptions(budget_bytes=6_000, policy=policy)
-    for number, memory in enumerate(raised(tmp_path, tasks, policy_), 1):
+    options = MemoryOptions(budget_bytes=6_000, policy=policy)
+    for number, memory in enumerate(raised(tmp_path, tasks, options), 1):
         sizes = pd.Series([len(memory.table.encoded([i])[0]) for i in range(len(memory))])
         used = sizes.groupby([memory.exemplars["task"], memory.table.rows["label"]]).sum()
         assert len(used) == 2 * number
-        share = policy_.budget_bytes / len(used)
+        share = options.budget_bytes / len(used)
         assert used.max() <= share
         assert used.min() >= 0.75 * share, used  # a face more would have been too much, or nearly
 
@@ -199,9 +199,9 @@ def test_bytes_too_few_for_a_face_are_refused_in_words(candidates: Candidate, tm
 
 
 def test_a_small_memory_can_be_told_to_prefer_typical_faces_to_hard_ones() -> None:
-    policy = MemoryOptions(hard=0.5, representative=0.25, hard_from=40)
-    assert buffer.shares(policy, 40) == (0.5, 0.25)
-    assert buffer.shares(policy, 20) == (0.25, 0.5)
+    options = MemoryOptions(hard=0.5, representative=0.25, hard_from=40)
+    assert buffer.shares(options, 40) == (0.5, 0.25)
+    assert buffer.shares(options, 20) == (0.25, 0.5)
     assert buffer.shares(MemoryOptions(), 20) == (0.5, 0.25)
 
 
@@ -257,9 +257,9 @@ def test_only_offered_rows_are_remembered(candidates: Candidate, tmp_path: Path)
 
 
 def test_another_seed_fills_another_reservoir_and_the_same_seed_the_same(candidates: Candidate, tmp_path: Path) -> None:
-    task, policy = candidates("swap"), MemoryOptions(budget=10, policy="reservoir")
+    task, options = candidates("swap"), MemoryOptions(budget=10, policy="reservoir")
     digests = [
-        remember(nobody(tmp_path), task, policy, tmp_path / f"{n}", seed).digest for n, seed in enumerate((0, 0, 1))
+        remember(nobody(tmp_path), task, options, tmp_path / f"{n}", seed).digest for n, seed in enumerate((0, 0, 1))
     ]
     assert digests[0] == digests[1] != digests[2]
 

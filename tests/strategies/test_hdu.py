@@ -13,8 +13,8 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-def heir(built: Make, taught: Make, pinhole: Make, faces_of: Make) -> Any:
-    """`heir(**options)`: a strategy prepared for a second task, with its student and teacher."""
+def prepared(built: Make, taught: Make, pinhole: Make, faces_of: Make) -> Any:
+    """`prepared(**options)`: a strategy prepared for a second task, with its student and teacher."""
 
     def make(**options: Any) -> Any:
         hdu, student, teacher = built("hdu", **options), pinhole(0), taught("hdu", faces_of("swap"))
@@ -54,15 +54,15 @@ def test_the_search_is_bounded(built: Make, pinhole: Make, faces_of: Make) -> No
     assert delta.abs().max() <= 0.05
 
 
-def test_each_task_adds_its_own_and_keeps_the_others(heir: Make, faces_of: Make) -> None:
-    hdu, student, teacher = heir()
+def test_each_task_adds_its_own_and_keeps_the_others(prepared: Make, faces_of: Make) -> None:
+    hdu, student, teacher = prepared()
     found = hdu.carry_over(student, faces_of("mesh"))
     assert set(found) == {"perturbation.swap", "perturbation.mesh"}
     assert torch.equal(found["perturbation.swap"], teacher.carried["perturbation.swap"])
 
 
-def test_perturbed_genuine_faces_are_learned_as_forged_beside_the_batch(heir: Make, batch: Make) -> None:
-    hdu, student, teacher = heir()
+def test_perturbed_genuine_faces_are_learned_as_forged_beside_the_batch(prepared: Make, batch: Make) -> None:
+    hdu, student, teacher = prepared()
     student.eval()
     b = batch(old=0, new=8)
     found = hdu.losses(student, teacher, b)
@@ -75,8 +75,8 @@ def test_perturbed_genuine_faces_are_learned_as_forged_beside_the_batch(heir: Ma
         torch.testing.assert_close(found[name], value)
 
 
-def test_the_teacher_sees_genuine_faces_and_their_shadows_and_no_forged_one(heir: Make, batch: Make) -> None:
-    hdu, student, teacher = heir()
+def test_the_teacher_sees_genuine_faces_and_their_shadows_and_no_forged_one(prepared: Make, batch: Make) -> None:
+    hdu, student, teacher = prepared()
     student.eval()
     b = batch(old=0, new=8)
     found = hdu.losses(student, teacher, b)
@@ -91,8 +91,8 @@ def test_the_teacher_sees_genuine_faces_and_their_shadows_and_no_forged_one(heir
     torch.testing.assert_close(found["soft_label"], (p * (p / q).log()).sum(1).mean())
 
 
-def test_one_of_the_perturbations_is_drawn_at_every_step_from_torch_s_generator(heir: Make, batch: Make) -> None:
-    hdu, student, teacher = heir()
+def test_one_of_the_perturbations_is_drawn_at_every_step_from_torch_s_generator(prepared: Make, batch: Make) -> None:
+    hdu, student, teacher = prepared()
     student.eval()
     hdu.handed = {f"perturbation.{i}": torch.full((3, 12, 12), 0.1 * i) for i in range(3)}
 
@@ -105,8 +105,8 @@ def test_one_of_the_perturbations_is_drawn_at_every_step_from_torch_s_generator(
     assert values == [drawn(seed) for seed in range(20)]
 
 
-def test_a_perturbation_is_fitted_to_faces_of_another_size(heir: Make, batch: Make) -> None:
-    hdu, student, teacher = heir()
+def test_a_perturbation_is_fitted_to_faces_of_another_size(prepared: Make, batch: Make) -> None:
+    hdu, student, teacher = prepared()
     hdu.handed = {"perturbation.swap": torch.full((3, 24, 24), 0.1)}
     student.eval()
     b = batch(old=0)
@@ -116,8 +116,8 @@ def test_a_perturbation_is_fitted_to_faces_of_another_size(heir: Make, batch: Ma
     torch.testing.assert_close(found, by_hand)
 
 
-def test_without_genuine_faces_nothing_is_perturbed(heir: Make, batch: Make) -> None:
-    hdu, student, teacher = heir()
+def test_without_genuine_faces_nothing_is_perturbed(prepared: Make, batch: Make) -> None:
+    hdu, student, teacher = prepared()
     b = batch(old=0)
     forged = b.where(b.labels == 1)
     assert set(hdu.losses(student, teacher, forged)) == {"cross_entropy", "spread"}

@@ -41,11 +41,11 @@ def test_two_generations_are_raised(detector: str, strategy: str, faces_of: Make
     second = Faces.whole(second.name, second.table, first.methods)
     founder, carried = raised(detector, strategy, None, first, None, {}, tmp_path / "M1")
     before = {name: tensor.clone() for name, tensor in founder.state_dict().items()}
-    heir, handed = raised(detector, strategy, founder, second, first, carried, tmp_path / "M2")
+    student, handed = raised(detector, strategy, founder, second, first, carried, tmp_path / "M2")
     assert all(torch.equal(tensor, before[name]) for name, tensor in founder.state_dict().items())
-    assert any(not torch.equal(p, before.get(name, p.new_zeros(0))) for name, p in heir.named_parameters())
+    assert any(not torch.equal(p, before.get(name, p.new_zeros(0))) for name, p in student.named_parameters())
     assert set(carried) <= set(handed)
-    answering = strategies.find(strategy).classifier(heir, handed)
+    answering = strategies.find(strategy).classifier(student, handed)
     with torch.inference_mode():
         logits = answering(second.batch(range(len(second))).faces).logits
     assert logits.shape == (8 // 2, 2) and logits.isfinite().all()
@@ -69,10 +69,10 @@ def raised(
         student.load_state_dict(teacher.state_dict())
     method = strategies.build(strategy, strategies.options(strategy, QUICK.get(strategy, {})))
     said = {"batch": 4, "faces_per_clip": 1, "augment": {}, "learning_rate": 1e-3}
-    plan = TrainingOptions.model_validate({**detectors.paper_training(detector, options), **said})
+    chosen = TrainingOptions.model_validate({**detectors.paper_training(detector, options), **said})
     progress = training.train(
         Lesson(
-            student, teacher, method, task, memory, plan, epochs=2 if memory is None else 1, seed=0, carried=carried
+            student, teacher, method, task, memory, chosen, epochs=2 if memory is None else 1, seed=0, carried=carried
         ),
         checkpoint=folder / "checkpoint.pt",
         on_step=lambda *_: None,
