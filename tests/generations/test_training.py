@@ -12,15 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from components import detectors, strategies
+from components import detectors, machine, strategies
 from components.detectors import Detector
 from components.faces.table import FaceTable
 from components.generations import training
-from components.generations.training import Progress
-from components.params import Training
+from components.generations.training import Lesson, Progress
+from components.params import TrainingOptions
+from components.progress import OnStep
 from components.tasks.dataset import Batch, Faces
 
-PLAN = Training(
+PLAN = TrainingOptions(
     batch=8, faces_per_clip=2, learning_rate=0.01, step_epochs=1, augment={"flip": 0.5, "brightness_contrast": 1}
 )
 EPOCHS = 2
@@ -52,7 +53,7 @@ def no_cut(progress: Progress, epochs: int, steps: int) -> None:
     pass
 
 
-def cut_after(step: int) -> training.Watch:
+def cut_after(step: int) -> OnStep:
     """The power fails after so many steps in all."""
     done = 0
 
@@ -66,17 +67,18 @@ def cut_after(step: int) -> training.Watch:
 
 
 def raised(
-    task: Faces, replay: Faces | None, checkpoint: Path, watch: training.Watch = no_cut, plan: Training = PLAN
+    task: Faces, replay: Faces | None, checkpoint: Path, on_step: OnStep = no_cut, plan: TrainingOptions = PLAN
 ) -> tuple[Bytes, Progress]:
     """A student as it is after training, and how it went; with a memory, a teacher stands beside it."""
-    training.deterministic(1)
+    machine.deterministic(1)
     teacher = pinhole(1) if replay else None
     strategy = strategies.build("cffd", strategies.options("cffd", {}))
     student = pinhole(0)
     progress = training.train(
-        student, teacher, strategy, task, replay, plan, epochs=EPOCHS, seed=3, bequest={}, checkpoint=checkpoint,
-        watch=watch,
-    )  # fmt: skip
+        Lesson(student, teacher, strategy, task, replay, plan, epochs=EPOCHS, seed=3),
+        checkpoint=checkpoint,
+        on_step=on_step,
+    )
     return student.state_dict(), progress
 
 
@@ -148,7 +150,7 @@ def test_the_curve_has_the_mean_of_every_term_a_row_an_epoch(task: Faces, replay
     assert progress.rows[-1]["images"] == progress.images
 
 
-def met(name: str, task: Faces, memory: Faces | None, folder: Path, plan: Training = PLAN) -> list[Batch]:
+def met(name: str, task: Faces, memory: Faces | None, folder: Path, plan: TrainingOptions = PLAN) -> list[Batch]:
     """The batches of one epoch, as a strategy meets them."""
     batches: list[Batch] = []
 
@@ -158,15 +160,16 @@ def met(name: str, task: Faces, memory: Faces | None, folder: Path, plan: Traini
             return super().losses(student, teacher, batch)
 
     training.train(
-        pinhole(), None, Listening(strategies.options(name, {})), task, memory, plan, epochs=1, seed=0, bequest={},
-        checkpoint=folder / f"{name}-{memory is None}.pt", watch=no_cut,
-    )  # fmt: skip
+        Lesson(pinhole(), None, Listening(strategies.options(name, {})), task, memory, plan, epochs=1, seed=0),
+        checkpoint=folder / f"{name}-{memory is None}.pt",
+        on_step=no_cut,
+    )
     return batches
 
 
 @pytest.mark.parametrize(("plan", "replayed"), [(PLAN, 4), (PLAN.model_copy(update={"replayed": 0.75}), 6)])
 def test_half_of_every_batch_is_remembered_unless_said_otherwise(
-    task: Faces, replay: Faces, tmp_path: Path, plan: Training, replayed: int
+    task: Faces, replay: Faces, tmp_path: Path, plan: TrainingOptions, replayed: int
 ) -> None:
     for memory in (replay, None):
         batches = met("er", task, memory, tmp_path, plan)
@@ -183,20 +186,25 @@ def two_tasks(faces: Make, tmp_path: Path) -> Faces:
     return Faces.whole("memory", FaceTable.write(tmp_path / "both", rows, encoded, tables[0].profile))
 
 
+def jointly(task: Faces, memory: Faces | None, options: TrainingOptions) -> Lesson:
+    strategy = strategies.build("joint", strategies.options("joint", {}))
+    return Lesson(pinhole(), None, strategy, task, memory, options, epochs=1, seed=0)
+
+
 def test_joint_training_meets_every_task_alike(task: Faces, two_tasks: Faces, tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"batch": 12})
     batches = met("joint", task, two_tasks, tmp_path, plan)
     assert all(len(batch.labels) == 12 and batch.labels.sum() == 6 for batch in batches)
     assert {int(batch.replayed.sum()) for batch in batches} == {8}
     archives = two_tasks.rows["archive"].to_numpy()
-    for new, old in training._epoch(task, two_tasks, plan, True, seed=0, epoch=0):
+    for new, old in training._steps(jointly(task, two_tasks, plan), 0):
         assert len(new) == 4
         assert np.unique(archives[old], return_counts=True)[1].tolist() == [4, 4]
 
 
 def test_joint_training_sees_every_new_face_that_was_drawn(task: Faces, two_tasks: Faces) -> None:
-    alone = [new for new, _ in training._epoch(task, None, PLAN, True, seed=0, epoch=0)]
-    beside = [new for new, _ in training._epoch(task, two_tasks, PLAN, True, seed=0, epoch=0)]
+    alone = [new for new, _ in training._steps(jointly(task, None, PLAN), 0)]
+    beside = [new for new, _ in training._steps(jointly(task, two_tasks, PLAN), 0)]
     assert len(beside) > 2 * len(alone)
     assert len(set(np.concatenate(beside))) == len(set(np.concatenate(alone)))
 
@@ -222,19 +230,20 @@ def test_a_run_of_any_strategy_that_was_cut_ends_with_the_same_bytes(
     name: str, task: Faces, replay: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
-    training.deterministic(1)
+    machine.deterministic(1)
     quick = {"passes": 1, "most_steps": 2} if name == "hdu" else {}
     founder, first = pinhole(1), strategies.build(name, strategies.options(name, quick))
     first.prepare(founder, None, replay, {})
-    bequest = first.bequeath(founder, replay)
+    carried = first.carry_over(founder, replay)
 
-    def raised(checkpoint: Path, watch: training.Watch = no_cut) -> tuple[Bytes, Bytes]:
+    def raised(checkpoint: Path, on_step: OnStep = no_cut) -> tuple[Bytes, Bytes]:
         strategy, student = strategies.build(name, strategies.options(name, quick)), pinhole(0)
         training.train(
-            student, pinhole(1), strategy, task, replay, PLAN, epochs=1, seed=3, bequest=bequest, checkpoint=checkpoint,
-            watch=watch,
-        )  # fmt: skip
-        return student.state_dict(), strategy.bequeath(student, task, replay)
+            Lesson(student, pinhole(1), strategy, task, replay, PLAN, epochs=1, seed=3, carried=carried),
+            checkpoint=checkpoint,
+            on_step=on_step,
+        )
+        return student.state_dict(), strategy.carry_over(student, task, replay)
 
     whole = raised(tmp_path / "whole.pt")
     with pytest.raises(PowerCut):
@@ -250,9 +259,10 @@ def test_another_seed_is_another_run(task: Faces, tmp_path: Path) -> None:
         student = pinhole()
         strategy = strategies.build("finetune", strategies.options("finetune", {}))
         training.train(
-            student, None, strategy, task, None, PLAN, epochs=1, seed=seed, bequest={},
-            checkpoint=tmp_path / f"{len(runs)}.pt", watch=no_cut,
-        )  # fmt: skip
+            Lesson(student, None, strategy, task, None, PLAN, epochs=1, seed=seed),
+            checkpoint=tmp_path / f"{len(runs)}.pt",
+            on_step=no_cut,
+        )
         runs.append(student.state_dict())
     assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
 
