@@ -245,16 +245,12 @@ def withdraw(
     purge: Annotated[bool, typer.Option(help="Also delete the tables that show it from the local cache.")] = False,
     root: Root = None,
 ) -> None:
-<<<<<<< HEAD
-    """Never learn or replay a source, a person, a clip or a face again, and say who did; or take out an unused archive."""
-    from components.withdrawal.orders import named
-    from components.withdrawal.told import told
-=======
     """Never learn or replay a source, a person, a clip or a face again, and say which generations did.
 
     With none of them named, take out an archive that no generation has used.
     """
->>>>>>> cli
+    from components.withdrawal.orders import named
+    from components.withdrawal.told import told
     from flows import withdraw as withdrawing
 
     workspace = _workspace(root)
