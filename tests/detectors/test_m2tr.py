@@ -86,6 +86,18 @@ def test_the_embedding_is_the_mean_of_the_last_level() -> None:
     torch.testing.assert_close(detection.embedding, detection.levels[-1].mean(dim=(2, 3)))
 
 
+def test_the_trunk_sees_faces_in_the_statistics_of_imagenet() -> None:
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    network, met = tiny().eval(), list[Tensor]()
+    network.trunk.stages[0].register_forward_pre_hook(lambda stage, given: met.append(given[0]))
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    asked = draw(2, 3, 96, 96).clamp(-1, 1)
+    with torch.no_grad():
+        network(mean + deviation * asked)
+    torch.testing.assert_close(met[0], asked, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("depth", [1, 3])
 def test_every_block_looks_at_both_domains(depth: int) -> None:
     detection = tiny(depth=depth)(batch([0, 1]).faces)

@@ -37,8 +37,12 @@ def infra(generation: Path, **rule: float) -> Finding:
     return finding
 
 
-def test_saved_weights_answer_in_a_fresh_process_as_they_do_here(generation: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)  # a workspace need not hold the code
+@pytest.mark.parametrize("workspace", ["checkout", "elsewhere"])
+def test_saved_weights_answer_in_a_fresh_process_as_they_do_here(
+    generation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workspace: str
+) -> None:
+    if workspace == "elsewhere":  # it need not hold the code
+        monkeypatch.chdir(tmp_path)
     finding = infra(generation)
     assert finding.passed, finding.words
     assert finding.measured == {"answered": True, "difference": 0.0}

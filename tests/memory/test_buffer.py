@@ -265,6 +265,20 @@ def test_another_seed_fills_another_reservoir_and_the_same_seed_the_same(candida
     assert digests[0] == digests[1] != digests[2]
 
 
+@pytest.mark.parametrize("fair", [False, True], ids=["all in sight", "a fair sample"])
+@pytest.mark.parametrize("policy", CHOOSING)
+def test_how_long_an_embedding_is_makes_nobody_more_typical(
+    candidates: Candidate, tmp_path: Path, policy: str, fair: bool
+) -> None:
+    task = candidates("swap", clips=12)
+    lengths = 2.0 ** np.random.default_rng(0).integers(-6, 7, (len(task.table), 1))  # powers of two: no rounding
+    few = np.arange(len(task.table)) % 5 > 0 if fair else None
+    here = replace(task, fair=few)
+    there = replace(here, embeddings=here.embeddings * lengths)
+    chosen, again = (buffer.kept(nobody(tmp_path), seen, Policy(budget=20, policy=policy), 0) for seen in (here, there))
+    pd.testing.assert_frame_equal(chosen, again)
+
+
 def test_the_same_faces_give_the_same_bytes(candidates: Candidate, tmp_path: Path) -> None:
     tasks = [candidates("swap"), candidates("mesh")]
     contents = []
