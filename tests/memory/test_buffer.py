@@ -19,6 +19,7 @@ from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
 from components.params import Memory as Policy
 from components.params import Withdrawal
+from components.tasks.dataset import Faces
 from components.vocabulary import FORGED, LABELS, NOBODY, REAL
 
 Candidate = Callable[..., Candidates]
@@ -95,6 +96,27 @@ def test_old_exemplars_give_way_from_the_last_rank(candidates: Candidate, tmp_pa
             kept = faces_of(later, "swap", label)
             assert 0 < len(kept) < len(longest)
             assert kept == longest[: len(kept)]
+
+
+def test_tasks_stand_in_the_order_in_which_they_were_learned_and_the_oldest_faces_first(
+    candidates: Candidate, tmp_path: Path
+) -> None:
+    for number, memory in enumerate(raised(tmp_path, [candidates(name) for name in TASKS]), 1):
+        assert memory.tasks == TASKS[:number]
+        assert list(dict.fromkeys(rows(memory)["archive"])) == list(TASKS[:number])
+
+
+def test_a_policy_that_does_not_look_needs_nothing_of_the_detector(candidates: Candidate, tmp_path: Path) -> None:
+    seen = candidates("swap")
+    task = Faces("swap", seen.table, np.arange(4, 30), ("swap",))
+    blind = Candidates.unseen(task)
+    assert (blind.task, blind.table) == ("swap", seen.table)
+    assert blind.p_forged.shape == (0, 26) and blind.embeddings.shape == (26, 0)
+    for policy in buffer.UNSEEING:
+        memory = remember(nobody(tmp_path), blind, Policy(budget=8, policy=policy), tmp_path / policy)
+        assert len(memory) == (26 if policy == "everything" else 8)
+        offered = seen.table.rows.iloc[4:30][["clip", "frame"]].itertuples(index=False, name=None)
+        assert set(rows(memory)[["clip", "frame"]].itertuples(index=False, name=None)) <= set(offered)
 
 
 def test_whoever_stays_keeps_the_reason_it_was_chosen_for(candidates: Candidate, tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from components.strategies import batches, evaluating, some
+from components.detectors import Detection
+from components.strategies import batches, evaluating, part, some
 
 Make = Callable[..., Any]
 
@@ -72,3 +73,15 @@ def test_a_detector_is_in_eval_mode_while_looking_and_then_as_it_was_even_after_
         assert not any(part.training for part in detector.modules())
         _ = 1 / 0
     assert all(part.training is training for part in detector.modules())
+
+
+def test_of_some_faces_everything_that_was_found_is_kept_and_of_the_others_nothing(two_domains: Make) -> None:
+    found, chosen = two_domains(0).eval()(torch.rand(5, 3, 12, 12)), torch.tensor([3, 1])
+    assert isinstance(found, Detection)
+    kept = part(found, chosen)
+    assert torch.equal(kept.logits, found.logits[chosen]) and torch.equal(kept.embedding, found.embedding[chosen])
+    for mine, whole in zip(kept.levels, found.levels, strict=True):
+        assert torch.equal(mine, whole[chosen])
+    assert kept.domains.keys() == found.domains.keys() == {"spatial", "frequency"}
+    for name, levels in found.domains.items():
+        assert all(torch.equal(mine, whole[chosen]) for mine, whole in zip(kept.domains[name], levels, strict=True))
