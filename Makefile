@@ -1,45 +1,66 @@
 # Everything sets up .venv by itself; a second run pays nothing for it.
 PYTHON ?= python3
-VENV := .venv
-BIN := $(VENV)/bin
-READY := $(VENV)/.ready
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+PROCESSES ?= 2
+VENV ?= .venv
+BIN := $(abspath $(VENV))/bin
+RUNS := $(VENV)/.runs
+TOOLS := $(VENV)/.tools
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --quiet
+export PATH := $(BIN):$(PATH)
 
-.PHONY: setup demo test test-slow golden check lock clean
+.PHONY: setup demo test test-slow test-long golden check docs mutants lock clean
 
-setup: $(READY)
+setup: $(RUNS)
 
-$(READY): requirements.lock pyproject.toml
+# retinaface-pytorch comes without what it asks for: none of it is imported here (pyproject.toml, [tool.uv])
+$(RUNS): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Perennial needs Python 3.11 or newer, found " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $(READY)
+	grep -v '^retinaface-pytorch' requirements.lock | $(PIP) --requirement /dev/stdin
+	$(PIP) --no-deps $$(grep '^retinaface-pytorch' requirements.lock)
+	$(PIP) --no-deps --editable .
+	@touch $(RUNS)
 
-demo: $(READY)
+$(TOOLS): $(RUNS) tests/requirements.lock
+	$(PIP) --requirement tests/requirements.lock
+	@touch $(TOOLS)
+
+demo: $(RUNS)
 	perennial demo
 
-test: $(READY)
-	pytest -m "not slow and not gpu"
+test: $(TOOLS)
+	pytest -m "not slow and not long and not gpu" --numprocesses $(PROCESSES)
 
-test-slow: $(READY)
-	pytest -m slow --timeout=1800
+test-slow: $(TOOLS)
+	pytest -m slow --timeout=1800 --numprocesses $(PROCESSES)
 
-golden: $(READY)
+test-long: $(TOOLS) # longer than .ci/run has time for
+	pytest -m long --timeout=14400 --capture=no
+
+golden: $(TOOLS)
 	pytest tests/golden
 
-check: $(READY)
+check: $(TOOLS) $(if $(wildcard infra/mkdocs.yml),docs)
 	ruff check .
 	ruff format --check .
 	lint-imports
 	mypy
 
-lock: $(READY) # names and versions for every platform; the CUDA libraries are pinned by torch itself
-	echo "torch==2.13.0" > .torch-tested-with
-	uv pip compile pyproject.toml --extra dev --constraint .torch-tested-with --universal --python-version 3.11 \
-		--no-annotate --no-header --quiet --output-file requirements.new
-	grep -vE '^(nvidia-|cuda-|triton)' requirements.new | sed -E 's/^(torch==[0-9.]+).*/\1/' | awk '!seen[$$0]++' > requirements.lock
-	rm -f requirements.new .torch-tested-with
+docs: $(TOOLS) # every page and link of docs/, as a site in .perennial/site
+	mkdocs build --strict --quiet --config-file infra/mkdocs.yml --site-dir $(CURDIR)/.perennial/site
+
+mutants: $(TOOLS)
+	python tests/mutants.py
+
+lock: $(TOOLS) # names and versions for every platform, those of the present locks where they fit; torch pins its CUDA libraries itself
+	$(COMPILE) --constraint requirements.lock --output-file .runs.new
+	$(COMPILE) --constraint requirements.lock --constraint tests/requirements.lock --group dev --output-file .tools.new
+	for file in .runs.new .tools.new; do \
+		grep -vE '^(nvidia-|cuda-|triton|opencv-python=)' $$file | sed -E 's/^(torch==[0-9.]+).*/\1/' | awk '!seen[$$0]++' > $$file.kept; done
+	mv .runs.new.kept requirements.lock
+	grep -vxFf requirements.lock .tools.new.kept > tests/requirements.lock
+	rm -f .runs.new .tools.new .tools.new.kept
 
 clean:
 	rm -rf .perennial .mypy_cache .ruff_cache .pytest_cache

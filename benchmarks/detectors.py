@@ -26,8 +26,8 @@ import torch
 from torch.optim import Adam
 
 from components import detectors
-from components.detectors import card
-from components.params import Training, parse
+from components.evaluation import cost
+from components.params import TrainingOptions, parse
 
 PRECISIONS = {"float32": torch.float32, "bf16": torch.bfloat16}
 HEADER = """\
@@ -42,7 +42,7 @@ class Pace:
     batch: int
     step_s: float
     scoring_s: float
-    took: card.Measured
+    took: cost.Measured
 
     def cells(self) -> list[str]:
         return [
@@ -58,24 +58,26 @@ class Pace:
 def pace(name: str, asked: argparse.Namespace, precision: torch.dtype) -> Pace:
     """Raises RuntimeError where the detector does not run on this machine, or answers with something else than numbers."""
     options = detectors.options(name, {"size": asked.size})
-    batch = asked.batch or parse(Training, detectors.recipe(name, options), f"the recipe of {name}").batch
-    took = card.took(name, options, batch=batch, device=asked.device, precision=precision)
-    detector = card.built(name, options, asked.device).train()
-    faces = card.noise(batch, detector.input_px, asked.device)
+    batch = (
+        asked.batch or parse(TrainingOptions, detectors.paper_training(name, options), f"the recipe of {name}").batch
+    )
+    took = cost.took(name, options, batch=batch, device=asked.device, precision=precision)
+    detector = cost.built(name, options, asked.device).train()
+    faces = cost.noise(batch, detector.input_px, asked.device)
     optimiser = Adam([p for p in detector.parameters() if p.requires_grad])
 
     def learn() -> None:
-        card.step(detector, optimiser, faces, precision=precision)
+        cost.step(detector, optimiser, faces, precision=precision)
 
     def score() -> None:
-        card.answers(detector, faces, precision=precision)
+        cost.answers(detector, faces, precision=precision)
 
     learning = seconds(learn, asked)
     if not all(value.isfinite().all() for value in detector.state_dict().values()):
         raise RuntimeError("weights are not finite after these steps")
     detector.eval()
     scoring = seconds(score, asked)
-    if not card.answers(detector, faces, precision=precision).isfinite().all():
+    if not cost.answers(detector, faces, precision=precision).isfinite().all():
         raise RuntimeError("answers are not finite")
     return Pace(batch, learning, scoring, took)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components import detectors, strategies
+from components import detectors, machine, strategies
 from components.archives.ingest import ingest
 from components.archives.validate import validate
 from components.evaluation import metrics
@@ -27,12 +27,13 @@ from components.evaluation.scoring import score
 from components.faces.crop import crop
 from components.faces.table import FaceTable
 from components.generations import training
+from components.generations.training import Lesson
 from components.lab.archive import render_archive
 from components.lab.forgeries import FAMILIES
-from components.params import Faces as Cut
-from components.params import Training, Validation, parse
+from components.params import CropOptions, TrainingOptions, ValidationOptions, parse
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY, TRAIN
+from components.withdrawal import orders
 
 PEOPLE = 120
 PEOPLE_OF_A_TOWER = 300
@@ -78,19 +79,21 @@ def _make(family: str, place: Path, people: int) -> None:
     render_archive(place / "archive", families=[family], seed=0, **about)
     (place / NOBODY).mkdir()
     ingest(place / "archive", place / NOBODY, place / "manifest", name=family, layout="lab", role="both")
-    rules = Validation()
-    validate(place / "manifest", place / "report", place / "docs", name=family, role="both", params=rules)
+    rules, nothing = ValidationOptions(), place / "withdrawn.yaml"
+    orders.write(nothing, [])
+    validate(place / "manifest", place / "report", place / "docs", name=family, role="both", validation_params=rules)
     crop(
-        place / "archive", place / "manifest", place / "report", place / "faces",
-        name=family, detector="annotated", params=Cut(frames=FRAMES, size_px=FACE_PX), rules=rules,
+        place / "archive", place / "manifest", place / "report", nothing, place / "faces",
+        name=family, detector="annotated", faces_params=CropOptions(frames=FRAMES, size_px=FACE_PX),
+        validation_params=rules,
     )  # fmt: skip
 
 
 def learned(name: str, table: FaceTable, *, size: str = "tiny", seed: int = 0) -> Learned:
     """Have detector `name` learn the training split, and ask it about the clips of everybody else."""
     options = detectors.options(name, {"size": size})
-    params = parse(Training, detectors.recipe(name, options), f"the recipe of {name}")
-    training.deterministic(params.threads)
+    params = parse(TrainingOptions, detectors.paper_training(name, options), f"the recipe of {name}")
+    machine.deterministic(params.threads)
     torch.manual_seed(seed)
     student = detectors.build(name, options)
     task = Faces.training_split("task", table)
@@ -98,13 +101,13 @@ def learned(name: str, table: FaceTable, *, size: str = "tiny", seed: int = 0) -
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         progress = training.train(
-            student, None, finetune, task, None, params,
-            epochs=params.founder_epochs, seed=seed, bequest={}, checkpoint=Path(folder) / "checkpoint.pt",
-            watch=lambda *_: None,
-        )  # fmt: skip
+            Lesson(student, None, finetune, task, None, params, epochs=params.founder_epochs, seed=seed),
+            checkpoint=Path(folder) / "checkpoint.pt",
+            on_step=lambda *_: None,
+        )
         seconds = time.perf_counter() - start
     held_out = np.flatnonzero((table.rows["split"] != TRAIN).to_numpy())
-    answers = score(student, table, held_out, 64, training.device())
+    answers = score(student, table, held_out, 64, machine.device())
     clips = metrics.clip_scores(table.rows.iloc[held_out].assign(p_fake=answers))
     auc = metrics.auc(clips["label"].to_numpy(np.int64), clips["p_fake"].to_numpy())
     return Learned(auc, len(clips), params.founder_epochs, seconds, progress.images / seconds)

@@ -22,7 +22,8 @@ from torch.optim import Adam
 from components import detectors, strategies
 from components.faces.table import FaceTable, encode
 from components.generations import training
-from components.params import Training
+from components.generations.training import Lesson
+from components.params import TrainingOptions
 from components.tasks.dataset import Batch, Faces, as_faces
 
 SIZE_PX = 96
@@ -54,14 +55,15 @@ def table(folder: Path) -> FaceTable:
 
 def ours(task: Faces, epochs: int, folder: Path) -> float:
     """Seconds a step of `components.generations.training.train`."""
-    params = Training(batch=32, augment={}, step_epochs=100)
+    params = TrainingOptions(batch=32, augment={}, step_epochs=100)
     student = _student()
     strategy = strategies.build("finetune", strategies.options("finetune", {}))
     start = time.perf_counter()
     progress = training.train(
-        student, None, strategy, task, None, params,
-        epochs=epochs, seed=0, bequest={}, checkpoint=folder / f"{time.monotonic_ns()}.pt", watch=lambda *_: None,
-    )  # fmt: skip
+        Lesson(student, None, strategy, task, None, params, epochs=epochs, seed=0),
+        checkpoint=folder / f"{time.monotonic_ns()}.pt",
+        on_step=lambda *_: None,
+    )
     return (time.perf_counter() - start) / (progress.images / params.batch)
 
 

@@ -8,7 +8,7 @@ PerennialError
 │   └── Invalid        the validation suite found rows that must not be learned from
 ├── NoFaceFound        too few faces in an archive or a clip
 ├── MissingWeights     a weight file is not here and cannot be fetched
-├── BrokenLineage      the family register and what it points to disagree
+├── BrokenLineage      lineage.yaml and what it points to disagree
 ├── Refused            a promotion without an open verdict for exactly these weights
 └── StageFailed        a pipeline stage ended with an error
 """
@@ -58,7 +58,7 @@ class MissingWeights(PerennialError):
 
 
 class BrokenLineage(PerennialError):
-    """The family register and what it points to disagree."""
+    """lineage.yaml and what it points to disagree."""
 
 
 class Refused(PerennialError):

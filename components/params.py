@@ -56,7 +56,7 @@ class Line(Section):
     changes: Changes = Changes()
 
 
-class Faces(Section):
+class CropOptions(Section):
     """Stage crop."""
 
     frames: int = Field(32, ge=1)
@@ -69,7 +69,7 @@ class Faces(Section):
     """Longer sides are scaled down before detection."""
 
 
-class Validation(Section):
+class ValidationOptions(Section):
     """Stage validate, and the end of crop."""
 
     min_side_px: int = 64
@@ -79,8 +79,8 @@ class Validation(Section):
     """Share of clips that must give at least one face."""
 
 
-class Training(Section):
-    """Stage evolve: the loop. What is not said here is said by the detector's paper (`Detector.recipe`); a detector's
+class TrainingOptions(Section):
+    """Stage evolve: the loop. What is not said here is said by the detector's paper (`Detector.paper_training`); a detector's
     section may say it for that detector alone, under `training`."""
 
     founder_epochs: int = Field(20, ge=1)
@@ -111,7 +111,7 @@ class Training(Section):
     """CPU threads; part of the recipe because the order of additions changes the bytes."""
 
     @model_validator(mode="after")
-    def _cycles_come_down_again(self) -> Training:
+    def _cycles_come_down_again(self) -> TrainingOptions:
         if self.schedule == "cosine_cycles" and self.warmup_epochs >= self.cycle_epochs:
             raise ValueError(
                 f"expected warmup_epochs below cycle_epochs, found {self.warmup_epochs:g} and {self.cycle_epochs:g}"
@@ -148,7 +148,19 @@ class Withdrawal(Section):
         return f"{what} '{getattr(self, what)}'{frame} of '{self.archive}'"
 
 
-class Memory(Section):
+MemoryPolicy = Literal["nothing", "reservoir", "herding", "entropy_and_mean", "hybrid", "everything"]
+"""What a memory keeps of the budget's share of each (task, class); old exemplars give way by rank.
+
+nothing           no exemplars
+reservoir         every face equally likely
+herding           faces whose running mean stays closest to the mean of all (iCaRL)
+entropy_and_mean  one half the most uncertain, the other the nearest to the mean of all (DFIL)
+hybrid            hard, representative and diverse (CFFD)
+everything        every training face of every task, whatever the budget
+"""
+
+
+class MemoryOptions(Section):
     """Stage curate."""
 
     budget: int = Field(500, ge=0)
@@ -157,7 +169,7 @@ class Memory(Section):
     """In place of `budget`: bytes of their encoded faces."""
     per_task: bool = False
     """The budget is every task's own (DFIL) instead of all tasks' together."""
-    policy: Literal["own", "nothing", "everything", "hybrid", "reservoir", "herding", "entropy_and_mean"] = "own"
+    policy: Literal["own"] | MemoryPolicy = "own"
     """`own`: what the strategy's paper uses. `everything` knows no budget."""
     hard: Share = 0.5
     representative: Share = 0.25
@@ -171,11 +183,9 @@ class Memory(Section):
     """Views over which uncertainty is measured: the face; its mirror image; other light; compressed as JPEG."""
     pool: int = Field(20_000, ge=1)
     """Faces of a (task, class) held in sight at once; a larger task is sampled down to it."""
-    withdrawn: tuple[Withdrawal, ...] = ()
-    """Written by `perennial withdraw`; holds for whatever runs from then on."""
 
     @model_validator(mode="after")
-    def _shares_leave_room(self) -> Memory:
+    def _shares_leave_room(self) -> MemoryOptions:
         if self.hard + self.representative > 1 + 1e-9:
             raise ValueError(
                 f"expected hard and representative to sum to 1 at most, found {self.hard:g} and {self.representative:g}"
@@ -188,7 +198,7 @@ class Memory(Section):
         return self.policy == "nothing" or without_room
 
 
-class Evaluation(Section):
+class EvaluationOptions(Section):
     """Stage evaluate."""
 
     batch: int = Field(64, ge=1)
@@ -241,15 +251,28 @@ class Params(Section):
     benchmarks: tuple[Name, ...] = ()
     """Archives every new generation is examined on."""
     lines: dict[Name, Line] = {}
-    faces: Faces = Faces()
-    validation: Validation = Validation()
+    faces: CropOptions = CropOptions()
+    validation: ValidationOptions = ValidationOptions()
     detectors: dict[Name, dict[str, Any]] = {}
     """Options by detector, and under `training` what differs for it; what is not said here is the paper's."""
     strategies: dict[Name, dict[str, Any]] = {}
-    memory: Memory = Memory()
-    training: Training = Training()
-    evaluation: Evaluation = Evaluation()
+    memory: MemoryOptions = MemoryOptions()
+    training: TrainingOptions = TrainingOptions()
+    evaluation: EvaluationOptions = EvaluationOptions()
     gate: tuple[Rule, ...] = ()
+    withdrawn: tuple[Withdrawal, ...] = ()
+    """Written by `perennial withdraw`; whatever is yet to be made is told of it (`components.withdrawal.files`)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_not_of_an_older_version(cls, raw: Any) -> Any:
+        memory = raw.get("memory") if isinstance(raw, dict) else None
+        if isinstance(memory, dict) and "withdrawn" in memory:
+            raise ValueError(
+                "expected `withdrawn` at the top level of params.yaml, found it under `memory`, where version 0.1 kept it. "
+                "Run `perennial upgrade`."
+            )
+        return raw
 
     @model_validator(mode="after")
     def _names_agree(self) -> Params:

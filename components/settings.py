@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.errors import BadParams
+from components.vocabulary import Precision
 
 # No tool we use may phone home or fetch anything behind the user's back.
 SILENCE = {
@@ -33,8 +33,12 @@ class Settings(BaseSettings):
     """The folder with dvc.yaml, params.yaml and lineage.yaml."""
     device: str = "auto"
     """Accelerator for Lightning Fabric: auto, cpu, cuda, mps."""
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Of training, as Fabric names it; losses are computed in float32 either way."""
+    precision: Precision = "32-true"
+    """Of training, as Fabric names it; losses are computed in float32 either way. A recipe freezes it when it is planned."""
+    deterministic: bool = True
+    """Kernels that give the same bytes every time, at some cost in speed. A recipe freezes it when it is planned."""
+    devices: int = Field(1, ge=1)
+    """Devices one training uses. A recipe freezes it when it is planned."""
     workers: int = os.cpu_count() or 1
     """Pipeline stages that may run at once."""
     stage_timeout_s: float = 24 * 3600

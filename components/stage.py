@@ -1,32 +1,40 @@
 """Run a stage: one function of paths and typed params, called with the arguments written in ``dvc.yaml``.
 
-    def crop(archive: Path, faces: Path, *, params: Faces) -> None: ...
+    def crop(archive: Path, faces: Path, *, faces_params: CropOptions) -> None: ...
 
     if __name__ == "__main__":
         stage.run(crop)        # python -m components.faces.crop ARCHIVE FACES
 
-Paths come in the order of the signature. A keyword ``params`` of a section's type receives that section of
-``params.yaml``; one of type ``Params`` receives the whole. Other keywords are options (``--name VALUE``).
+Paths come in the order of the signature. A keyword ``<section>_params`` receives that section of ``params.yaml``, and
+``params`` the whole of it. Other keywords are options (``--name VALUE``).
+
+``--made-of FILE …`` names the files of ``data/code`` that tell which code the stage and its choices are made of. A stage
+begins only if that is the code at work, so that DVC never writes down another; a keyword ``made_of`` receives the digest.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import inspect
 import os
 import sys
 import threading
 import time
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from components import code
 from components import params as _params
-from components.errors import PerennialError
+from components.errors import PerennialError, StageFailed
 from components.settings import hush
+
+WHOLE, SECTION, MADE_OF = "params", "_params", "made_of"
+REFRESH = "`dvc repro` takes note of today's code before it runs a stage, and so does every `perennial` command."
 
 
 def run(stage: Callable[..., Any]) -> None:
@@ -34,9 +42,43 @@ def run(stage: Callable[..., Any]) -> None:
     hush()
     _die_with_the_engine()
     try:
-        stage(**_arguments(stage, sys.argv[1:]))
+        arguments, files = _arguments(stage, sys.argv[1:])
+        recorded = _recorded(files)
+        _expect_todays_code(recorded)
+        stage(**arguments)
+        if _recorded(files) != recorded:
+            raise StageFailed("the files of data/code were written anew while this stage was at work. Run it again.")
     except PerennialError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+
+
+def _recorded(files: Sequence[Path]) -> dict[str, str]:
+    """What the files of ``data/code`` say, by ``stages/<stage>``, ``detectors/<name>``, …"""
+    try:
+        return {f"{file.parent.name}/{file.name}": file.read_text(encoding="utf-8") for file in files}
+    except OSError:
+        raise StageFailed(
+            f"expected {', '.join(map(str, files))}, which tell what this stage is made of, found them not all. {REFRESH}"
+        ) from None
+
+
+def _expect_todays_code(recorded: Mapping[str, str]) -> None:
+    """Import every module the stage is made of, and raise StageFailed unless they are those that were recorded."""
+    _compare(recorded)
+    own = getattr(sys.modules["__main__"].__spec__, "name", "")
+    for name in {name for text in recorded.values() for name in code.read(text) if "/" not in name} - {own}:
+        importlib.import_module(name)
+    _compare(recorded)  # nothing was edited while they were imported
+
+
+def _compare(recorded: Mapping[str, str]) -> None:
+    today = code.parts(cache=code.CACHE) if recorded else {}
+    for name, text in recorded.items():
+        if edited := code.differing(code.read(text), today.get(name, {})):
+            raise StageFailed(
+                f"expected the code that {code.FOLDER / name} tells of, found another in {', '.join(edited)}: it was edited "
+                f"since. {REFRESH}"
+            )
 
 
 def _die_with_the_engine() -> None:
@@ -72,14 +114,18 @@ def _command(process: psutil.Process) -> list[str]:
         return []
 
 
-def _arguments(stage: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
+def _arguments(stage: Callable[..., Any], argv: list[str]) -> tuple[dict[str, Any], list[Path]]:
+    """What `stage` is to be called with, and the files that tell what it is made of."""
     hints = typing.get_type_hints(stage)
     parser = argparse.ArgumentParser(prog=stage.__name__, description=inspect.getdoc(stage))
-    sections: dict[str, type] = {}
+    parser.add_argument("--made-of", dest=MADE_OF, nargs="+", type=Path, default=[])
+    sections: list[str] = []
     for name, parameter in inspect.signature(stage).parameters.items():
         kind = hints[name]
+        if name == MADE_OF:
+            continue
         if isinstance(kind, type) and issubclass(kind, _params.Section):
-            sections[name] = kind
+            sections.append(name)
         elif parameter.kind is parameter.KEYWORD_ONLY:
             required = parameter.default is parameter.empty
             default = None if required else parameter.default
@@ -87,13 +133,14 @@ def _arguments(stage: Callable[..., Any], argv: list[str]) -> dict[str, Any]:
         else:
             parser.add_argument(name, type=kind)
     arguments = vars(parser.parse_args(argv))
+    files: list[Path] = arguments.pop(MADE_OF)
+    if MADE_OF in hints:
+        arguments[MADE_OF] = code.digest(map(code.read, _recorded(files).values())) if files else ""
     if sections:
         whole = _params.load(Path("params.yaml"))
-        arguments |= {name: _section(whole, kind) for name, kind in sections.items()}
-    return arguments
+        arguments |= {name: _section(whole, name) for name in sections}
+    return arguments, files
 
 
-def _section(whole: _params.Params, kind: type) -> Any:
-    if kind is _params.Params:
-        return whole
-    return next(value for _, value in whole if isinstance(value, kind))
+def _section(whole: _params.Params, name: str) -> Any:
+    return whole if name == WHOLE else getattr(whole, name.removesuffix(SECTION))

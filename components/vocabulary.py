@@ -15,7 +15,7 @@ verdict     what the gate said, rule by rule
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 REAL: Final = 0
 FORGED: Final = 1
@@ -31,3 +31,6 @@ GENUINE: Final = "genuine"  # the method of a real clip
 NOBODY: Final = "nobody"  # the teacher of a founder, the archive before the first
 
 LANDMARKS: Final = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")  # left as seen in the image
+
+Precision = Literal["32-true", "bf16-mixed"]
+"""Of a training, as Fabric names it."""

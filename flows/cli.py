@@ -33,13 +33,30 @@ Root = Annotated[
 ]
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        print(version("perennial"))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
+    ] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def init(path: Path) -> None:
-    """Make a workspace at PATH: dvc.yaml, params.yaml, an empty register."""
+    """Make a workspace at PATH: dvc.yaml, params.yaml, an empty lineage."""
     from flows import pipeline
-    from flows.workspace import CHECKOUT, Workspace
+    from flows.workspace import Workspace, template
 
-    workspace = Workspace.create(path, (CHECKOUT / "params.yaml").read_text())
+    workspace = Workspace.create(path, template("params.yaml"))
     pipeline.start(workspace.root)
     print(f"A workspace is at {workspace.root}. Next, from there: perennial land.")
 
@@ -122,7 +139,9 @@ def plan(root: Root = None) -> None:
 
 @app.command()
 def run(
-    again: Annotated[list[str] | None, typer.Option(help="Re-raise this generation and its heirs on purpose.")] = None,
+    again: Annotated[
+        list[str] | None, typer.Option(help="Re-raise this generation and its descendants on purpose.")
+    ] = None,
     root: Root = None,
 ) -> None:
     """Do whatever is pending: faces, plans, generations, verdicts, registry, pages."""
@@ -134,16 +153,29 @@ def run(
 
 
 @app.command()
-def status(as_json: Json = False, root: Root = None) -> None:
-    """Lines, generations, champions and the matrix."""
+def status(
+    as_json: Json = False,
+    why: Annotated[
+        str, typer.Option(help="A stage such as crop@swap, or a generation: which modules today's code makes it of.")
+    ] = "",
+    root: Root = None,
+) -> None:
+    """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
+    from flows import provenance
+
     workspace = _workspace(root)
-    if as_json:
+    if why:
+        print("\n".join(provenance.why(workspace, why)))
+    elif as_json:
         from components.reports.terminal import status_json
         from flows.serving import champions
 
-        print(json.dumps(status_json(workspace.root, champions(workspace)), indent=2))
+        told = status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
+        print(json.dumps({**told, "older_code": provenance.outdated(workspace)}, indent=2))
     else:
         _show(workspace)
+        if older := provenance.outdated(workspace):
+            print(f"Today's code would make otherwise: {', '.join(older)}. `perennial status --why NAME` says why.")
 
 
 @app.command()
@@ -182,14 +214,15 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
     """Who was champion, since when, and why; without a line also what was withdrawn."""
     from dataclasses import asdict
 
-    from components.registry import ledger, withdrawals
+    from components.registry import ledger
+    from components.withdrawal import notes
     from flows.terminal import console, history_table
 
     books = _workspace(root).ledger
-    entries, withdrawn = ledger.read(books, line), [] if line else withdrawals.read(books)
+    entries, withdrawn = ledger.read(books, line), [] if line else notes.read(books)
     if as_json:
         told = [asdict(entry) for entry in entries]
-        told += [{"action": withdrawals.WITHDRAW, **asdict(entry)} for entry in withdrawn]
+        told += [{"action": notes.WITHDRAW, **asdict(entry)} for entry in withdrawn]
         print(json.dumps(sorted(told, key=lambda entry: entry["when"]), indent=2))
     elif entries or withdrawn:
         console.print(history_table(entries, withdrawn))
@@ -211,12 +244,14 @@ def withdraw(
     root: Root = None,
 ) -> None:
     """Never learn or replay a source, a person, a clip or a face again, and say who did; or take out an unused archive."""
+    from components.withdrawal.orders import named
+    from components.withdrawal.told import told
     from flows import withdraw as withdrawing
 
     workspace = _workspace(root)
-    orders = withdrawing.orders(archive, source=source, identity=identity, clips=clip or (), frame=frame)
+    orders = named(archive, source=source, identity=identity, clips=clip or (), frame=frame)
     if orders:
-        print(withdrawing.told(withdrawing.withdraw(workspace, orders, why=why, purge=purge)))
+        print(told(withdrawing.withdraw(workspace, orders, why=why, purge=purge)))
     else:
         withdrawing.withdraw_archive(workspace, archive, why=why)
         print(f"'{archive}' is out of params.yaml and of the workspace. Mended, it may land again.")
@@ -226,7 +261,12 @@ def withdraw(
 def score(
     files: list[Path],
     line: Annotated[str | None, typer.Option(help="Whose champion answers; default: the only line with one.")] = None,
-    faces: Annotated[str, typer.Option(help="How faces are found: none, yunet or retinaface.")] = "yunet",
+    faces: Annotated[
+        str | None,
+        typer.Option(
+            help="How faces are found: none, yunet or retinaface; default: as those it learned.", show_default=False
+        ),
+    ] = None,
     heat_maps: Annotated[Path | None, typer.Option(help="A folder for Grad-CAM overlays (PNG).")] = None,
     as_json: Json = False,
     root: Root = None,
@@ -280,7 +320,7 @@ def study(
     variants = studies.variants_of(studies.parsed(strategies) or catalogue.names())
     if ablate:
         variants = studies.ablations(ablate, detector, params)
-    plan = studies.Study(
+    chosen = studies.Study(
         name=name,
         detector=detector,
         variants=variants,
@@ -292,10 +332,10 @@ def study(
     )
     outcome: Outcome | None = None
     if only_tell:
-        folder = studies.tell(workspace, plan)
+        folder = studies.tell(workspace, chosen)
     else:
         with watching():
-            folder, outcome = studies.run(workspace, plan)
+            folder, outcome = studies.run(workspace, chosen)
     console.print((folder / "table.md").read_text(), soft_wrap=True, markup=False)
     print(f"Table, figure and data: {folder}")
     _end(outcome)
@@ -313,25 +353,26 @@ def detectors(
     """The detectors side by side: their papers, and what each of them costs."""
     from dataclasses import asdict
 
-    from components.detectors import card, names, options
-    from components.generations.training import device
+    from components.detectors import names, options
+    from components.evaluation import cost
+    from components.machine import device
     from flows.terminal import console, costs_table, detectors_table
 
-    cards = []
+    costs = []
     with console.status("") as status:
         for name in names():
             status.update(f"looking at '{name}'")
             chosen = options(name, {"size": size})
             if measure:
-                cards.append(card.measure(name, chosen, batch=batch, device=device()))
+                costs.append(cost.measure(name, chosen, batch=batch, device=device()))
             else:
-                cards.append(card.count(name, chosen))
+                costs.append(cost.count(name, chosen))
     if as_json:
-        print(json.dumps([asdict(one) for one in cards], indent=2))
+        print(json.dumps([asdict(one) for one in costs], indent=2))
     else:
-        console.print(detectors_table(cards))
+        console.print(detectors_table(costs))
         if measure:
-            console.print(costs_table(cards))
+            console.print(costs_table(costs))
 
 
 @app.command()
@@ -435,9 +476,12 @@ def main() -> None:
 
 
 def _workspace(root: Path | None) -> Workspace:
+    from flows import pipeline
     from flows.workspace import Workspace
 
-    return Workspace.at(root or settings().workspace)
+    workspace = Workspace.at(root or settings().workspace)
+    pipeline.refresh(workspace.root)
+    return workspace
 
 
 def _tracking(workspace: Workspace) -> Tracking:
@@ -453,20 +497,25 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
     if not pending(workspace) and not again:
         print("Everything is up to date: nothing to run.")
         return None
-    from flows.lifecycle import heirs, lifecycle
+    from flows.lifecycle import descendants, lifecycle
     from flows.terminal import watching
 
-    heirs(workspace, again or [])  # an unknown name is refused before an engine is started
+    descendants(workspace, again or [])  # an unknown name is refused before an engine is started
     with watching():
         return lifecycle(workspace.root, again or [])
 
 
 def _show(workspace: Workspace) -> None:
-    from components.reports.terminal import status_view
+    from components.reports.terminal import status_json, status_table
+    from flows import provenance
     from flows.serving import champions
     from flows.terminal import console
 
-    console.print(status_view(workspace.root, champions(workspace)))
+    console.print(
+        status_table(
+            status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
+        )
+    )
 
 
 def _end(outcome: Outcome | None) -> None:

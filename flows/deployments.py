@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import httpx
@@ -23,15 +24,15 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, StateType
-from prefect.deployments.runner import EntrypointType, RunnerDeployment
+from prefect.deployments.runner import RunnerDeployment
 from prefect.events import DeploymentEventTrigger
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.types.entrypoint import EntrypointType
 
 from components.errors import PerennialError
 from flows import lifecycle as stages
-from flows.lifecycle import THREADS, Outcome
+from flows.lifecycle import RUNNER, Outcome
 from flows.watch import EVENT, RESOURCE, WORKSPACE, server, tell
 from flows.workspace import Workspace
 
@@ -39,7 +40,7 @@ PATIENCE_S = 6 * 3600
 """How long a deployed run waits for a lifecycle somebody started by hand."""
 
 
-@flow(name="lifecycle", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=THREADS))
+@flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
 def lifecycle(root: str) -> Outcome:
     """The lifecycle of the workspace at `root`, telling the service's log one line for each thing that happens."""
     name = runtime.flow_run.name
@@ -66,7 +67,7 @@ def serve(workspace: Workspace, *, cron: str) -> None:
             "expected a Prefect server in PREFECT_API_URL, found none; schedules and events need one. "
             "Start it with `prefect server start`, then set PREFECT_API_URL=http://127.0.0.1:4200/api"
         )
-    identity = register(workspace, cron=cron)
+    identity = deploy(workspace, cron=cron)
     for name in free(workspace, identity):
         tell(f"{name} was cut off and holds the limit no longer")
     wake(identity)
@@ -76,7 +77,7 @@ def serve(workspace: Workspace, *, cron: str) -> None:
         prefect.serve(_deployment(workspace, cron), print_starting_message=False)
 
 
-def register(workspace: Workspace, *, cron: str) -> UUID:
+def deploy(workspace: Workspace, *, cron: str) -> UUID:
     """Make the deployment, its schedule, trigger and limit, or bring them up to date.
 
     Raises PerennialError if a workspace of the same name elsewhere has it already, or no server answers.
@@ -99,7 +100,7 @@ def register(workspace: Workspace, *, cron: str) -> UUID:
                 f"or one that serves '{workspace.root}'. Rename the workspace's folder, or remove what is there with "
                 f"`prefect deployment delete {lifecycle.name}/{wanted.name}`."
             )
-    return wanted.apply()
+    return cast(UUID, wanted.apply())  # outside an event loop; inside one, a coroutine
 
 
 def free(workspace: Workspace, deployment: UUID) -> list[str]:
@@ -135,7 +136,7 @@ def wake(deployment: UUID) -> None:
 
 def _deployment(workspace: Workspace, cron: str) -> RunnerDeployment:
     name = workspace.root.name
-    return lifecycle.to_deployment(
+    made = lifecycle.to_deployment(
         name=name,
         description="Raise the next generations when archives have landed.",
         cron=cron,
@@ -151,6 +152,7 @@ def _deployment(workspace: Workspace, cron: str) -> RunnerDeployment:
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    return cast(RunnerDeployment, made)
 
 
 @contextmanager
@@ -161,8 +163,8 @@ def _telling() -> Iterator[None]:
         if word in ("done", "failed"):
             tell(f"  {'✓' if word == 'done' else '✗'} {name}")
 
-    stages.watchers.append(line)
+    stages.on_output.append(line)
     try:
         yield
     finally:
-        stages.watchers.remove(line)
+        stages.on_output.remove(line)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import shutil
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,7 +28,7 @@ FREE_GB = 5
 
 
 @dataclass(frozen=True)
-class Finding:
+class Check:
     """One thing looked at; `absent` is no fault until it is needed."""
 
     what: str
@@ -35,44 +36,50 @@ class Finding:
     words: str
 
 
-def examine(root: Path) -> list[Finding]:
+def examine(root: Path) -> list[Check]:
     """Look at packages, device, weights, disk and the workspace."""
     return [*_packages(), _device(), *_weights(), _disk(root), *_workspace(root)]
 
 
-def _packages() -> Iterator[Finding]:
+def _packages() -> Iterator[Check]:
     for name in PACKAGES:
         try:
-            yield Finding(name, "good", importlib.metadata.version(name))
+            yield Check(name, "good", importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
-            yield Finding(name, "bad", "not installed; run `make setup`")
-    versions = {importlib.metadata.version(n) for n in ("opencv-python", "opencv-python-headless")}
+            yield Check(name, "bad", "not installed; run `make setup`")
+    versions = set(_versions("opencv-python", "opencv-python-headless"))
     if len(versions) > 1:
-        yield Finding("opencv", "bad", f"two versions in one folder ({', '.join(sorted(versions))}); run `make setup`")
+        yield Check("opencv", "bad", f"two versions in one folder ({', '.join(sorted(versions))}); run `make setup`")
 
 
-def _device() -> Finding:
+def _versions(*names: str) -> Iterator[str]:
+    for name in names:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            yield importlib.metadata.version(name)
+
+
+def _device() -> Check:
     import torch
 
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator: CPU"
-    return Finding("device", "good", f"{settings().device} ({name})")
+    return Check("device", "good", f"{settings().device} ({name})")
 
 
-def _weights() -> Iterator[Finding]:
+def _weights() -> Iterator[Check]:
     for what, path in (("yunet", settings().yunet_weights), ("retinaface", settings().retinaface_weights)):
         variable = f"PERENNIAL_{what.upper()}_WEIGHTS"
         if path is None:
-            yield Finding(f"{what} weights", "absent", f"set {variable} to use this face detector")
+            yield Check(f"{what} weights", "absent", f"set {variable} to use this face detector")
         else:
-            yield Finding(f"{what} weights", "good" if path.is_file() else "bad", f"{variable}={path}")
+            yield Check(f"{what} weights", "good" if path.is_file() else "bad", f"{variable}={path}")
 
 
-def _disk(root: Path) -> Finding:
+def _disk(root: Path) -> Check:
     free = shutil.disk_usage(root if root.is_dir() else Path()).free / 1e9
-    return Finding("disk", "good" if free > FREE_GB else "bad", f"{free:.0f} GB free")
+    return Check("disk", "good" if free > FREE_GB else "bad", f"{free:.0f} GB free")
 
 
-def _workspace(root: Path) -> Iterator[Finding]:
+def _workspace(root: Path) -> Iterator[Check]:
     from flows.pending import pending
     from flows.workspace import Workspace
 
@@ -80,8 +87,8 @@ def _workspace(root: Path) -> Iterator[Finding]:
         workspace = Workspace.at(root)
         found = pending(workspace)
     except PerennialError as fault:
-        yield Finding("workspace", "bad", str(fault))
+        yield Check("workspace", "bad", str(fault))
         return
     lineage = workspace.lineage()
     words = f"{len(workspace.params().archives)} archives, {len(lineage.generations)} generations"
-    yield Finding("workspace", "good", f"{words}; " + ("work is pending: perennial run" if found else "up to date"))
+    yield Check("workspace", "good", f"{words}; " + ("work is pending: perennial run" if found else "up to date"))

@@ -6,7 +6,6 @@ workspace take turns.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,14 @@ from filelock import FileLock
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from components.archives import layouts, manifest
-from components.archives.landing import MARKER, stage_copy
+from components.archives.landing import stage_copy
+from components.archives.listing import MARKER
+from components.archives.report import passed
 from components.errors import BadArchive, BadParams, NameTaken, PerennialError
 from components.params import Params, parse
 from components.settings import settings
 from components.vocabulary import NOBODY
+from components.withdrawal import files
 from flows import pipeline
 from flows.workspace import Workspace
 
@@ -61,6 +63,7 @@ def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, 
     target = workspace.data("archives", name)
     bring = _import if source.startswith(CLOUD) else _copy
     rows = bring(workspace, source, target, layout, role)
+    files.tell_archive(workspace.data(), name, params)
     workspace.rewrite(lambda document: _announce(document, name, entry))
     _ingest(workspace, name)
     return Landed(name, len(rows), manifest.content_digest(rows), already=False)
@@ -85,8 +88,7 @@ def _predecessor(workspace: Workspace, params: Params) -> str:
 
 
 def _was_refused(workspace: Workspace, name: str) -> bool:
-    report = workspace.data("validation", name) / "report.json"
-    return report.is_file() and json.loads(report.read_text())["passed"] is False
+    return passed(workspace.data("validation", name)) is False
 
 
 def _refuse_other(workspace: Workspace, name: str, source: str, known: dict[str, Any], entry: dict[str, Any]) -> None:

@@ -20,16 +20,18 @@ from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components.errors import PerennialError, Refused, StageFailed, UnknownName
-from components.generations import lineage as register
+from components.evaluation.add_benchmark import BENCH_FILE
+from components.generations import lineage as lineages
 from components.settings import settings
+from components.withdrawal import files as withdrawals
 from flows import pipeline
 from flows.durations import clock
-from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded
+from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded, waiting
 from flows.workspace import Workspace
 
-Watcher = Callable[[str, str], None]
+OnOutput = Callable[[str, str], None]
 """Told (stage, line of output) while stages run; `done` and `failed` end a stage."""
-watchers: list[Watcher] = []
+on_output: list[OnOutput] = []
 
 
 @dataclass
@@ -51,23 +53,27 @@ class Outcome:
 
 # A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
 TURNSTILE = BoundedSemaphore(settings().workers)
-THREADS = 512
+PATIENCE_S = 60  # for a stage somebody else started
+RUNNER: Any = ThreadPoolTaskRunner(max_workers=512)  # Any: Prefect's own runners do not fit its annotation of flows
 
 
-@flow(name="lifecycle", validate_parameters=False, task_runner=ThreadPoolTaskRunner(max_workers=THREADS))
+@flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
 def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> Outcome:
     """Do whatever is pending in the workspace at `root`, and nothing else. A closed gate is a result, not an error.
 
-    `again` names generations to raise once more on purpose, with their heirs; `patience_s` is how long to wait for
+    `again` names generations to raise once more on purpose, with their descendants; `patience_s` is how long to wait for
     another lifecycle in this workspace. A failed stage makes a deployed run fail, after everything else was done.
     """
     workspace = Workspace.at(Path(root))
     outcome = Outcome()
     with only_one(workspace, patience_s), pipeline.stoppable():
         pipeline.checkout(workspace.root)
+        pipeline.refresh(workspace.root, patience_s=PATIENCE_S)
+        reborn = descendants(workspace, again)
+        withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
-        births = raise_generations(workspace, outcome, heirs(workspace, again))  # M_i learns; its row; the gate
+        births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
         publish(workspace, outcome, births)
         remember(workspace, outcome)  # MLflow and the registry follow the files
     create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
@@ -110,28 +116,34 @@ def plan(workspace: Workspace, outcome: Outcome) -> None:
     """Append a row and a recipe for every task a line has not learned yet."""
     additions = proposal(workspace)
     if additions.lineage != workspace.lineage():
-        register.append(additions, workspace.lineage_file, workspace.recipes)
+        _append(workspace, additions)
     outcome.planned += list(additions.recipes)
 
 
 def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
     """`perennial plan`: the rows appended, in words, and what still waits for its faces."""
-    additions = proposal(workspace)
-    register.append(additions, workspace.lineage_file, workspace.recipes)
+    additions = proposal(workspace, waiting(workspace))
+    _append(workspace, additions)
     rows = {
         n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in additions.recipes.items()
     }
     return rows, additions.waiting
 
 
-def heirs(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
+def _append(workspace: Workspace, additions: lineages.Proposal) -> None:
+    lineages.append(additions, workspace.lineage_file, workspace.recipes)
+    for name in additions.recipes:
+        withdrawals.tell_generation(workspace.data(), name, workspace.params(), additions.lineage)
+
+
+def descendants(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
     """The named generations and everyone descended from them, oldest first; raises UnknownName."""
     lineage = workspace.lineage()
     for name in names:
         if name not in lineage.generations:
             raise UnknownName("generation", name, lineage.generations)
     chosen = set(names)
-    for name, row in lineage.generations.items():  # teachers stand before their heirs
+    for name, row in lineage.generations.items():  # teachers stand before their descendants
         if row.teacher in chosen:
             chosen.add(name)
     return tuple(name for name in lineage.generations if name in chosen)
@@ -144,21 +156,21 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
     futures: dict[str, PrefectFuture[bool]] = {}
     before: list[PrefectFuture[bool]] = []
     for name in lineage.benches:
-        if not (workspace.data("benches", name) / "bench.json").is_file():
-            before = [stage.submit(workspace.root, f"enrol@{name}", wait_for=before)]
-            futures[f"enrol@{name}"] = before[0]
+        if not (workspace.data("benches", name) / BENCH_FILE).is_file():
+            before = [_submit(workspace, f"add_benchmark@{name}", wait_for=before)]
+            futures[f"add_benchmark@{name}"] = before[0]
     for name in unborn:
         row = lineage.generations[name]
-        bench = [futures[f] for f in [f"enrol@{row.bench}"] if f in futures]
+        bench = [futures[f] for f in [f"add_benchmark@{row.bench}"] if f in futures]
         heritage = [futures[f] for f in [f"curate@{row.teacher}"] if f in futures]
         judgement = [futures[f] for f in [f"judge@{row.teacher}"] if f in futures]
         force = name in again
-        born = stage.submit(workspace.root, f"evolve@{name}", force, wait_for=heritage)
-        scored = stage.submit(workspace.root, f"evaluate@{name}", force, wait_for=[born, *bench])
+        born = _submit(workspace, f"evolve@{name}", force=force, wait_for=heritage)
+        scored = _submit(workspace, f"evaluate@{name}", force=force, wait_for=[born, *bench])
         futures[f"evolve@{name}"] = born
-        futures[f"curate@{name}"] = stage.submit(workspace.root, f"curate@{name}", force, wait_for=[born])
+        futures[f"curate@{name}"] = _submit(workspace, f"curate@{name}", force=force, wait_for=[born])
         futures[f"evaluate@{name}"] = scored
-        futures[f"judge@{name}"] = stage.submit(workspace.root, f"judge@{name}", force, wait_for=[scored, *judgement])
+        futures[f"judge@{name}"] = _submit(workspace, f"judge@{name}", force=force, wait_for=[scored, *judgement])
     _settle(futures, outcome)
     return [name for name in unborn if judged(workspace, name)]
 
@@ -170,7 +182,7 @@ def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
         outdated(workspace, pipeline.stale(workspace.root))
     )
     lines = sorted(line for line in news if judged(workspace, lineage.heads[line].generation))
-    _settle({f"publish@{line}": stage.submit(workspace.root, f"publish@{line}") for line in lines}, outcome)
+    _settle({f"publish@{line}": _submit(workspace, f"publish@{line}") for line in lines}, outcome)
 
 
 def remember(workspace: Workspace, outcome: Outcome) -> None:
@@ -225,7 +237,7 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
 @task(task_run_name="record {name}", cache_policy=NO_CACHE)  # mlflow repeats its own requests
 def record(workspace: Workspace, name: str) -> dict[str, Any]:
     """Project one generation into MLflow and, if its gate opened, into the registry; doing it again changes nothing."""
-    from components.gates.judge import read_verdict
+    from components.gates.verdict import read_verdict
     from components.registry.promote import promote
     from components.registry.record import record as project
     from components.tracking import connect
@@ -258,9 +270,15 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
 def _chain(workspace: Workspace, names: list[str], before: list[PrefectFuture[bool]]) -> dict[str, PrefectFuture[bool]]:
     futures: dict[str, PrefectFuture[bool]] = {}
     for name in names:
-        before = [stage.submit(workspace.root, name, wait_for=before)]
+        before = [_submit(workspace, name, wait_for=before)]
         futures[name] = before[0]
     return futures
+
+
+def _submit(
+    workspace: Workspace, name: str, *, force: bool = False, wait_for: Sequence[PrefectFuture[bool]] = ()
+) -> PrefectFuture[bool]:
+    return stage.submit(workspace.root, name, force, return_state=False, wait_for=wait_for)
 
 
 def _settle(futures: dict[str, PrefectFuture[bool]], outcome: Outcome) -> None:
@@ -277,8 +295,8 @@ def _settle(futures: dict[str, PrefectFuture[bool]], outcome: Outcome) -> None:
 
 
 def _tell(name: str, line: str) -> None:
-    for watcher in watchers:
-        watcher(name, line)
+    for tell in on_output:
+        tell(name, line)
 
 
 def _told(outcome: Outcome) -> str:

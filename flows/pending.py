@@ -4,11 +4,14 @@ arrive in any order, the files do not."""
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from components.faces.about import FACES_FILE
+from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD, WEIGHTS, file_digest, read_card
-from components.generations.lineage import Lineage, Plan, check, plan
+from components.generations.lineage import Lineage, Proposal, check, propose
 from components.params import Params
 from components.settings import settings
 from flows import pipeline
@@ -24,7 +27,7 @@ class Pending:
 
     archives: tuple[str, ...]
     """Landed, but without faces; or with stale ones that no generation has used yet."""
-    plan: Plan
+    proposal: Proposal
     """Rows that `plan` would append now."""
     generations: tuple[str, ...]
     """Planned, without a verdict."""
@@ -33,15 +36,15 @@ class Pending:
     """Judged, but not shown in the tracking server of these settings."""
 
     def __bool__(self) -> bool:
-        return bool(self.archives or self.plan.recipes or self.generations or self.pages or self.unrecorded)
+        return bool(self.archives or self.proposal.recipes or self.generations or self.pages or self.unrecorded)
 
 
 def pending(workspace: Workspace) -> Pending:
     """Look at params.yaml, lineage.yaml and the files; raises BadParams or BrokenLineage before anything runs."""
-    stale = pipeline.stale(workspace.root) if workspace.params().archives else set()
+    stale = _stale(workspace)
     return Pending(
         archives=faceless(workspace, stale),
-        plan=proposal(workspace),
+        proposal=proposal(workspace),
         generations=unjudged(workspace),
         pages=outdated(workspace, stale),
         unrecorded=unrecorded(workspace),
@@ -54,11 +57,16 @@ def faceless(workspace: Workspace, stale: set[str]) -> tuple[str, ...]:
     return tuple(name for name in workspace.params().archives if _needs_faces(workspace, name, lineage, stale))
 
 
-def proposal(workspace: Workspace) -> Plan:
-    """The rows `plan` would append now; raises BrokenLineage if rows that are there were edited."""
+def proposal(workspace: Workspace, waiting: Collection[str] = ()) -> Proposal:
+    """The rows `plan` would append now, none over archives that are `waiting`; raises BrokenLineage if rows were edited."""
     params, lineage = workspace.params(), workspace.lineage()
     check(lineage, workspace.recipes, workspace.data("generations"))
-    return plan(params, lineage, ready(workspace, params))
+    return propose(params, lineage, ready(workspace, params).difference(waiting))
+
+
+def waiting(workspace: Workspace) -> tuple[str, ...]:
+    """Archives whose faces are still to be cut, or to be cut anew: of those nobody may learn yet."""
+    return faceless(workspace, _stale(workspace))
 
 
 def unjudged(workspace: Workspace) -> tuple[str, ...]:
@@ -80,11 +88,11 @@ def unrecorded(workspace: Workspace) -> tuple[str, ...]:
 
 def ready(workspace: Workspace, params: Params) -> set[str]:
     """Archives whose faces are there."""
-    return {name for name in params.archives if (workspace.data("faces", name) / "faces.json").is_file()}
+    return {name for name in params.archives if (workspace.data("faces", name) / FACES_FILE).is_file()}
 
 
 def judged(workspace: Workspace, generation: str) -> bool:
-    return (workspace.data("verdicts", generation) / "verdict.json").is_file()
+    return (workspace.data("verdicts", generation) / VERDICT_FILE).is_file()
 
 
 def marker(workspace: Workspace, generation: str) -> Path:
@@ -92,17 +100,20 @@ def marker(workspace: Workspace, generation: str) -> Path:
     where = hashlib.sha256((settings().tracking_uri or "embedded").encode()).hexdigest()[:8]
     what = [
         workspace.data("generations", generation) / WEIGHTS,
-        workspace.data("verdicts", generation) / "verdict.json",
+        workspace.data("verdicts", generation) / VERDICT_FILE,
     ]
     digest = hashlib.sha256("".join(file_digest(path) for path in what).encode()).hexdigest()[:16]
     return workspace.root / ".perennial" / "recorded" / where / f"{generation}-{digest}"
 
 
+def _stale(workspace: Workspace) -> set[str]:
+    return pipeline.stale(workspace.root) if workspace.params().archives else set()
+
+
 def _needs_faces(workspace: Workspace, name: str, lineage: Lineage, stale: set[str]) -> bool:
-    if not (workspace.data("faces", name) / "faces.json").is_file():
+    if not (workspace.data("faces", name) / FACES_FILE).is_file():
         return True
-    used = name in lineage.benches or any(row.learns == name for row in lineage.generations.values())
-    return not used and any(f"{stage}@{name}" in stale for stage in ARCHIVE_STAGES)
+    return not lineage.rests_on(name) and any(f"{stage}@{name}" in stale for stage in ARCHIVE_STAGES)
 
 
 def _is_new(workspace: Workspace, line: str, head: str) -> bool:

@@ -13,17 +13,31 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.errors import StageFailed
+from components import code
+from components.errors import PerennialError, StageFailed
 from components.settings import SILENCE
 
 Listener = Callable[[str], None]
 NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
 IGNORED = "# DVC looks for dvc.yaml everywhere else\n.perennial/\nmlartifacts/\n"
+CODE = "code"
+"""The stage that writes digests of the code, and the remote where it finds the package."""
+CODE_DEPENDENCY = f"remote://{CODE}/components"
+CONFIG = f"""\
+[core]
+    no_scm = True
+    autostage = false
+    analytics = false
+['remote "{CODE}"']
+    url = ../run-perennial-status-here-first
+"""
+"""Of a workspace. In a clone, nothing is there until a `perennial` command was run: DVC's own message gives the advice."""
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
 _at_work: set[subprocess.Popen[str]] = set()  # stages
 _given_up = threading.Event()
@@ -42,9 +56,9 @@ def reproduce(root: Path, stage: str, *, timeout_s: float, listen: Listener | No
     if _given_up.is_set():
         raise StageFailed(f"stage {stage} was not begun: the run was stopped. Running again continues.")
     how = ["--single-item", "--force"] if force else ["--single-item"]
-    code, lines = _dvc(root, ["--wait-for-lock", "repro", *how, stage], timeout_s, listen, is_stage=True)
+    exit_code, lines = _dvc(root, ["--wait-for-lock", "repro", *how, stage], timeout_s, listen, is_stage=True)
     text = "\n".join(lines)
-    if code == 0:
+    if exit_code == 0:
         return "Running stage" in text
     if any(sign in text for sign in BUSY):
         raise Busy(f"stage {stage} waits for another DVC process: {lines[-1] if lines else ''}")
@@ -68,8 +82,8 @@ def stoppable() -> Iterator[None]:
 
 def stale(root: Path) -> set[str]:
     """Stage instances whose inputs, command or outputs are not what ``dvc.lock`` says."""
-    code, lines = _dvc(root, ["status", "--json"], 600, None)
-    if code:
+    exit_code, lines = _dvc(root, ["status", "--json"], 600, None)
+    if exit_code:
         raise StageFailed(f"dvc status failed: {_last_words(lines)}")
     status = json.loads(lines[-1]) if lines else {}
     return {stage.rpartition("dvc.yaml:")[2] or stage for stage in status}
@@ -84,17 +98,55 @@ def start(root: Path) -> None:
     """Make `root` a DVC repository unless it is one."""
     if not (root / ".dvc").is_dir():
         _must(root, ["init", "--no-scm", "--quiet"])
-        _must(root, ["config", "core.autostage", "false"])
-        _must(root, ["config", "core.analytics", "false"])
+        (root / ".dvc" / "config").write_text(CONFIG)
         (root / ".dvcignore").write_text(IGNORED)
+    refresh(root)
+
+
+def refresh(root: Path, *, patience_s: float = 0) -> None:
+    """Write today's digests into ``data/code`` unless they are there, and where the package lies, which moves.
+
+    While a stage is at work the files stay as they are, because it rests on them; `patience_s` is how long to wait for
+    it. Raises PerennialError where the workspace is wired as 0.1 did.
+    """
+    if not (root / ".dvc").is_dir():
+        return
+    if CODE_DEPENDENCY not in (root / "dvc.yaml").read_text(encoding="utf-8"):
+        raise PerennialError(
+            f"expected '{root / 'dvc.yaml'}' to depend on {CODE_DEPENDENCY}, found the wiring of an older version. "
+            "`perennial upgrade` mends the workspace; nothing is raised again."
+        )
+    _point_to_the_package(root)
+    waited_until = time.monotonic() + patience_s
+    while not code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
+        try:
+            reproduce(root, CODE, timeout_s=600)
+            return
+        except Busy:
+            if time.monotonic() >= waited_until:
+                return
+            time.sleep(1)
+
+
+def _point_to_the_package(root: Path) -> None:
+    """Name the package's folder in ``.dvc/config.local``, which no version control keeps; a checkout has its own."""
+    local = root / ".dvc" / "config.local"
+    said = local.read_text(encoding="utf-8") if local.is_file() else ""
+    if root.resolve() != code.ROOT and f"url = {code.ROOT}" not in map(str.strip, said.splitlines()):
+        _must(root, ["remote", "add", "--quiet", "--force", "--local", CODE, str(code.ROOT)])
+
+
+def cache_folder(root: Path) -> Path:
+    """Where the repository at `root` keeps its files."""
+    exit_code, lines = _dvc(root, ["cache", "dir"], 600, None)
+    if exit_code:
+        raise StageFailed(f"dvc cache dir failed: {_last_words(lines)}")
+    return root / lines[-1]
 
 
 def share_cache(root: Path, other: Path) -> None:
     """Let the repository at `root` keep its files in the cache of the one at `other`, and reuse the runs known there."""
-    code, lines = _dvc(other, ["cache", "dir"], 600, None)
-    if code:
-        raise StageFailed(f"dvc cache dir failed: {_last_words(lines)}")
-    _must(root, ["config", "cache.dir", lines[-1]])
+    _must(root, ["cache", "dir", "--local", os.path.relpath(cache_folder(other), root)])
 
 
 def add(root: Path, target: Path) -> None:
@@ -148,8 +200,10 @@ def purge(root: Path, doomed: Callable[[Path], bool]) -> int:
 
 
 def _must(root: Path, arguments: list[str]) -> None:
-    code, lines = _dvc(root, ["--wait-for-lock", *arguments] if arguments[0] != "init" else arguments, 24 * 3600, None)
-    if code:
+    exit_code, lines = _dvc(
+        root, ["--wait-for-lock", *arguments] if arguments[0] != "init" else arguments, 24 * 3600, None
+    )
+    if exit_code:
         raise StageFailed(f"dvc {arguments[0]} failed: {_last_words(lines)}")
 
 
@@ -180,16 +234,16 @@ def _dvc(
                 lines.append(line.rstrip())
                 if listen:
                     listen(line.rstrip())
-            code = process.wait()
+            exit_code = process.wait()
         except BaseException:
             _kill(process)
             raise
         finally:
             _at_work.discard(process)
             timer.cancel()
-    if code == -signal.SIGKILL:
+    if exit_code == -signal.SIGKILL:
         lines.append(f"killed (time limit {timeout_s:.0f} s, or out of memory)")
-    return code, list(lines)
+    return exit_code, list(lines)
 
 
 def _kill(process: subprocess.Popen[str]) -> None:

@@ -12,29 +12,29 @@ from typing import Any
 
 import numpy as np
 import yaml
-from annotated_types import Ge, Le
 
 from components import detectors, strategies
 from components.errors import BadParams, StageFailed, UnknownName
-from components.params import Archive, Changes, Line, Params, Section, Withdrawal, parse
+from components.params import Archive, Changes, Line, Params, Withdrawal, parse
 from components.reports import study as report
-from components.reports.study import Entry, Run
+from components.reports.study import Run, RunKey
 from flows import pipeline
 from flows.durations import clocked
 from flows.land import land
 from flows.lifecycle import Outcome, lifecycle
 from flows.pending import judged, pending
+from flows.withdraw import name_in
 from flows.workspace import WIRED, Workspace
 
 FOLDER = Path(".perennial/studies")
-COPIED = ("faces", "validation", "detectors", "strategies", "memory", "training", "evaluation")
+COPIED = ("faces", "validation", "detectors", "strategies", "memory", "training", "evaluation", "withdrawn")
 GATE = [{"rule": "absolute", "min_auc": 0.0}]
 """A study compares and promotes nobody's champion away: its gate is always open."""
 HEADER = "# A study: written by `perennial study`, which adds lines and never changes them.\n"
+HSCL = "hscl"
+"""The contrast that a detector may bring; a strategy that declares it too adds it where the detector brings none."""
 ROUNDING = 1e-9
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-OWN_CONTRAST = {"cffd": "contrast"}
-"""Strategies that add HSCL where the detector brings none, and their weight of it."""
 
 
 @dataclass(frozen=True)
@@ -70,21 +70,28 @@ def run(workspace: Workspace, study: Study) -> tuple[Path, Outcome | None]:
     seeds may be added later. Raises BadParams and UnknownName before anything is made, StageFailed where stages failed
     and no run is finished.
     """
-    _check(workspace, study)
-    own = Workspace.create(workspace.root / FOLDER / study.name, _params(workspace))
-    pipeline.start(own.root)
-    pipeline.share_cache(own.root, workspace.root)
-    known = workspace.params().archives
-    for name in (*study.sequence, *study.benchmarks):
-        source, role = workspace.data("archives", name), _role(study, name, known[name])
-        if name not in own.params().archives:
-            land(own, name, str(source), layout=known[name].layout, role=role, faces=known[name].faces)
-    _write_lines(own, study, workspace.params().memory.withdrawn)
+    own = prepare(workspace, study)
     outcome = lifecycle(own.root) if pending(own) else None
     runs = finished(own, study)
     if outcome and outcome.failed and not runs:
         raise StageFailed("no run is finished; " + "; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
     return _told(workspace, study, runs), outcome
+
+
+def prepare(workspace: Workspace, study: Study) -> Workspace:
+    """The study's own workspace: told of every withdrawal, its archives landed, its lines written."""
+    _check(workspace, study)
+    own = Workspace.create(workspace.root / FOLDER / study.name, _params(workspace))
+    pipeline.start(own.root)
+    pipeline.share_cache(own.root, workspace.root)
+    _leave_out(own, workspace.params().withdrawn)
+    known = workspace.params().archives
+    for name in (*study.sequence, *study.benchmarks):
+        source, role = workspace.data("archives", name), _role(study, name, known[name])
+        if name not in own.params().archives:
+            land(own, name, str(source), layout=known[name].layout, role=role, faces=known[name].faces)
+    _write_lines(own, study)
+    return own
 
 
 def tell(workspace: Workspace, study: Study) -> Path:
@@ -98,14 +105,14 @@ def finished(own: Workspace, study: Study) -> list[Run]:
     _lines(own, study)
     lineage, seconds = own.lineage(), clocked(own.root)
     runs = []
-    for entry, line in entries(study):
-        generations = lineage.of(entry.line)
+    for key, line in runs_of(study):
+        generations = lineage.of(key.line)
         if len(generations) == len(line.sequence) and all(judged(own, name) for name in generations):
-            runs.append(report.read_run(own.root, entry, generations, seconds))
+            runs.append(report.read_run(own.data, key, generations, seconds))
     return runs
 
 
-def entries(study: Study) -> Iterator[tuple[Entry, Line]]:
+def runs_of(study: Study) -> Iterator[tuple[RunKey, Line]]:
     """Every run with the line that makes it; a seed that is named twice counts once."""
     seeds = dict.fromkeys(study.seeds)
     for (label, variant), order, seed in itertools.product(study.variants.items(), orders(study), seeds):
@@ -114,7 +121,7 @@ def entries(study: Study) -> Iterator[tuple[Entry, Line]]:
         line = Line(
             detector=study.detector, strategy=variant.strategy, seed=seed, sequence=sequence, changes=variant.changes
         )
-        yield Entry(name, label, seed, number), line
+        yield RunKey(name, label, seed, number), line
 
 
 def orders(study: Study) -> list[tuple[int, tuple[str, ...]]]:
@@ -135,14 +142,14 @@ def ablations(strategy: str, detector: str, params: Params) -> dict[str, Variant
     """
     found = {strategy: Variant(strategy)}
     options = strategies.options(strategy, params.strategies.get(strategy, {}))
+    terms = strategies.find(strategy).terms
     said = {key: value for key, value in params.detectors.get(detector, {}).items() if key != "training"}
     brings_hscl = getattr(detectors.options(detector, said), "hscl_weight", 0) > 0
-    stand_in = OWN_CONTRAST.get(strategy)
-    for name in _weights(options):
-        if not (brings_hscl and name == stand_in):
-            found[f"{strategy}_no_{name}"] = Variant(strategy, Changes(strategy={name: 0.0}))
+    for term, weight in terms.items():
+        if getattr(options, weight) > 0 and not (brings_hscl and term == HSCL):
+            found[f"{strategy}_no_{weight}"] = Variant(strategy, Changes(strategy={weight: 0.0}))
     if brings_hscl:  # and nobody steps in for it
-        silent = {stand_in: 0.0} if stand_in else {}
+        silent = {terms[HSCL]: 0.0} if HSCL in terms else {}
         found[f"{strategy}_no_hscl"] = Variant(strategy, Changes(detector={"hscl_weight": 0.0}, strategy=silent))
     policy = strategies.find(strategy).remembers if params.memory.policy == "own" else params.memory.policy
     if policy == "hybrid":
@@ -155,15 +162,6 @@ def ablations(strategy: str, detector: str, params: Params) -> dict[str, Variant
                 found[f"{strategy}_no_{part}"] = Variant(strategy, Changes(memory=others))
         found[f"{strategy}_reservoir"] = Variant(strategy, Changes(memory={"policy": "reservoir"}))
     return found
-
-
-def _weights(options: Section) -> Iterator[str]:
-    """The options that weigh a term: from 0 without an upper bound, and not 0 already."""
-    for name, about in type(options).model_fields.items():
-        from_zero = any(isinstance(bound, Ge) and bound.ge == 0 for bound in about.metadata)
-        is_share = any(isinstance(bound, Le) for bound in about.metadata)
-        if from_zero and not is_share and getattr(options, name) > 0:
-            yield name
 
 
 def _check(workspace: Workspace, study: Study) -> None:
@@ -193,7 +191,7 @@ def _check(workspace: Workspace, study: Study) -> None:
         },
         "sequence": study.sequence,
         "benchmarks": study.benchmarks,
-        "lines": {entry.line: line.model_dump(exclude={"sequence"}) for entry, line in entries(study)},
+        "lines": {key.line: line.model_dump(exclude={"sequence"}) for key, line in runs_of(study)},
     }
     parse(Params, raw, f"study '{study.name}'")
 
@@ -212,24 +210,29 @@ def _params(workspace: Workspace) -> str:
 def _lines(own: Workspace, study: Study) -> dict[str, Line]:
     """The lines that are there and those the study adds; one that is there with other choices is refused."""
     lines = dict(own.params().lines)
-    for entry, line in entries(study):
-        there, wanted = lines.setdefault(entry.line, line).model_dump(), line.model_dump()
-        differing = [f"{key} '{there[key]}' instead of '{wanted[key]}'" for key in wanted if there[key] != wanted[key]]
+    for key, line in runs_of(study):
+        there, wanted = lines.setdefault(key.line, line).model_dump(), line.model_dump()
+        differing = [
+            f"{name} '{there[name]}' instead of '{wanted[name]}'" for name in wanted if there[name] != wanted[name]
+        ]
         if differing:
             raise BadParams(
-                f"line '{entry.line}' of study '{study.name}' is there with other choices: {', '.join(differing)}. "
+                f"line '{key.line}' of study '{study.name}' is there with other choices: {', '.join(differing)}. "
                 "Ask for the same, or name another study."
             )
     return lines
 
 
-def _write_lines(own: Workspace, study: Study, withdrawn: Sequence[Withdrawal] = ()) -> None:
-    """Add the study's lines to its params.yaml, and what has been withdrawn since."""
+def _leave_out(own: Workspace, withdrawn: Sequence[Withdrawal]) -> None:
+    """Tell the study's params.yaml of what has been withdrawn since it began, before anything more lands or is made."""
+    if new := [order for order in withdrawn if order not in own.params().withdrawn]:
+        own.rewrite(lambda document: name_in(document, new))
+
+
+def _write_lines(own: Workspace, study: Study) -> None:
+    """Add the study's lines to its params.yaml."""
     lines = _lines(own, study)
     raw = yaml.safe_load(own.params_file.read_text())
-    if withdrawn:
-        left_out = [order.model_dump(mode="json", exclude_defaults=True) for order in withdrawn]
-        raw["memory"] = {**raw.get("memory", {}), "withdrawn": left_out}
     raw["lines"] = {name: line.model_dump(mode="json", exclude_unset=True) for name, line in lines.items()}
     parse(Params, raw, "study")
     fresh = own.params_file.with_suffix(".fresh")

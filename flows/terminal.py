@@ -13,11 +13,11 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 from rich.text import Text
 
-from components.registry import withdrawals
-from components.registry.ledger import Entry
+from components.registry.ledger import Decision
+from components.withdrawal import notes
 
 if TYPE_CHECKING:
-    from components.detectors.card import Card
+    from components.evaluation.cost import Cost
     from components.serving.verdicts import Answer
 
 console = Console(width=None if sys.stdout.isatty() else 110)  # a log file is no narrow window
@@ -49,12 +49,12 @@ def watching() -> Iterator[None]:
 
     from flows import lifecycle
 
-    lifecycle.watchers.append(tell)
+    lifecycle.on_output.append(tell)
     try:
         with bar:
             yield
     finally:
-        lifecycle.watchers.remove(tell)
+        lifecycle.on_output.remove(tell)
 
 
 def show_answer(answer: Answer) -> None:
@@ -76,10 +76,10 @@ def show_answer(answer: Answer) -> None:
         console.print(f"         where it looked: {answer.overlay}", soft_wrap=True, style="dim")
 
 
-def history_table(entries: Sequence[Entry], withdrawn: Sequence[withdrawals.Entry] = ()) -> Table:
+def history_table(entries: Sequence[Decision], withdrawn: Sequence[notes.Note] = ()) -> Table:
     """The ledger, oldest first: promotions, and what was withdrawn."""
     table = Table("when", "line", "what", "from", "to", "why", "by", box=None, header_style="bold")
-    rows = [(w.when, "", withdrawals.WITHDRAW, w.words, "", w.why, w.who) for w in withdrawn]
+    rows = [(w.when, "", notes.WITHDRAW, w.words, "", w.why, w.who) for w in withdrawn]
     for e in entries:
         came_from = e.came_from.generation if e.came_from else "nobody"
         why = f"{e.why} (override)" if e.override else e.why
@@ -89,28 +89,28 @@ def history_table(entries: Sequence[Entry], withdrawn: Sequence[withdrawals.Entr
     return table
 
 
-def detectors_table(cards: Sequence[Card]) -> Table:
+def detectors_table(costs: Sequence[Cost]) -> Table:
     """The catalogue side by side."""
     table = Table("detector", "paper", box=None, header_style="bold")
     for column in ("input", "parameters", "trained", "answering", "GFLOP\na face"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("pretrained", no_wrap=True)
-    for card in cards:
-        counts = (_count(number) for number in (card.parameters, card.trained, card.answering))
-        flops = _figures(card.face_flops / 1e9)
-        table.add_row(card.detector, card.paper, f"{card.input_px} px", *counts, flops, card.pretrained or "–")
+    for cost in costs:
+        counts = (_count(number) for number in (cost.parameters, cost.trained, cost.answering))
+        flops = _figures(cost.face_flops / 1e9)
+        table.add_row(cost.detector, cost.paper, f"{cost.input_px} px", *counts, flops, cost.pretrained or "–")
     return table
 
 
-def costs_table(cards: Sequence[Card]) -> Table:
-    """What a batch took, of those cards that were measured."""
+def costs_table(costs: Sequence[Cost]) -> Table:
+    """What a batch took, of those costs that were measured."""
     table = Table("detector", "where", box=None, header_style="bold")
     for column in ("batch", "GFLOP\na step", "MB\nscoring it", "MB\nlearning from it"):
         table.add_column(column, justify="right", no_wrap=True)
-    for card in cards:
-        if took := card.measured:
+    for cost in costs:
+        if took := cost.measured:
             numbers = took.step_flops / 1e9, took.scoring_bytes / 1e6, took.step_bytes / 1e6
-            table.add_row(card.detector, took.device, str(took.batch), *(_figures(number) for number in numbers))
+            table.add_row(cost.detector, took.device, str(took.batch), *(_figures(number) for number in numbers))
     return table
 
 

@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from components.archives.landing import Arrival, inbox
+from components.archives.arrivals import Arrival
+from components.archives.landing import inbox
 from components.errors import BadArchive, BadParams, PerennialError
 from flows.land import Landed, land
 from flows.workspace import Workspace
@@ -33,7 +34,7 @@ def watch(workspace: Workspace, address: str, *, once: bool, every_s: float) -> 
         raise BadParams("expected an inbox, found none. Name a folder or s3://bucket/prefix, or set PERENNIAL_INBOX.")
     inbox(address).pending({})
     tell(f"watching '{address}'")
-    watcher = Watcher(workspace, address)
+    watcher = InboxWatch(workspace, address)
     while True:
         watcher.round()
         if once:
@@ -42,7 +43,7 @@ def watch(workspace: Workspace, address: str, *, once: bool, every_s: float) -> 
 
 
 @dataclass
-class Watcher:
+class InboxWatch:
     """What one watching process remembers; a new process starts afresh and repeats what is still wrong."""
 
     workspace: Workspace

@@ -5,7 +5,6 @@ dvc.yaml  params.yaml  lineage.yaml  recipes/  data/  reports/  ledger.jsonl  ml
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,22 @@ from ruamel.yaml.comments import CommentedMap
 from components.errors import BadParams, PerennialError
 from components.generations.lineage import Lineage
 from components.params import Params, load
+from components.reports.pages import PAGE_FILE
 from components.vocabulary import NOBODY
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+"""The folder the package lies in: a checkout is a workspace of its own."""
+PACKED = Path(__file__).with_name("workspace_files")
+"""What a wheel brings of a checkout's root."""
 NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts")
 WIRED = ("archives", "faces", "validation")
 """Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
+
+
+def template(name: str) -> str:
+    """``dvc.yaml`` or ``params.yaml`` as every workspace begins with it: the wheel's, or the checkout's own."""
+    packed = PACKED / name
+    return (packed if packed.is_file() else CHECKOUT / name).read_text(encoding="utf-8")
 
 
 @dataclass(frozen=True)
@@ -47,15 +56,12 @@ class Workspace:
         root = root.resolve()
         root.mkdir(parents=True, exist_ok=True)
         for folder in NOBODYS:
-            nobody = root / "data" / folder / NOBODY
+            nobody = cls(root).data(folder, NOBODY)
             nobody.mkdir(parents=True, exist_ok=True)
             (nobody / ".gitkeep").touch()
         (root / "recipes").mkdir(exist_ok=True)
         if root != CHECKOUT:
-            shutil.copyfile(CHECKOUT / "dvc.yaml", root / "dvc.yaml")
-            link = root / "components"
-            if not link.is_symlink():
-                link.symlink_to(CHECKOUT / "components")
+            (root / "dvc.yaml").write_text(template("dvc.yaml"))
         if not (root / "lineage.yaml").is_file():
             Lineage().write(root / "lineage.yaml")
         if not (root / "params.yaml").is_file():
@@ -93,12 +99,12 @@ class Workspace:
         path.parent.mkdir(exist_ok=True)
         return path
 
-    def data(self, kind: str, name: str = "") -> Path:
-        """``data/<kind>/<name>``, as in ``dvc.yaml``."""
+    def data(self, kind: str = "", name: str = "") -> Path:
+        """``data/<kind>/<name>``, as in ``dvc.yaml``; nowhere else is such a path put together."""
         return self.root / "data" / kind / name
 
     def page(self, line: str) -> Path:
-        return self.root / "reports" / "lines" / line / "index.html"
+        return self.root / "reports" / "lines" / line / PAGE_FILE
 
     def params(self) -> Params:
         """``params.yaml``; raises BadParams, also where a section is left out that the wiring needs."""

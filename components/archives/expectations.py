@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from components.archives.rules import YIELD_RULES, Rule, Table, face_tables, manifest_table
+from components.archives.rules import YIELD_RULES, ColumnRule, Table, face_tables, manifest_table
 from components.errors import Invalid, NoFaceFound
-from components.params import Validation
+from components.params import ValidationOptions
 from components.settings import hush
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _COMPLETE: Final = {"result_format": "COMPLETE"}  # with the index of every row 
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RuleResult:
     """What one rule found."""
 
     table: str
@@ -48,25 +48,25 @@ class Finding:
 class Report:
     """What a suite found, rule by rule."""
 
-    findings: tuple[Finding, ...]
+    results: tuple[RuleResult, ...]
 
     @property
-    def broken(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if not finding.passed and not finding.warns)
+    def broken(self) -> tuple[RuleResult, ...]:
+        return tuple(result for result in self.results if not result.passed and not result.warns)
 
     @property
-    def warnings(self) -> tuple[Finding, ...]:
-        return tuple(finding for finding in self.findings if not finding.passed and finding.warns)
+    def warnings(self) -> tuple[RuleResult, ...]:
+        return tuple(result for result in self.results if not result.passed and result.warns)
 
     def as_json(self) -> dict[str, Any]:
-        return {"passed": not self.broken, "findings": [asdict(finding) for finding in self.findings]}
+        return {"passed": not self.broken, "results": [asdict(result) for result in self.results]}
 
     def enforce(self, archive: str) -> None:
         """Raise Invalid if a rule is broken; NoFaceFound if only the yield is."""
         if not self.broken:
             return
-        lines = "\n".join(f"  {finding}" for finding in self.broken)
-        if all(finding.rule in YIELD_RULES for finding in self.broken):
+        lines = "\n".join(f"  {result}" for result in self.broken)
+        if all(result.rule in YIELD_RULES for result in self.broken):
             advice = "Is the detector right for these clips, or faces.min_score too high?"
             raise NoFaceFound(f"archive '{archive}' gives too few faces:\n{lines}\n{advice}")
         advice = "Mend the archive and land it under a new name; the others are not affected."
@@ -74,7 +74,7 @@ class Report:
 
 
 def check_manifest(
-    manifest: pd.DataFrame, earlier: pd.DataFrame, *, role: str, params: Validation, docs: Path | None = None
+    manifest: pd.DataFrame, earlier: pd.DataFrame, *, role: str, params: ValidationOptions, docs: Path | None = None
 ) -> Report:
     """The suite over a manifest."""
     return check([manifest_table(manifest, earlier, role, params)], docs)
@@ -83,7 +83,7 @@ def check_manifest(
 def check_faces(
     rows: pd.DataFrame,
     manifest: pd.DataFrame,
-    params: Validation,
+    params: ValidationOptions,
     docs: Path | None = None,
     *,
     size_px: int | None = None,
@@ -101,10 +101,10 @@ def check(tables: list[Table], docs: Path | None = None) -> Report:
     """Run every rule of every table; with `docs`, render Data Docs to `docs/local_site/index.html`."""
     with tempfile.TemporaryDirectory(prefix="expectations-") as workplace:
         context = _context(Path(workplace) if docs else None)
-        findings = [finding for table in tables for finding in _run(context, table)]
+        results = [result for table in tables for result in _run(context, table)]
         if docs:
             _publish(Path(workplace), docs)
-    return Report(tuple(findings))
+    return Report(tuple(results))
 
 
 def _context(workplace: Path | None) -> AbstractDataContext:
@@ -122,7 +122,7 @@ def _context(workplace: Path | None) -> AbstractDataContext:
     return context
 
 
-def _run(context: AbstractDataContext, table: Table) -> list[Finding]:
+def _run(context: AbstractDataContext, table: Table) -> list[RuleResult]:
     import great_expectations as gx
 
     rows = table.rows.reset_index(drop=True)
@@ -140,10 +140,10 @@ def _run(context: AbstractDataContext, table: Table) -> list[Finding]:
     outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
     (validation,) = outcome.run_results.values()
     results = {result.expectation_config.meta["rule"]: result for result in validation.results}
-    return [_finding(table, rows, rule, results[rule.name]) for rule in table.rules]
+    return [_result(table, rows, rule, results[rule.name]) for rule in table.rules]
 
 
-def _expectation(rule: Rule) -> Expectation:
+def _expectation(rule: ColumnRule) -> Expectation:
     import great_expectations.expectations as gxe
 
     about: dict[str, Any] = {
@@ -164,7 +164,7 @@ def _expectation(rule: Rule) -> Expectation:
     return gxe.ExpectColumnValuesToBeBetween(min_value=rule.least, max_value=rule.most, **about)
 
 
-def _finding(table: Table, rows: pd.DataFrame, rule: Rule, result: Any) -> Finding:
+def _result(table: Table, rows: pd.DataFrame, rule: ColumnRule, result: Any) -> RuleResult:
     if result.exception_info and result.exception_info.get("raised_exception"):
         raise RuntimeError(f"rule '{rule.name}' could not be checked: {result.exception_info['exception_message']}")
     if rule.holds:
@@ -173,10 +173,10 @@ def _finding(table: Table, rows: pd.DataFrame, rule: Rule, result: Any) -> Findi
     else:
         missing = result.result.get("unexpected_index_list") or []
         named = tuple(_named(rows.loc[index], table.key, rule) for index in sorted(missing)[:SHOWN])
-    return Finding(table.name, rule.name, rule.words, bool(result.success), rule.warns, len(missing), named)
+    return RuleResult(table.name, rule.name, rule.words, bool(result.success), rule.warns, len(missing), named)
 
 
-def _named(row: pd.Series[Any], key: str, rule: Rule) -> str:
+def _named(row: pd.Series[Any], key: str, rule: ColumnRule) -> str:
     shown = ", ".join(f"{column} {row[column]}" for column in rule.shows or (rule.column,))
     return f"'{row[key]}' ({shown})"
 

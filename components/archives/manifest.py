@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -32,12 +31,11 @@ from typing import Final
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from rich.console import Console
-from rich.progress import track
 
 from components.archives.listing import MASK, Clip, Faults
 from components.archives.media import Measured, UnreadableError, measure, sha256_of
 from components.errors import BadArchive
+from components.progress import shown
 from components.vocabulary import TEST, TRAIN, VAL
 
 SCHEMA: Final = pa.schema(
@@ -207,14 +205,7 @@ def _measured(paths: list[str], root: Path) -> Iterable[Measured | UnreadableErr
 
     quiet = len(paths) < _SLOW_FILES and all(path.endswith((".jpg", ".png")) for path in paths)
     with ThreadPoolExecutor(_threads()) as pool:
-        yield from track(
-            pool.map(look, paths),
-            description=f"measuring {root.name}",
-            total=len(paths),
-            console=Console(stderr=True),
-            transient=True,
-            disable=quiet or not sys.stderr.isatty(),
-        )
+        yield from shown(pool.map(look, paths), f"measuring {root.name}", total=len(paths), quiet=quiet)
 
 
 def _frame(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pd.DataFrame:

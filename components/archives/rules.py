@@ -15,12 +15,12 @@ import pandas as pd
 
 from components.archives.listing import MASK
 from components.archives.manifest import BENCHMARK
-from components.params import Validation
+from components.params import ValidationOptions
 from components.vocabulary import FORGED, LABELS, REAL, SPLITS, TEST, TRAIN
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ColumnRule:
     """One expectation on one column; an empty (NaN, None) value is not looked at, except by `empty` and `holds`."""
 
     name: str
@@ -50,65 +50,67 @@ class Table:
     name: str
     rows: pd.DataFrame
     key: str
-    rules: tuple[Rule, ...]
+    rules: tuple[ColumnRule, ...]
 
 
 YIELD_RULES: Final = ("yield", "yield_of_real", "yield_of_forged")
 
 
-def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, params: Validation) -> Table:
+def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, params: ValidationOptions) -> Table:
     """The manifest with what must hold for it; `earlier` maps sha256 to the archive that brought it."""
     splits = (TEST,) if role == BENCHMARK else SPLITS
     used = (TEST,) if role == BENCHMARK else (TRAIN, TEST)
     few = params.min_per_class
     rules = (
-        Rule("labels", "every label is 0 (real) or 1 (forged)", "label", among=LABELS),
-        Rule("splits", f"every split is one of {', '.join(splits)}", "split", among=splits),
-        Rule("splits_in_use", f"there are clips in {' and '.join(used)}", "split", holds=used),
+        ColumnRule("labels", "every label is 0 (real) or 1 (forged)", "label", among=LABELS),
+        ColumnRule("splits", f"every split is one of {', '.join(splits)}", "split", among=splits),
+        ColumnRule("splits_in_use", f"there are clips in {' and '.join(used)}", "split", holds=used),
         *_both_classes(few),
-        Rule("paths", "every clip is there once", "path", unique=True),
-        Rule("sources", "no source is in two splits", "splits_of_source", most=1, shows=("source", "split")),
-        Rule("identities", "no identity is in two splits", "splits_of_identity", most=1, shows=("identity", "split")),
-        Rule("bytes_labels", "no file has both labels", "labels_of_bytes", most=1, shows=("label", "bytes")),
-        Rule("bytes_splits", "no file is in two splits", "splits_of_bytes", most=1, shows=("split", "bytes")),
-        Rule("bytes_archives", "no file has landed before", "landed_in", empty=True, shows=("landed_in",)),
-        Rule("bytes_once", "no file is there twice", "copies", most=1, shows=("bytes",), warns=True),
-        Rule(
+        ColumnRule("paths", "every clip is there once", "path", unique=True),
+        ColumnRule("sources", "no source is in two splits", "splits_of_source", most=1, shows=("source", "split")),
+        ColumnRule(
+            "identities", "no identity is in two splits", "splits_of_identity", most=1, shows=("identity", "split")
+        ),
+        ColumnRule("bytes_labels", "no file has both labels", "labels_of_bytes", most=1, shows=("label", "bytes")),
+        ColumnRule("bytes_splits", "no file is in two splits", "splits_of_bytes", most=1, shows=("split", "bytes")),
+        ColumnRule("bytes_archives", "no file has landed before", "landed_in", empty=True, shows=("landed_in",)),
+        ColumnRule("bytes_once", "no file is there twice", "copies", most=1, shows=("bytes",), warns=True),
+        ColumnRule(
             "sides",
             f"every side measures {params.min_side_px} px or more",
             "shorter_side_px",
             least=params.min_side_px,
             shows=("width", "height"),
         ),
-        Rule("frames", "every clip has a frame", "frames", least=1, shows=("frames",)),
+        ColumnRule("frames", "every clip has a frame", "frames", least=1, shows=("frames",)),
         *_mask_rules(manifest),
     )
     return Table("manifest", _compared(manifest, earlier), "path", rules)
 
 
 def face_tables(
-    rows: pd.DataFrame, manifest: pd.DataFrame, params: Validation, size_px: int | None
+    rows: pd.DataFrame, manifest: pd.DataFrame, params: ValidationOptions, size_px: int | None
 ) -> tuple[Table, Table]:
     """The faces, and the clips with the number of faces each gave; `size_px` is the side of a crop, if it is fixed."""
     faces = _faces_compared(rows, manifest, size_px)
     face_rules = [
-        Rule("clips", "every face is of a clip of the manifest", "is_of_a_clip", least=1, shows=("frame",)),
-        Rule(
+        ColumnRule("clips", "every face is of a clip of the manifest", "is_of_a_clip", least=1, shows=("frame",)),
+        ColumnRule(
             "agreement", "no face contradicts the manifest", "disagreements", most=0, shows=("label", "source", "split")
         ),
-        Rule("scores", "every score lies between 0 and 1", "score", least=0, most=1, shows=("frame", "score")),
-        Rule("landmarks", "every landmark lies inside its crop", "landmark_outside_px", most=0, shows=("frame",)),
+        ColumnRule("scores", "every score lies between 0 and 1", "score", least=0, most=1, shows=("frame", "score")),
+        ColumnRule("landmarks", "every landmark lies inside its crop", "landmark_outside_px", most=0, shows=("frame",)),
         *_both_classes(params.min_per_class),
     ]
     if len(rows) and {"width", "height"} <= set(rows.columns):
         side = size_px or int(rows["width"].to_numpy()[0])
         face_rules += [
-            Rule(name, f"every crop is {side} px {word}", name, least=side, most=side, shows=("frame",))
+            ColumnRule(name, f"every crop is {side} px {word}", name, least=side, most=side, shows=("frame",))
             for name, word in (("width", "wide"), ("height", "high"))
         ]
     share = params.min_yield
     clip_rules = tuple(
-        Rule(name, f"{share:.0%} or more of the {word} give a face", column, least=1, share=share)
+        ColumnRule(name, f"{share:.0%} or more of the {word} give a face", column, least=1, share=share)
         for name, word, column in (
             ("yield", "clips", "faces"),
             ("yield_of_real", "real clips", "faces_of_real"),
@@ -118,15 +120,15 @@ def face_tables(
     return Table("faces", faces, "clip", tuple(face_rules)), Table("clips", _yield(rows, manifest), "path", clip_rules)
 
 
-def _mask_rules(manifest: pd.DataFrame) -> Iterable[Rule]:
+def _mask_rules(manifest: pd.DataFrame) -> Iterable[ColumnRule]:
     if MASK in manifest:
-        yield Rule("masks", "no genuine clip has a mask", "mask_of_genuine", empty=True, shows=(MASK,))
+        yield ColumnRule("masks", "no genuine clip has a mask", "mask_of_genuine", empty=True, shows=(MASK,))
 
 
-def _both_classes(few: int) -> Iterable[Rule]:
+def _both_classes(few: int) -> Iterable[ColumnRule]:
     for name, word in (("real_clips_of_split", "real"), ("forged_clips_of_split", "forged")):
         words = f"{few} or more {word} clips in every split"
-        yield Rule(name.removesuffix("_of_split"), words, name, least=few, shows=("split", name))
+        yield ColumnRule(name.removesuffix("_of_split"), words, name, least=few, shows=("split", name))
 
 
 def _compared(manifest: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:

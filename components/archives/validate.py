@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from components import stage
 from components.archives import expectations, manifest
-from components.params import Validation
+from components.archives.report import write_report
+from components.params import ValidationOptions
 
 
-def validate(manifests: Path, output: Path, docs: Path, *, name: str, role: str, params: Validation) -> None:
+def validate(
+    manifests: Path, output: Path, docs: Path, *, name: str, role: str, validation_params: ValidationOptions
+) -> None:
     """Write report.json and Data Docs, then raise Invalid if a rule is broken; role is both, task or benchmark."""
     rows = manifest.read(manifests / manifest.MANIFEST_FILE)
     set_aside = manifest.read(manifests / manifest.SET_ASIDE_FILE)
     earlier = manifest.read_earlier(manifests / manifest.EARLIER_FILE)
-    report = expectations.check_manifest(rows, earlier, role=role, params=params, docs=docs)
+    report = expectations.check_manifest(rows, earlier, role=role, params=validation_params, docs=docs)
     account = {"archive": name, "role": role, "clips": len(rows), "set_aside": sorted(set_aside["path"])}
-    output.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(account | report.as_json(), indent=2, sort_keys=True)
-    (output / "report.json").write_text(text + "\n", encoding="utf-8")
+    write_report(output, account | report.as_json())
     for finding in report.warnings:
         print(f"{name}: {finding}")
     report.enforce(name)

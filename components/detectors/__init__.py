@@ -4,6 +4,8 @@
     options("rsia_net", {...})      -> its checked options; what is not said is the paper's
     build("rsia_net", options)      -> the network
 
+What papers share lies in ``parts/``.
+
 A detector sees faces and says what it found (`Detection`) and what its paper would have it pay (`losses`). It counts no
 accuracy, moves no device, reads no data, and does not know with which strategy it learns.
 """
@@ -22,8 +24,6 @@ from torch import Tensor, nn
 from components.errors import UnknownName
 from components.params import Section, parse
 from components.tasks.dataset import Batch
-
-SHARED = {"backbones", "card", "clip", "explain", "subspaces"}  # files of this folder that are no detector
 
 
 @dataclass
@@ -67,8 +67,8 @@ class Detector(nn.Module):
     """Side of the square the network looks at."""
 
     @staticmethod
-    def recipe(options: Any) -> dict[str, Any]:  # noqa: ARG004 papers of several sizes read it
-        """How the paper trains it at this size: values of `params.Training`, which `params.yaml` may overrule."""
+    def paper_training(options: Any) -> dict[str, Any]:  # noqa: ARG004 papers of several sizes read it
+        """How the paper trains it at this size: values of `params.TrainingOptions`, which `params.yaml` may overrule."""
         return {}
 
     def forward(self, faces: Tensor) -> Detection:
@@ -95,7 +95,7 @@ class Detector(nn.Module):
 
 def names() -> tuple[str, ...]:
     """Every detector there is, sorted."""
-    return tuple(sorted({module.name for module in pkgutil.iter_modules(__path__)} - SHARED))
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg))
 
 
 def options(name: str, raw: dict[str, Any]) -> Section:
@@ -103,9 +103,9 @@ def options(name: str, raw: dict[str, Any]) -> Section:
     return parse(_detector(name).Options, raw, f"detectors.{name}")
 
 
-def recipe(name: str, options: Section) -> dict[str, Any]:
-    """How the detector's paper trains it: values of `params.Training`."""
-    return _detector(name).recipe(options)
+def paper_training(name: str, options: Section) -> dict[str, Any]:
+    """How the detector's paper trains it: values of `params.TrainingOptions`."""
+    return _detector(name).paper_training(options)
 
 
 def build(name: str, options: Section, *, blank: bool = False) -> Detector:

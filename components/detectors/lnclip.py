@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, Sized, clip
+from components.detectors import Detection, Detector, Sized
+from components.detectors.parts import clip
 from components.losses import sphere
 from components.params import Section
 from components.tasks.dataset import Batch
@@ -78,7 +79,7 @@ class LNCLIP(Detector):
         self.head = NormalisedHead(self.tower.width, 2)
 
     @staticmethod
-    def recipe(options: Any) -> dict[str, Any]:
+    def paper_training(options: Any) -> dict[str, Any]:
         """Sec. 4 of the paper; augmentations of its code, whose image-wide blur has chance 0.1 and whose others have 0.5."""
         return RECIPES[options.size]
 

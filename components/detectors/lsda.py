@@ -36,7 +36,8 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, Sized, backbones
+from components.detectors import Detection, Detector, Sized
+from components.detectors.parts import backbones
 from components.errors import MissingWeights
 from components.losses import latent_space
 from components.params import Section
@@ -165,7 +166,7 @@ class LSDA(Detector):
         self.register_load_state_dict_pre_hook(_grow_to_stored)  # type: ignore[no-untyped-call]
 
     @staticmethod
-    def recipe(options: LSDAOptions) -> dict[str, Any]:
+    def paper_training(options: LSDAOptions) -> dict[str, Any]:
         return RECIPES[options.size]
 
     def forward(self, faces: Tensor) -> Detection:

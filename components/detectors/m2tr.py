@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, Sized, backbones
+from components.detectors import Detection, Detector, Sized
+from components.detectors.parts import backbones
 from components.errors import BadParams
 from components.losses import contrastive
 from components.losses.focal import focal
@@ -160,7 +161,7 @@ class M2TR(Detector):
         self.decoder = MaskDecoder(C) if options.masks else None
 
     @staticmethod
-    def recipe(options: M2TROptions) -> dict[str, Any]:
+    def paper_training(options: M2TROptions) -> dict[str, Any]:
         return RECIPES[options.size]
 
     def forward(self, faces: Tensor) -> Detection:

@@ -13,7 +13,6 @@ Differs  q, k and v are decomposed each by itself; no weight decay, which would 
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import groupby
@@ -22,14 +21,14 @@ from typing import Any, ClassVar, Literal
 import torch
 import torch.nn.functional as F
 from pydantic import Field
-from rich.console import Console
-from rich.progress import track
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, Sized, clip
-from components.detectors.subspaces import SplitAttention, SplitLinear, decomposed, drawn
+from components.detectors import Detection, Detector, Sized
+from components.detectors.parts import clip
+from components.detectors.parts.subspaces import SplitAttention, SplitLinear, decomposed, drawn
 from components.losses import subspaces
 from components.params import Section, Share
+from components.progress import shown
 from components.tasks.dataset import Batch
 from components.vocabulary import FORGED, REAL
 
@@ -108,7 +107,7 @@ class MASM(Detector):
         self.register_buffer("tasks", torch.zeros((), dtype=torch.long))
 
     @staticmethod
-    def recipe(options: Any) -> dict[str, Any]:
+    def paper_training(options: Any) -> dict[str, Any]:
         """Effort's, without its weight decay; at `tiny`, faster and with little augmentation."""
         effort = {"flip": 0.5, "rotate": 0.5, "blur": 0.5, "brightness_contrast": 0.5, "jpeg": 0.5}
         paper: dict[str, Any] = {
@@ -169,11 +168,8 @@ class MASM(Detector):
 
     def _split(self) -> None:
         """Put split layers where the tower has plain ones."""
-        console, hidden = Console(stderr=True), not sys.stderr.isatty()
         blocks: Iterable[Any] = self.tower.blocks
-        for block in track(
-            blocks, "decomposing", len(self.tower.blocks), console=console, transient=True, disable=hidden
-        ):
+        for block in shown(blocks, "decomposing", total=len(self.tower.blocks)):
             block.attn = SplitAttention(block.attn, self._split_linear)
             if self.options.mlp:
                 block.mlp.c_fc = self._split_linear(block.mlp.c_fc)

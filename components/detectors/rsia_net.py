@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, Sized, backbones
+from components.detectors import Detection, Detector, Sized
+from components.detectors.parts import backbones
 from components.losses import contrastive
 from components.losses.frequency import Bands
 from components.params import Section
@@ -102,7 +103,7 @@ class RSIANet(Detector):
         self.frequency_projections = nn.ModuleList(nn.Linear(C, width) for C in channels)
 
     @staticmethod
-    def recipe(options: RSIANetOptions) -> dict[str, Any]:
+    def paper_training(options: RSIANetOptions) -> dict[str, Any]:
         """Our decision beside HDP and DFIL, whose protocols are the nearest; the paper's description gives none."""
         return RECIPES[options.size]
 

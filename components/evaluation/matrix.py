@@ -22,7 +22,7 @@ Cell = Mapping[str, Estimate]
 Row = Mapping[str, Cell]
 
 CELL_METRICS = ("auc", "acc", "ap", "eer")
-FILE = "matrix.json"
+MATRIX_FILE = "matrix.json"
 
 
 @dataclass(frozen=True)
@@ -116,17 +116,17 @@ class Matrix:
 
     def write(self, folder: Path) -> None:
         """Write ``matrix.json`` into `folder`; a missing cell is null with a reason."""
-        (folder / FILE).write_text(json.dumps(self.as_json(), indent=2, sort_keys=True) + "\n")
+        (folder / MATRIX_FILE).write_text(json.dumps(self.as_json(), indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Matrix:
         """The matrix in a verdicts folder; raises BrokenLineage when there is none."""
-        if not (folder / FILE).is_file():
+        if not (folder / MATRIX_FILE).is_file():
             raise BrokenLineage(
-                f"expected the matrix of the teacher at '{folder / FILE}', found none. "
+                f"expected the matrix of the teacher at '{folder / MATRIX_FILE}', found none. "
                 f"Judge it first: `dvc repro judge@{folder.name}`."
             )
-        return cls.from_json(json.loads((folder / FILE).read_text()))
+        return cls.from_json(json.loads((folder / MATRIX_FILE).read_text()))
 
     @classmethod
     def from_json(cls, raw: Mapping[str, Any]) -> Matrix:

@@ -19,11 +19,11 @@ import pyarrow.parquet as pq
 from components.errors import BrokenLineage
 from components.evaluation.estimate import Estimate
 from components.evaluation.metrics import METRICS, brier, by_method, calibration_error, clip_scores, measure
-from components.params import Evaluation
+from components.params import EvaluationOptions
 from components.vocabulary import FORGED, REAL
 
 COLUMNS = ["archive", "clip", "frame", "source", "identity", "method", "label", "p_fake"]
-FILE = "metrics.json"
+METRICS_FILE = "metrics.json"
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,11 @@ class Scores:
     @classmethod
     def read(cls, folder: Path) -> Scores:
         """The scores in `folder`; raises BrokenLineage where there are none, or a table is missing."""
-        if not (folder / FILE).is_file():
-            raise BrokenLineage(f"expected scores at '{folder}', found no {FILE}. Run the evaluate stage first.")
-        raw = json.loads((folder / FILE).read_text())
+        if not (folder / METRICS_FILE).is_file():
+            raise BrokenLineage(
+                f"expected scores at '{folder}', found no {METRICS_FILE}. Run the evaluate stage first."
+            )
+        raw = json.loads((folder / METRICS_FILE).read_text())
         tables = {name: folder / f"{name}.parquet" for name in raw["benchmarks"]}
         for name, path in tables.items():
             if not path.is_file():
@@ -51,7 +53,7 @@ class Scores:
 
     @classmethod
     def read_if_any(cls, folder: Path) -> Scores | None:
-        return cls.read(folder) if (folder / FILE).is_file() else None
+        return cls.read(folder) if (folder / METRICS_FILE).is_file() else None
 
     def estimates(self, benchmark: str) -> dict[str, Estimate]:
         """The metrics of METRICS on a benchmark; undefined ones where it was not examined there."""
@@ -80,17 +82,17 @@ class Scores:
             if path != folder / f"{name}.parquet":
                 shutil.copyfile(path, folder / f"{name}.parquet")
         content = {"generation": self.generation, "weights": self.weights, "benchmarks": self.measured}
-        (folder / FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        (folder / METRICS_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def metrics_of(faces: pd.DataFrame, digest: str, plan: Evaluation, seed: int) -> dict[str, Any]:
+def metrics_of(faces: pd.DataFrame, digest: str, options: EvaluationOptions, seed: int) -> dict[str, Any]:
     """A benchmark's entry in ``metrics.json``.
 
     faces: the score table; digest: of the face table it comes from.
     """
     clips = clip_scores(faces)
     labels, scores = clips["label"].to_numpy("int64"), clips["p_fake"].to_numpy("float64")
-    estimates = measure(clips, bootstrap=plan.bootstrap, confidence=plan.confidence, seed=seed)
+    estimates = measure(clips, bootstrap=options.bootstrap, confidence=options.confidence, seed=seed)
     return {
         "faces": digest,
         "clips": len(clips),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.progress import track
 
 from components.detectors import Detector
 from components.errors import StageFailed
 from components.faces.table import FaceTable
+from components.progress import shown
 from components.tasks.dataset import as_faces
 from components.vocabulary import FORGED
 
@@ -34,7 +33,7 @@ def score(
     p_fake = np.empty(len(indices))
     starts = range(0, len(indices), batch)
     with torch.inference_mode():
-        for start in track(starts, title, transient=True, disable=not sys.stdout.isatty()):
+        for start in shown(starts, title):
             chosen = indices[start : start + batch]
             logits = detector(as_faces(table.images(chosen)).to(device)).logits  # (B, 2)
             p_fake[start : start + batch] = logits.double().softmax(-1)[:, FORGED].cpu().numpy()

@@ -6,9 +6,7 @@ the manifest, so the table is the same however many there are.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,23 +18,22 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from rich.console import Console
-from rich.progress import track
 
 from components import stage
 from components.archives import manifest as manifests
 from components.archives.listing import MASK, is_inside
-from components.archives.withdrawn import struck
+from components.archives.report import passed
 from components.errors import BadArchive, NoFaceFound
 from components.faces import detection
 from components.faces.detection import FaceDetector
 from components.faces.extraction import OK, Crop, Outcome, extract, profile_of
 from components.faces.frames import is_still
 from components.faces.table import FaceTable, Writer, encode, encode_mask
-from components.params import Faces, Memory, Validation
+from components.params import CropOptions, ValidationOptions
+from components.progress import shown
+from components.withdrawal import orders
 
 STILLS_A_JOB = 32  # stills share the detector's batches
-UNSAID = Memory()
 NAMED = 10  # clips a message names before it only counts
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -48,44 +45,50 @@ def crop(
     archive: Path,
     manifest: Path,
     validation: Path,
+    withdrawn_file: Path,
     faces: Path,
     *,
     name: str,
     detector: str,
-    params: Faces,
-    rules: Validation,
-    memory: Memory = UNSAID,
+    faces_params: CropOptions,
+    validation_params: ValidationOptions,
     docs: str = "",
 ) -> FaceTable:
     """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `docs`.
 
-    archive, manifest and validation are the folders of the stages before. Raises BadArchive naming a clip that cannot
-    be read, NoFaceFound where too few clips show a face, Invalid where the faces break a rule; then `faces` stays as
-    it was. Of `memory` only `withdrawn` counts: such clips are left out whenever this runs; it is no dependency in dvc.yaml,
-    so faces that were cut before stay.
+    archive, manifest and validation are the folders of the stages before; what `withdrawn_file` names is left out.
+    Raises BadArchive naming a clip that cannot be read, NoFaceFound where too few clips show a face, Invalid where the
+    faces break a rule; then `faces` stays as it was.
     """
     _expect_passed(validation, name)
     from components.archives import expectations  # takes seconds to import
 
     clips = manifests.read(manifest / manifests.MANIFEST_FILE)
-    clips = clips[~struck(clips.assign(archive=name, clip=clips["path"], frame=-1), memory.withdrawn)]
+    withdrawn = orders.read(withdrawn_file)
+    clips = clips[~orders.struck(clips.assign(archive=name, clip=clips["path"], frame=-1), withdrawn)]
     if clips.empty:
         raise BadArchive(
             f"expected clips in the manifest of archive '{name}', found none that is not withdrawn. Run ingest@{name} again."
         )
     jobs = _jobs(archive, clips["path"])
     masks = _masks(archive, clips)
-    finder = detection.build(detector, params, archive=archive)
+    finder = detection.build(detector, faces_params, archive=archive)
     about = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict("index")
+    single = {(order.clip, order.frame) for order in withdrawn if order.archive == name and order.frame is not None}
     outcomes: list[tuple[str, str, int, str]] = []
-    with Writer(faces, profile_of(finder, params), masks=bool(masks)) as writer:
-        for outcome, image, mask in chain.from_iterable(_shown(_found(jobs, finder, params, masks), jobs, name)):
+    with Writer(faces, profile_of(finder, faces_params), masks=bool(masks)) as writer:
+        found = shown(_found(jobs, finder, faces_params, masks), f"cropping {name}", total=len(jobs))
+        for outcome, image, mask in chain.from_iterable(found):
+            if (outcome.clip, outcome.frame) in single:
+                continue
             outcomes.append((name, outcome.clip, outcome.frame, outcome.outcome))
             if outcome.crop is not None:
                 writer.add(_row(outcome, name, about[outcome.clip]), image, mask)
         seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
-        _expect_yield(seen, name, detector, rules.min_yield)
-        expectations.check_faces(writer.rows, clips, rules, Path(docs) if docs else None, size_px=params.size_px)
+        _expect_yield(seen, name, detector, validation_params.min_yield)
+        expectations.check_faces(
+            writer.rows, clips, validation_params, Path(docs) if docs else None, size_px=faces_params.size_px
+        )
         return writer.finish(seen)
 
 
@@ -117,7 +120,7 @@ def _inside(archive: Path, path: str) -> Path:
 
 
 def _found(
-    jobs: Sequence[Job], finder: FaceDetector, params: Faces, masks: Mapping[str, Path]
+    jobs: Sequence[Job], finder: FaceDetector, params: CropOptions, masks: Mapping[str, Path]
 ) -> Iterator[list[Found]]:
     """The outcomes of each job in order; few jobs run ahead, so memory does not grow with the archive."""
 
@@ -152,17 +155,6 @@ def _one_opencv_thread() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def _shown(found: Iterator[list[Found]], jobs: Sequence[Job], name: str) -> Iterable[list[Found]]:
-    return track(
-        found,
-        description=f"cropping {name}",
-        total=len(jobs),
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    )
-
-
 def _row(outcome: Outcome, name: str, about: Mapping[Any, Any]) -> dict[str, Any]:
     crop = outcome.crop
     assert crop is not None
@@ -172,9 +164,9 @@ def _row(outcome: Outcome, name: str, about: Mapping[Any, Any]) -> dict[str, Any
 
 def _expect_passed(validation: Path, name: str) -> None:
     """The suite over the manifest must have passed: a refused archive leaves a report too."""
-    report = validation / "report.json"
-    if not report.is_file() or not json.loads(report.read_text())["passed"]:
-        found = "a suite that refused it" if report.is_file() else "none"
+    said = passed(validation)
+    if not said:
+        found = "none" if said is None else "a suite that refused it"
         raise BadArchive(
             f"expected a passed report of '{name}' in '{validation}', found {found}. Run validate@{name} and see what it says."
         )

@@ -18,7 +18,7 @@ from components.errors import NoFaceFound
 from components.faces import alignment, detection, frames
 from components.faces.detection import Face, FaceDetector, Frame
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 
 OK = "ok"
 NO_FACE = "no_face"  # the detector saw none it was sure enough of
@@ -59,7 +59,10 @@ class Outcome:
 
 
 def extract(
-    clips: Sequence[tuple[str, Path]], detector: FaceDetector, params: Faces, masks: Mapping[str, Path] | None = None
+    clips: Sequence[tuple[str, Path]],
+    detector: FaceDetector,
+    params: CropOptions,
+    masks: Mapping[str, Path] | None = None,
 ) -> list[Outcome]:
     """The faces of `clips` (name and file), ordered as given and then by frame; raises BadArchive.
 
@@ -78,7 +81,7 @@ def extract(
 
 
 def faces_of(
-    path: Path, detector: FaceDetector, params: Faces
+    path: Path, detector: FaceDetector, params: CropOptions
 ) -> tuple[Images, npt.NDArray[np.int64], list[tuple[int, str]]]:
     """The faces of one file: (N,S,S,3) uint8 RGB, their frame indices (N,), and (frame, outcome) of every frame seen.
 
@@ -98,23 +101,23 @@ def faces_of(
     )
 
 
-def profile_of(detector: FaceDetector, params: Faces) -> dict[str, object]:
+def profile_of(detector: FaceDetector, params: CropOptions) -> dict[str, object]:
     """All that decides how a face looks in the table; faces of other profiles do not compare."""
     return {"detector": detector.name, "weights": detector.weights_digest, **params.model_dump()}
 
 
-def _evenly(clip: str, path: Path, params: Faces) -> Iterator[Frame]:
+def _evenly(clip: str, path: Path, params: CropOptions) -> Iterator[Frame]:
     return (Frame(clip, index, pixels) for index, pixels in frames.read(path, params.frames))
 
 
-def _outcomes(seen: Iterable[Frame], detector: FaceDetector, params: Faces) -> Iterator[Outcome]:
+def _outcomes(seen: Iterable[Frame], detector: FaceDetector, params: CropOptions) -> Iterator[Outcome]:
     remaining = iter(seen)
     while batch := list(islice(remaining, BATCH)):
         for frame, faces in zip(batch, detector.detect(batch), strict=True):
             yield _outcome(frame, detection.largest(faces), params)
 
 
-def _outcome(frame: Frame, face: Face | None, params: Faces) -> Outcome:
+def _outcome(frame: Frame, face: Face | None, params: CropOptions) -> Outcome:
     if face is None:
         return Outcome(frame.clip, frame.index, NO_FACE)
     if np.isnan(face.landmarks).all():  # a crop already: where its landmarks lie is not known, and not invented
@@ -127,7 +130,7 @@ def _outcome(frame: Frame, face: Face | None, params: Faces) -> Outcome:
     return Outcome(frame.clip, frame.index, OK, Crop(image, landmarks, face.box, face.score, face.landmarks))
 
 
-def _masked(outcomes: Sequence[Outcome], path: Path, params: Faces) -> list[Outcome]:
+def _masked(outcomes: Sequence[Outcome], path: Path, params: CropOptions) -> list[Outcome]:
     """The outcomes of a clip with what its mask in `path` shows of their frames."""
     last = frames.length(path) - 1
     wanted = sorted(o.frame for o in outcomes if o.crop is not None and o.frame <= last)
@@ -137,12 +140,14 @@ def _masked(outcomes: Sequence[Outcome], path: Path, params: Faces) -> list[Outc
     return [replace(o, crop=replace(o.crop, mask=masks.get(o.frame))) if o.crop else o for o in outcomes]
 
 
-def _mask(pixels: Images, in_frame: npt.NDArray[np.float64], params: Faces) -> Images:
+def _mask(pixels: Images, in_frame: npt.NDArray[np.float64], params: CropOptions) -> Images:
     manipulated = np.where(pixels.max(axis=2) >= MASK_FLOOR, 255, 0).astype(np.uint8)
     return alignment.align_mask(manipulated, in_frame, params.size_px, params.margin)
 
 
-def _replacements(clip: str, path: Path, failed: Sequence[int], detector: FaceDetector, params: Faces) -> list[Outcome]:
+def _replacements(
+    clip: str, path: Path, failed: Sequence[int], detector: FaceDetector, params: CropOptions
+) -> list[Outcome]:
     """For each failed frame the nearest frame with a face, preceded by those that were tried in vain."""
     n_frames = frames.length(path)
     spares = _spares(failed, set(frames.evenly_spaced(n_frames, params.frames)), n_frames)

@@ -37,6 +37,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from components.errors import BadArchive, NoFaceFound
+from components.faces.about import FACES_FILE, read_about
 
 Images = npt.NDArray[np.uint8]
 Shares = npt.NDArray[np.float32]
@@ -90,11 +91,8 @@ class FaceTable:
     @classmethod
     def load(cls, path: Path, *, cache_bytes: int = CACHE_BYTES) -> FaceTable:
         """Open the table in folder `path`; raises BadArchive where there is none or it is damaged."""
-        about_file = path / "faces.json"
-        if not about_file.is_file():
-            raise BadArchive(f"expected a face table in '{path}', found no faces.json. Run the stage that makes it.")
+        about = read_about(path)
         try:
-            about = json.loads(about_file.read_text())
             table = pa.concat_tables([_shard(file) for file in sorted(path.glob("data-*.arrow"))])
             table = table.cast(_MASKED_SCHEMA if "mask" in table.column_names else _SCHEMA)
         except (ValueError, OSError, pa.ArrowException) as fault:
@@ -192,7 +190,7 @@ class Writer:
     def __init__(self, path: Path, profile: Mapping[str, Any], *, masks: bool = False) -> None:
         self._path = path
         self._schema = _MASKED_SCHEMA if masks else _SCHEMA
-        self._profile = _named(profile)
+        self._profile = named_profile(profile)
         self._partial = path.with_name(f".{path.name}.partial")
         self._rows: list[dict[str, Any]] = []
         self._images: list[bytes] = []  # of the batch being filled
@@ -298,7 +296,7 @@ class Writer:
         _write_json(self._partial / "state.json", state)
         _write_json(self._partial / "dataset_info.json", {"features": _features(self._schema)})
         about = {"digest": digest, "faces": len(self._rows), "profile": self._profile}
-        _write_json(self._partial / "faces.json", about)
+        _write_json(self._partial / FACES_FILE, about)
 
 
 def encode(image: Images) -> bytes:
@@ -338,7 +336,8 @@ def write_parquet(frame: pd.DataFrame, path: Path) -> None:
     pq.write_table(table, path, compression="zstd", version="2.6")
 
 
-def _named(profile: Mapping[str, Any]) -> dict[str, Any]:
+def named_profile(profile: Mapping[str, Any]) -> dict[str, Any]:
+    """`profile` with the ``hash`` that names all of it."""
     plain = {key: value for key, value in profile.items() if key != "hash"}
     return plain | {"hash": hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()}
 

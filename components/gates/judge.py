@@ -7,7 +7,6 @@ A verdict folder carries all the next judge needs of the past: the matrix so far
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,10 +18,9 @@ from components.errors import BrokenLineage
 from components.evaluation.matrix import CELL_METRICS, Matrix, Row
 from components.evaluation.scores import Scores
 from components.gates.rules import Case, Finding, judged
+from components.gates.verdict import CHAMPION, read_verdict, write_verdict
 from components.generations.card import WEIGHTS, file_digest, read_card
 from components.generations.recipe import Recipe
-
-FILE, CHAMPION = "verdict.json", "champion"
 
 
 @dataclass(frozen=True)
@@ -33,23 +31,25 @@ class Past:
     champion: Scores | None
 
 
-def judge(recipe: Path, generation: Path, scores: Path, teacher_verdict: Path, verdict: Path) -> None:
+def judge(recipe_file: Path, generation: Path, scores: Path, teacher_verdict: Path, verdict: Path) -> None:
     """Decide whether a generation may replace the champion of its line.
 
-    recipe           recipes/<generation>.yaml, with the rules
+    recipe_file      recipes/<generation>.yaml, with the rules
     generation       the candidate's folder
     scores           how it did, and in teacher/ how its teacher did on benchmarks new to it
     teacher_verdict  its teacher's verdict folder; nobody's is empty
     verdict          output: verdict.json, matrix.json, champion/ (the score tables of the champion from now on)
     """
-    plan = Recipe.read(recipe)
+    recipe = Recipe.read(recipe_file)
     candidate = Scores.read(scores)
-    _expect_one_candidate(plan, generation, candidate)
-    past = _past(plan, teacher_verdict, Scores.read_if_any(scores / "teacher"))
+    _expect_one_candidate(recipe, generation, candidate)
+    past = _past(recipe, teacher_verdict, Scores.read_if_any(scores / "teacher"))
     _expect_same_faces(candidate, past.champion)
-    matrix = past.matrix.with_row(plan.generation, plan.row.learns, _row(candidate, plan.benchmarks))
-    case = Case(candidate, past.champion, matrix, plan.row.learns, generation, plan.evaluation.bootstrap, plan.seed)
-    findings = judged(case, plan.gate)
+    matrix = past.matrix.with_row(recipe.generation, recipe.row.learns, _row(candidate, recipe.benchmarks))
+    case = Case(
+        candidate, past.champion, matrix, recipe.row.learns, generation, recipe.evaluation.bootstrap, recipe.seed
+    )
+    findings = judged(case, recipe.gate)
     opened = opens(findings)
     champion = candidate if opened else past.champion
     verdict.mkdir(parents=True, exist_ok=True)
@@ -57,8 +57,8 @@ def judge(recipe: Path, generation: Path, scores: Path, teacher_verdict: Path, v
     if champion:
         champion.write(verdict / CHAMPION)
     matrix.write(verdict)
-    content = _verdict(plan, candidate, past.champion, champion, findings)
-    (verdict / FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    content = _verdict(recipe, candidate, past.champion, champion, findings)
+    write_verdict(verdict, content)
     print(content["words"], *(f"  {finding.words}" for finding in findings), sep="\n", flush=True)
 
 
@@ -67,30 +67,21 @@ def opens(findings: Sequence[Finding]) -> bool:
     return all(f.passed is not False for f in findings) and any(f.passed for f in findings)
 
 
-def read_verdict(folder: Path) -> dict[str, Any]:
-    """``verdict.json``; raises BrokenLineage where nobody has judged."""
-    path = folder / FILE
-    if not path.is_file():
-        raise BrokenLineage(f"expected a verdict at '{path}', found none. Judge it: `dvc repro judge@{folder.name}`.")
-    content: dict[str, Any] = json.loads(path.read_text())
-    return content
-
-
-def _past(plan: Recipe, teacher_verdict: Path, teacher: Scores | None) -> Past:
+def _past(recipe: Recipe, teacher_verdict: Path, teacher: Scores | None) -> Past:
     """Matrix and champion as the teacher left them, completed by how the teacher does on what is new."""
-    if plan.row.is_founder:
-        return Past(Matrix.empty(plan.row.line), None)
+    if recipe.row.is_founder:
+        return Past(Matrix.empty(recipe.row.line), None)
     before = read_verdict(teacher_verdict)
-    if before["generation"] != plan.row.teacher:
+    if before["generation"] != recipe.row.teacher:
         raise BrokenLineage(
-            f"expected the verdict on '{plan.row.teacher}', the teacher of '{plan.generation}', found one on "
+            f"expected the verdict on '{recipe.row.teacher}', the teacher of '{recipe.generation}', found one on "
             f"'{before['generation']}' in '{teacher_verdict}'. Check dvc.yaml and lineage.yaml."
         )
-    matrix = replace(Matrix.read(teacher_verdict), line=plan.row.line)
+    matrix = replace(Matrix.read(teacher_verdict), line=recipe.row.line)
     champion = Scores.read(teacher_verdict / CHAMPION) if before["champion_after"] else None
     if teacher:
-        matrix = matrix.with_cells(plan.row.teacher, _row(teacher, plan.benchmarks))
-        if champion and champion.generation == plan.row.teacher:
+        matrix = matrix.with_cells(recipe.row.teacher, _row(teacher, recipe.benchmarks))
+        if champion and champion.generation == recipe.row.teacher:
             champion = champion.joined(teacher)
     return Past(matrix, champion)
 
@@ -101,17 +92,17 @@ def _row(scores: Scores, benchmarks: Sequence[str]) -> Row:
     return {name: {metric: estimates[metric] for metric in CELL_METRICS} for name, estimates in found.items()}
 
 
-def _expect_one_candidate(plan: Recipe, generation: Path, candidate: Scores) -> None:
+def _expect_one_candidate(recipe: Recipe, generation: Path, candidate: Scores) -> None:
     """Recipe, card, weights on disk and scores must speak of one and the same generation."""
     card = read_card(generation)
-    names = {"recipe": plan.generation, "card": card["generation"], "scores": candidate.generation}
+    names = {"recipe": recipe.generation, "card": card["generation"], "scores": candidate.generation}
     weights = {"card": card["weights"], "file": file_digest(generation / WEIGHTS), "scores": candidate.weights}
     if len(set(names.values())) > 1 or len(set(weights.values())) > 1:
         found = ", ".join(f"{k} '{v}'" for k, v in names.items())
         digests = ", ".join(f"{k} {v[:12]}" for k, v in weights.items())
         raise BrokenLineage(
             f"expected recipe, card and scores of one generation, found names {found} and weights {digests}. "
-            f"Examine it again: `dvc repro evaluate@{plan.generation}`."
+            f"Examine it again: `dvc repro evaluate@{recipe.generation}`."
         )
 
 
@@ -127,21 +118,21 @@ def _expect_same_faces(candidate: Scores, champion: Scores | None) -> None:
 
 
 def _verdict(
-    plan: Recipe, candidate: Scores, before: Scores | None, after: Scores | None, findings: Sequence[Finding]
+    recipe: Recipe, candidate: Scores, before: Scores | None, after: Scores | None, findings: Sequence[Finding]
 ) -> dict[str, Any]:
     opened = opens(findings)
     counts = {kind: sum(f.passed is kind for f in findings) for kind in (True, False, None)}
     tally = f"{counts[True]} passed, {counts[False]} refused, {counts[None]} skipped"
     return {
-        "generation": plan.generation,
-        "line": plan.row.line,
+        "generation": recipe.generation,
+        "line": recipe.row.line,
         "opens": opened,
-        "founder": plan.row.is_founder,
+        "founder": recipe.row.is_founder,
         "candidate": {"name": candidate.generation, "weights": candidate.weights},
         "champion": {"name": before.generation, "weights": before.weights} if before else None,
         "champion_after": after.generation if after else None,
         "rules": [finding.as_json() for finding in findings],
-        "words": f"{plan.generation}: the gate {'opens' if opened else 'stays closed'} ({tally}).",
+        "words": f"{recipe.generation}: the gate {'opens' if opened else 'stays closed'} ({tally}).",
     }
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from components.errors import BrokenLineage
 
-WEIGHTS, BEQUEST, CARD, CURVE = "weights.safetensors", "bequest.safetensors", "card.json", "curve.csv"
+WEIGHTS, CARRY_OVER, CARD, CURVE = "weights.safetensors", "carry_over.safetensors", "card.json", "curve.csv"
+
+CodeState = Literal["today's", "older", "before 0.2"]
+"""What the code that raised a generation is to today's."""
 
 
 def file_digest(path: Path) -> str:
@@ -29,3 +33,19 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
     (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+
+
+def code_digest(card: Mapping[str, Any]) -> str | None:
+    """Digest of the code that raised a generation; None where its card was written before 0.2."""
+    digest = (card.get("code") or {}).get("digest")
+    return str(digest) if digest else None
+
+
+def code_state(card: Mapping[str, Any], today: str | None) -> CodeState | None:
+    """Whether code of digest `today` raised that generation, or another; None where `today` is not known and counts."""
+    raised_by = code_digest(card)
+    if raised_by is None:
+        return "before 0.2"
+    if today is None:
+        return None
+    return "today's" if raised_by == today else "older"

@@ -1,6 +1,6 @@
 """Stage curate: what the newest generation keeps of its task, and what it lets go of the older ones.
 
-python -m components.generations.curate RECIPE GENERATION OLD_MEMORY FACES MEMORY
+python -m components.generations.curate RECIPE GENERATION OLD_MEMORY FACES WITHDRAWN MEMORY
 """
 
 from __future__ import annotations
@@ -12,50 +12,48 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components import stage
+from components import machine, stage
 from components.detectors import Detector
 from components.faces.table import FaceTable
 from components.generations.generation import load_detector
 from components.generations.recipe import Recipe
-from components.generations.training import deterministic, device
 from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
 from components.memory.pools import Pool, Sight
-from components.memory.withdrawn import without
-from components.params import Memory as Policy
 from components.tasks import augmentations
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import LABELS
+from components.withdrawal import orders
 
 VIEWS = ("flip", "brightness_contrast", "jpeg")  # beside the face as it is
-UNSAID = Policy()
 
 
 def curate(
-    recipe: Path, generation: Path, old_memory: Path, faces: Path, memory: Path, *, params: Policy = UNSAID
+    recipe_file: Path,
+    generation: Path,
+    old_memory: Path,
+    faces: Path,
+    withdrawn_file: Path,
+    memory: Path,
 ) -> None:
-    """Write the memory M_i leaves: exemplars of every task learned so far, within the budget.
-
-    params  what params.yaml says today, of which only `withdrawn` counts; all else is the recipe's. It is no dependency in
-            dvc.yaml: a withdrawal holds for whatever runs from then on, and makes nothing stale that ran before.
-    """
-    plan = Recipe.read(recipe)
-    deterministic(plan.training.threads)
-    withdrawn = (*plan.memory.withdrawn, *params.withdrawn)
+    """Write the memory M_i leaves: exemplars of every task learned so far, within the budget, but for what is withdrawn."""
+    recipe = Recipe.read(recipe_file)
+    machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
+    withdrawn = (*recipe.memory.withdrawn, *orders.read(withdrawn_file))
     old = Memory.load(old_memory, withdrawn)
-    task = without(Faces.training_split(plan.row.learns, FaceTable.load(faces)), withdrawn)
-    if plan.memory.keeps_nothing:
+    task = Faces.training_split(recipe.row.learns, FaceTable.load(faces)).without(withdrawn)
+    if recipe.memory.keeps_nothing:
         buffer.write_nothing(memory)
         return
-    buffer.expect_room(plan.memory, len(old.tasks) + 1)
-    detector = load_detector(generation, device())
-    batch = plan.evaluation.batch
-    if plan.memory.policy in buffer.UNSEEING:
+    buffer.expect_room(recipe.memory, len(old.tasks) + 1)
+    detector = load_detector(generation, machine.device())
+    batch = recipe.evaluation.batch
+    if recipe.memory.policy in buffer.UNSEEING:
         candidates = Candidates.unseen(task)
     else:
-        limit = buffer.most_of_a_class(old, task, plan.memory)
-        candidates = seen_by(detector, task, plan.memory.views, batch, limit=limit, seed=plan.seed)
-    chosen = buffer.kept(old, candidates, plan.memory, plan.seed)
+        limit = buffer.most_of_a_class(old, task, recipe.memory)
+        candidates = seen_by(detector, task, recipe.memory.views, batch, limit=limit, seed=recipe.seed)
+    chosen = buffer.kept(old, candidates, recipe.memory, recipe.seed)
     table = buffer.write_faces(memory, old, candidates, chosen)
     logits = answers(detector, Faces.whole("memory", table), batch=batch)
     buffer.write_exemplars(memory, chosen, table, logits)

@@ -1,4 +1,4 @@
-"""A generation on disk: ``weights.safetensors``, ``bequest.safetensors``, ``card.json``, ``curve.csv``."""
+"""A generation on disk: ``weights.safetensors``, ``carry_over.safetensors``, ``card.json``, ``curve.csv``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from components import detectors, strategies
 from components.detectors import Detector
 from components.errors import BrokenLineage
-from components.generations.card import BEQUEST, WEIGHTS, file_digest, read_card, write_card
+from components.generations.card import CARRY_OVER, WEIGHTS, file_digest, read_card, write_card
 from components.vocabulary import NOBODY
 
 
@@ -31,17 +31,19 @@ def load_detector(folder: Path, device: str | torch.device = "cpu") -> Detector:
 
 
 def load_classifier(folder: Path, device: str | torch.device = "cpu") -> Detector:
-    """Who answers for a generation: its detector, or what its strategy makes of it with what was bequeathed."""
+    """Who answers for a generation: its detector, or what its strategy makes of it with what was carried over."""
     strategy = strategies.find(read_card(folder)["strategy"])
-    return strategy.classifier(load_detector(folder, device), load_bequest(folder))
+    return strategy.classifier(load_detector(folder, device), load_carry_over(folder))
 
 
-def save_generation(folder: Path, detector: Detector, bequest: dict[str, Tensor], about: dict[str, Any]) -> None:
-    """Write weights, bequest, and the card: `about`, and the digests of both."""
+def save_generation(folder: Path, detector: Detector, carried: dict[str, Tensor], about: dict[str, Any]) -> None:
+    """Write weights, carry-over, and the card: `about`, and the digests of both."""
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(detector.state_dict(), folder / WEIGHTS)
-    save_tensors(bequest, folder / BEQUEST)
-    write_card(folder, {**about, "weights": file_digest(folder / WEIGHTS), "bequest": file_digest(folder / BEQUEST)})
+    save_tensors(carried, folder / CARRY_OVER)
+    write_card(
+        folder, {**about, "weights": file_digest(folder / WEIGHTS), "carry_over": file_digest(folder / CARRY_OVER)}
+    )
 
 
 def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
@@ -49,14 +51,14 @@ def save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
     save_file({name: t.detach().cpu().contiguous().clone() for name, t in tensors.items()}, path)
 
 
-def load_bequest(folder: Path) -> dict[str, Tensor]:
+def load_carry_over(folder: Path) -> dict[str, Tensor]:
     """What the strategy of that generation handed down, checked against its card; empty for nobody."""
     if folder.name == NOBODY:
         return {}
-    expected, found = read_card(folder)["bequest"], file_digest(folder / BEQUEST)
+    expected, found = read_card(folder)["carry_over"], file_digest(folder / CARRY_OVER)
     if found != expected:
         raise BrokenLineage(
-            f"expected bequest {expected[:12]} in '{folder}', found {found[:12]}. "
+            f"expected carry-over {expected[:12]} in '{folder}', found {found[:12]}. "
             "Restore it with `dvc checkout`, or raise the generation again."
         )
-    return load_file(folder / BEQUEST)
+    return load_file(folder / CARRY_OVER)

@@ -1,8 +1,8 @@
-"""The family register ``lineage.yaml``: what was born, one row each, never edited; and how a new row comes to be.
+"""The lineage, ``lineage.yaml``: what was born, one row each, never edited; and how a new row comes to be.
 
 benches:      which archive joined the benchmarks after which          {faceswap: {after: deepfakes}, …}
 generations:  one row a generation, in the order of birth              {rsia_net-M1: {line, detector, …}, …}
-heads:        the youngest generation of each line                     {rsia_net: {generation: rsia_net-M1}}
+heads:        the youngest generation of each line, what it is made of {rsia_net: {generation: rsia_net-M1, …}}
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import yaml
 from components import detectors, strategies
 from components.errors import BadParams, BrokenLineage
 from components.generations.card import CARD, read_card
-from components.generations.recipe import Choice, Recipe, Row
+from components.generations.recipe import Choice, Machine, Recipe, Row
 from components.memory.buffer import expect_room
-from components.params import Line, Memory, Name, Params, Section, Training, parse, read
+from components.params import Line, MemoryOptions, Name, Params, Section, TrainingOptions, parse, read
 from components.vocabulary import NOBODY
 
-HEADER = "# The family register. `perennial plan` appends; nothing here is ever edited by hand.\n"
+HEADER = "# The lineage: one row a generation. `perennial plan` appends; nothing here is ever edited by hand.\n"
 
 
 class Bench(Section):
@@ -35,10 +35,12 @@ class Head(Section):
     """The youngest generation of a line."""
 
     generation: str
+    detector: Name
+    strategy: Name
 
 
 class Lineage(Section):
-    """The whole register."""
+    """The whole file."""
 
     benches: dict[Name, Bench] = {}
     generations: dict[str, Row] = {}
@@ -46,13 +48,13 @@ class Lineage(Section):
 
     @classmethod
     def read(cls, path: Path) -> Lineage:
-        """The register at `path`, empty if there is none; raises BadParams for what cannot be read."""
+        """The lineage at `path`, empty if there is none; raises BadParams for what cannot be read."""
         if not path.is_file():
             return cls()
         return read(cls, path)
 
     def write(self, path: Path) -> None:
-        """Replace the file at once: a reader finds the old register or the new one."""
+        """Replace the file at once: a reader finds the old lineage or the new one."""
         fresh = path.with_suffix(".fresh")
         fresh.write_text(HEADER + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
         fresh.replace(path)
@@ -60,6 +62,15 @@ class Lineage(Section):
     def of(self, line: str) -> list[str]:
         """Names of a line's generations, oldest first."""
         return [name for name, row in self.generations.items() if row.line == line]
+
+    def tasks(self, generation: str) -> list[str]:
+        """What a generation's line has learned up to it, oldest first."""
+        line = self.of(self.generations[generation].line)
+        return [self.generations[name].learns for name in line[: line.index(generation) + 1]]
+
+    def rests_on(self, archive: str) -> bool:
+        """Whether a generation learned the archive, or generations are examined on it."""
+        return archive in self.benches or any(row.learns == archive for row in self.generations.values())
 
     def benchmarks(self, bench: str) -> tuple[str, ...]:
         """The benchmarks up to and including `bench`, in the order they joined."""
@@ -120,7 +131,7 @@ def _check_pointers(lineage: Lineage) -> None:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Proposal:
     """What `perennial plan` would add."""
 
     lineage: Lineage
@@ -129,7 +140,7 @@ class Plan:
     """Tasks or benchmarks named in params.yaml whose faces are not ready."""
 
 
-def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
+def propose(params: Params, lineage: Lineage, ready: Collection[str]) -> Proposal:
     """Rows and recipes for every (line, task) that has none yet, over archives whose faces are `ready`.
 
     Raises BadParams where a detector, a strategy or the gate cannot be followed, or a line would not stay one; nothing
@@ -160,23 +171,23 @@ def plan(params: Params, lineage: Lineage, ready: Collection[str]) -> Plan:
             row = Row(
                 line=line, detector=choice.detector, strategy=choice.strategy, learns=task, teacher=teacher, bench=last
             )
-            rows[name], heads[line] = row, Head(generation=name)
+            rows[name], heads[line] = row, Head(generation=name, detector=row.detector, strategy=row.strategy)
             grown = Lineage(benches=benches, generations=rows, heads=heads)
             recipes[name] = _recipe(name, row, params, choice, grown)
     tasks = [task for choice in params.lines.values() for task in choice.sequence or params.sequence]
     wanted = dict.fromkeys([*params.sequence, *tasks, *params.benchmarks])
-    return Plan(grown, recipes, tuple(name for name in wanted if name not in ready))
+    return Proposal(grown, recipes, tuple(name for name in wanted if name not in ready))
 
 
-def append(plan: Plan, register: Path, recipes: Path) -> None:
-    """Write the new recipes, then the register; a crash in between leaves recipes that the next plan rewrites.
+def append(proposal: Proposal, lineage_file: Path, recipes: Path) -> None:
+    """Write the new recipes, then the lineage; a crash in between leaves recipes that the next plan rewrites.
 
-    Raises BadParams, with nothing written, where an heir could not take over its teacher's weights.
+    Raises BadParams, with nothing written, where a descendant could not take over its teacher's weights.
     """
-    _check_architecture(plan, recipes)
-    for name, recipe in plan.recipes.items():
+    _check_architecture(proposal, recipes)
+    for name, recipe in proposal.recipes.items():
         recipe.write(recipes / f"{name}.yaml")
-    plan.lineage.write(register)
+    proposal.lineage.write(lineage_file)
 
 
 @dataclass(frozen=True)
@@ -185,8 +196,8 @@ class _Choices:
 
     detector: Section
     strategy: Section
-    memory: Memory
-    training: Training
+    memory: MemoryOptions
+    training: TrainingOptions
 
 
 def _resolved(line: Line, params: Params) -> _Choices:
@@ -199,14 +210,14 @@ def _resolved(line: Line, params: Params) -> _Choices:
         )
     detector = detectors.options(line.detector, said)
     where = f"training of {line.detector}"
-    paper, general = detectors.recipe(line.detector, detector), params.training.model_dump(exclude_unset=True)
+    paper, general = detectors.paper_training(line.detector, detector), params.training.model_dump(exclude_unset=True)
     memory = params.memory.model_dump(exclude_unset=True)
     policy = params.memory.policy if params.memory.policy != "own" else strategies.find(line.strategy).remembers
     return _Choices(
         detector,
         strategies.options(line.strategy, {**params.strategies.get(line.strategy, {}), **line.changes.strategy}),
-        parse(Memory, {**memory, "policy": policy, **line.changes.memory}, "memory"),
-        parse(Training, {**paper, **general, **own, **line.changes.training}, where),
+        parse(MemoryOptions, {**memory, "policy": policy, **line.changes.memory}, "memory"),
+        parse(TrainingOptions, {**paper, **general, **own, **line.changes.training}, where),
     )
 
 
@@ -219,11 +230,12 @@ def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -
         detector=_choice(row.detector, chosen.detector),
         strategy=_choice(row.strategy, chosen.strategy),
         faces=params.faces,
-        memory=chosen.memory,
+        memory=chosen.memory.model_dump(),
         training=chosen.training,
         evaluation=params.evaluation,
         gate=params.gate,
         seed=params.seed if line.seed is None else line.seed,
+        machine=Machine.of_settings(),
         benchmarks=lineage.benchmarks(row.bench),
         teacher_benchmarks=() if row.is_founder else lineage.benchmarks(lineage.generations[row.teacher].bench),
     )
@@ -245,10 +257,10 @@ def _check_kin(line: str, choice: Line, lineage: Lineage) -> None:
         )
 
 
-def _check_architecture(plan: Plan, recipes: Path) -> None:
+def _check_architecture(proposal: Proposal, recipes: Path) -> None:
     """Options of a detector may change within a line as long as the teacher's weights still fit."""
-    for name, recipe in plan.recipes.items():
-        if recipe.row.is_founder or recipe.row.teacher in plan.recipes:  # those share one params.yaml
+    for name, recipe in proposal.recipes.items():
+        if recipe.row.is_founder or recipe.row.teacher in proposal.recipes:  # those share one params.yaml
             continue
         before = Recipe.read(recipes / f"{recipe.row.teacher}.yaml")
         if recipe.detector != before.detector and _shapes(recipe) != _shapes(before):

@@ -8,9 +8,20 @@ from typing import Any
 
 import yaml
 
-from components.errors import BrokenLineage
-from components.params import Evaluation, Faces, Memory, Name, Rule, Section, Training, read
-from components.vocabulary import NOBODY
+from components.errors import BadParams, BrokenLineage
+from components.params import (
+    CropOptions,
+    EvaluationOptions,
+    MemoryOptions,
+    Name,
+    Rule,
+    Section,
+    TrainingOptions,
+    Withdrawal,
+    read,
+)
+from components.settings import settings
+from components.vocabulary import NOBODY, Precision
 
 
 class Row(Section):
@@ -36,6 +47,32 @@ class Choice(Section):
     options: dict[str, Any] = {}
 
 
+class FrozenMemory(MemoryOptions):
+    """The options of the memory, and what only recipes of version 0.1 say beside them."""
+
+    withdrawn: tuple[Withdrawal, ...] = ()
+    """Withdrawn when the generation was planned; a file says it now (`components.withdrawal.files`)."""
+
+
+class Machine(Section):
+    """How the machine computes, as far as it changes the numbers; the settings of the day it was planned."""
+
+    precision: Precision = "32-true"
+    deterministic: bool = True
+    devices: int = 1
+
+    @classmethod
+    def of_settings(cls) -> Machine:
+        """What the settings say now; raises BadParams for more devices than a training can use."""
+        said = settings()
+        if said.devices > 1:
+            raise BadParams(
+                f"expected PERENNIAL_DEVICES to be 1, found {said.devices}: training on several devices is not there yet. "
+                "Unset it."
+            )
+        return cls(precision=said.precision, deterministic=said.deterministic, devices=said.devices)
+
+
 class Recipe(Section):
     """``recipes/<generation>.yaml``."""
 
@@ -43,13 +80,15 @@ class Recipe(Section):
     row: Row
     detector: Choice
     strategy: Choice
-    faces: Faces = Faces()
+    faces: CropOptions = CropOptions()
     """How the faces it learned from were cut, and how those it is asked about must be."""
-    memory: Memory
-    training: Training
-    evaluation: Evaluation
+    memory: FrozenMemory
+    training: TrainingOptions
+    evaluation: EvaluationOptions
     gate: tuple[Rule, ...]
     seed: int
+    machine: Machine = Machine()
+    """Recipes of 0.1 do not say it: theirs were trained like this."""
     benchmarks: tuple[Name, ...]
     teacher_benchmarks: tuple[Name, ...] = ()
     """Benchmarks the teacher was examined on; on the others the candidate's teacher is scored beside it."""
@@ -64,7 +103,8 @@ class Recipe(Section):
     @classmethod
     def resolved(cls, **choices: Any) -> Recipe:
         """A recipe of these choices that says everything, what is left at its default too."""
-        return cls.model_validate(cls(**choices).model_dump(mode="json"))
+        said = cls(**choices).model_dump(mode="json", exclude={"memory": {"withdrawn"}})
+        return cls.model_validate(said)
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)

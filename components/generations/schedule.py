@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from components.params import Training
+from components.params import TrainingOptions
 
 
-def learning_rate(params: Training, epochs: float) -> float:
+def learning_rate(params: TrainingOptions, epochs: float) -> float:
     """The learning rate after so many epochs, which need not be whole.
 
     steps          lr gamma^floor(e / step_epochs)

@@ -9,27 +9,26 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.optim import Adam
 
+from components import machine
 from components.detectors import Detector
 from components.generations.schedule import learning_rate
-from components.params import Training
-from components.settings import settings
+from components.params import TrainingOptions
+from components.progress import OnStep
 from components.strategies import Strategy
 from components.tasks.augmentations import augmented
 from components.tasks.dataset import Batch, Faces, joined
 from components.tasks.sampling import balanced_draw, epoch_batches, paired_batches
-
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
+from components.vocabulary import Precision
 
 CHECKPOINT_EVERY_S = 30.0
 NEW, REPLAYED, TORCH = 1, 2, 3  # independent streams of random numbers
@@ -47,82 +46,62 @@ class Progress:
     sums: dict[str, float] = field(default_factory=dict)
 
 
-Watch = Callable[[Progress, int, int], None]
-"""Called after each step with the progress, the epochs in all and the steps of this epoch."""
+@dataclass(frozen=True)
+class Lesson:
+    """All that a training rests on."""
+
+    student: Detector
+    """Learns in place."""
+    teacher: Detector | None
+    """M_{i-1}; None for a founder."""
+    strategy: Strategy
+    task: Faces
+    memory: Faces | None
+    """What can be replayed; None where there is nothing."""
+    options: TrainingOptions
+    epochs: int
+    seed: int
+    carried: dict[str, Tensor] = field(default_factory=dict)
+    """What the teacher's strategy carried over."""
+    precision: Precision = "32-true"
 
 
-def device() -> torch.device:
-    """Where the numbers are crunched, from the settings alone."""
-    chosen = settings().device
-    if chosen != "auto":
-        return torch.device(chosen)
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-
-
-def fabric() -> Fabric:
-    """The engine of a training: device and precision of the settings."""
-    from lightning_fabric import Fabric
-
-    return Fabric(accelerator=device().type, devices=1, precision=settings().precision)
-
-
-def deterministic(threads: int) -> None:
-    """Same inputs, same bytes: a fixed number of threads and deterministic kernels where torch has them."""
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True, warn_only=torch.cuda.is_available())
-
-
-def train(
-    student: Detector,
-    teacher: Detector | None,
-    strategy: Strategy,
-    task: Faces,
-    memory: Faces | None,
-    params: Training,
-    *,
-    epochs: int,
-    seed: int,
-    bequest: dict[str, Tensor],
-    checkpoint: Path,
-    watch: Watch,
-) -> Progress:
-    """Train `student` in place and return the progress with its curve.
+def train(lesson: Lesson, *, checkpoint: Path, on_step: OnStep) -> Progress:
+    """Train the student in place and return the progress with its curve.
 
     checkpoint  a file outside the stage's outputs; read if it exists, removed by the caller when the stage is done
     """
-    engine = fabric()
+    student, teacher, strategy, options = lesson.student, lesson.teacher, lesson.strategy, lesson.options
+    engine = machine.fabric(lesson.precision)
     if teacher is not None:
         teacher.to(engine.device).eval().requires_grad_(False)
-    student.begin_task(task.methods)
+    student.begin_task(lesson.task.methods)
     student.to(engine.device)
-    strategy.prepare(student, teacher, task, bequest)
+    strategy.prepare(student, teacher, lesson.task, lesson.carried)
     optimiser = Adam(
         [p for p in student.parameters() if p.requires_grad],
-        lr=params.learning_rate,
-        weight_decay=params.weight_decay,
+        lr=options.learning_rate,
+        weight_decay=options.weight_decay,
     )
     progress = _restore(checkpoint, student, optimiser)
     student.train()
     saved = time.monotonic()
-    while progress.epoch < epochs:
-        plan = list(_epoch(task, memory, params, strategy.tasks_alike, seed, progress.epoch))
-        while progress.step < len(plan):
-            torch.manual_seed(_mixed(seed, progress.epoch, progress.step))
-            new, old = plan[progress.step]
-            batch = _batch(task, memory, new, old, params, (seed, progress.epoch, progress.step)).to(engine.device)
+    while progress.epoch < lesson.epochs:
+        steps = list(_steps(lesson, progress.epoch))
+        while progress.step < len(steps):
+            torch.manual_seed(_mixed(lesson.seed, progress.epoch, progress.step))
+            batch = _batch(lesson, *steps[progress.step], (lesson.seed, progress.epoch, progress.step))
             with engine.autocast():
-                terms = strategy.losses(student, teacher, batch)
+                terms = strategy.losses(student, teacher, batch.to(engine.device))
             total = torch.stack(list(terms.values())).sum()
             optimiser.zero_grad(set_to_none=True)
             engine.backward(total)
             student.before_step()
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(params, progress.epoch + progress.step / len(plan))
+                group["lr"] = learning_rate(options, progress.epoch + progress.step / len(steps))
             optimiser.step()
             _count(progress, terms, total, len(batch.labels))
-            watch(progress, epochs, len(plan))
+            on_step(progress, lesson.epochs, len(steps))
             if time.monotonic() - saved > CHECKPOINT_EVERY_S:
                 _save(checkpoint, student, optimiser, progress)
                 saved = time.monotonic()
@@ -132,42 +111,35 @@ def train(
     return progress
 
 
-def _epoch(
-    task: Faces, memory: Faces | None, params: Training, alike: bool, seed: int, epoch: int
-) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Positions of new and of remembered faces, step by step; `alike` as in `Strategy.tasks_alike`."""
-    new = _new_faces(memory, params, alike)
-    draw = paired_batches if params.pairs else epoch_batches
-    batches = draw(task.rows, size=new, faces_per_clip=params.faces_per_clip, seed=(seed, NEW, epoch))
+def _steps(lesson: Lesson, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+    """Positions of new and of remembered faces, step by step."""
+    options, memory, seed = lesson.options, lesson.memory, lesson.seed
+    new = _new_faces(memory, options, lesson.strategy.tasks_alike)
+    draw = paired_batches if options.pairs else epoch_batches
+    batches = draw(lesson.task.rows, size=new, faces_per_clip=options.faces_per_clip, seed=(seed, NEW, epoch))
     for step, chosen in enumerate(batches):
         if memory is None:
             yield chosen, None
         else:
-            yield chosen, balanced_draw(memory.rows, size=params.batch - new, seed=(seed, REPLAYED, epoch, step))
+            yield chosen, balanced_draw(memory.rows, size=options.batch - new, seed=(seed, REPLAYED, epoch, step))
 
 
-def _new_faces(memory: Faces | None, params: Training, alike: bool) -> int:
-    """Faces of the new task in a batch: an even number, so that classes split exactly, where tasks share it alike."""
+def _new_faces(memory: Faces | None, options: TrainingOptions, alike: bool) -> int:
+    """Faces of the new task in a batch: an even number, so that classes split exactly, where tasks share it `alike`."""
     if memory is None:
-        return params.batch
+        return options.batch
     if not alike:
-        return max(1, int(params.batch * (1 - params.replayed) + ROUNDING))
+        return max(1, int(options.batch * (1 - options.replayed) + ROUNDING))
     tasks = memory.rows["archive"].nunique() + 1
-    return max(2, params.batch // tasks // 2 * 2)
+    return max(2, options.batch // tasks // 2 * 2)
 
 
-def _batch(
-    task: Faces,
-    memory: Faces | None,
-    new: np.ndarray,
-    old: np.ndarray | None,
-    params: Training,
-    seed: tuple[int, int, int],
-) -> Batch:
+def _batch(lesson: Lesson, new: np.ndarray, old: np.ndarray | None, seed: tuple[int, int, int]) -> Batch:
+    memory = lesson.memory
     remembered = memory.batch(old, replayed=True) if memory is not None and old is not None else None
-    batch = joined(task.batch(new), remembered)
+    batch = joined(lesson.task.batch(new), remembered)
     generator = torch.Generator().manual_seed(_mixed(*seed) + 1)
-    return augmented(batch, params.augment, generator)
+    return augmented(batch, lesson.options.augment, generator)
 
 
 def _mixed(*parts: int) -> int:

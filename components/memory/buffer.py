@@ -14,15 +14,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.archives.withdrawn import struck
 from components.errors import BadParams, BrokenLineage
 from components.faces.table import FaceTable, write_parquet
 from components.memory import selection
 from components.memory.selection import Ranked
-from components.params import Memory as Policy
-from components.params import Withdrawal
+from components.params import MemoryOptions, Withdrawal
 from components.tasks.dataset import Faces
 from components.vocabulary import LABEL_NAMES, LABELS, NOBODY
+from components.withdrawal.orders import struck
 
 EXEMPLARS = "exemplars.parquet"
 COLUMNS = {
@@ -121,35 +120,35 @@ class Candidates:
         return cls(task.name, task.table, task.indices, np.empty((0, len(task))), np.empty((len(task), 0)))
 
 
-def expect_room(policy: Policy, tasks: int) -> None:
+def expect_room(options: MemoryOptions, tasks: int) -> None:
     """Raise BadParams unless the budget holds a face of each class for every task, so that genuine ones are never missing."""
-    least = len(LABELS) * (1 if policy.per_task else tasks)
-    counts = policy.budget_bytes is None and policy.policy != EVERYTHING and not policy.keeps_nothing
-    if counts and policy.budget < least:
-        whole = "a task" if policy.per_task else f"{tasks} tasks"
+    least = len(LABELS) * (1 if options.per_task else tasks)
+    counts = options.budget_bytes is None and options.policy != EVERYTHING and not options.keeps_nothing
+    if counts and options.budget < least:
+        whole = "a task" if options.per_task else f"{tasks} tasks"
         raise BadParams(
-            f"expected a memory budget of at least {least}, one face of each class for {whole}, found {policy.budget}. "
+            f"expected a memory budget of at least {least}, one face of each class for {whole}, found {options.budget}. "
             "Raise memory.budget in params.yaml before the generation is planned, or set it to 0 to remember nothing."
         )
 
 
-def room(policy: Policy, tasks: int) -> list[int]:
+def room(options: MemoryOptions, tasks: int) -> list[int]:
     """What each (task, class) may keep, in exemplars or in bytes: equal parts, genuine faces first."""
-    budget = policy.budget if policy.budget_bytes is None else policy.budget_bytes
+    budget = options.budget if options.budget_bytes is None else options.budget_bytes
     groups = len(LABELS) * tasks
-    return selection.quotas(budget, len(LABELS)) * tasks if policy.per_task else selection.quotas(budget, groups)
+    return selection.quotas(budget, len(LABELS)) * tasks if options.per_task else selection.quotas(budget, groups)
 
 
-def most_of_a_class(memory: Memory, task: Faces, policy: Policy) -> int:
-    """How many faces of a class must be in sight for the budget to be spent, and no fewer than the policy's pool."""
-    share = max(room(policy, len(memory.tasks) + 1)[-len(LABELS) :])
-    if policy.budget_bytes is not None:
+def most_of_a_class(memory: Memory, task: Faces, options: MemoryOptions) -> int:
+    """How many faces of a class must be in sight for the budget to be spent, and no fewer than `memory.pool`."""
+    share = max(room(options, len(memory.tasks) + 1)[-len(LABELS) :])
+    if options.budget_bytes is not None:
         smallest = _bytes(task.table, task.indices[:: -(-len(task) // MEASURED)]).min()
         share = -(-share // int(smallest))
-    return max(policy.pool, share)
+    return max(options.pool, share)
 
 
-def kept(memory: Memory, candidates: Candidates, policy: Policy, seed: int) -> pd.DataFrame:
+def kept(memory: Memory, candidates: Candidates, options: MemoryOptions, seed: int) -> pd.DataFrame:
     """Who stays and who comes, as rows (task, label, reason, rank, old, position).
 
     The budget is dealt equally to every (task, class) seen so far, so half of what is kept is real. Old exemplars give
@@ -157,50 +156,57 @@ def kept(memory: Memory, candidates: Candidates, policy: Policy, seed: int) -> p
     Raises BadParams where the budget cannot hold a face of each class for every task.
     """
     tasks = [*memory.tasks, candidates.task]
-    expect_room(policy, len(tasks))
+    expect_room(options, len(tasks))
     groups = [(task, label) for task in tasks for label in LABELS]
     chosen: list[tuple[str, int, str, int, bool, int]] = []
-    for (task, label), share in zip(groups, room(policy, len(tasks)), strict=True):
+    for (task, label), share in zip(groups, room(options, len(tasks)), strict=True):
         new = task == candidates.task
         picked = (
-            _newcomers(candidates, label, share, policy, seed) if new else _stayers(memory, task, label, share, policy)
+            _newcomers(candidates, label, share, options, seed)
+            if new
+            else _stayers(memory, task, label, share, options)
         )
         chosen += [(task, label, reason, rank, not new, position) for rank, (position, reason) in enumerate(picked)]
     return pd.DataFrame(chosen, columns=["task", "label", "reason", "rank", "old", "position"])
 
 
-def _stayers(memory: Memory, task: str, label: int, share: int, policy: Policy) -> Ranked:
+def _stayers(memory: Memory, task: str, label: int, share: int, options: MemoryOptions) -> Ranked:
     """The first of a group by rank."""
     assert memory.table is not None
     of_class = memory.table.rows["label"].to_numpy()[memory.positions] == label
     group = memory.exemplars[of_class & (memory.exemplars["task"] == task).to_numpy()].sort_values("rank")
     ranked = list(zip(group.index.tolist(), group["reason"].tolist(), strict=True))
-    if policy.policy == EVERYTHING or not ranked:
+    if options.policy == EVERYTHING or not ranked:
         return ranked
-    if policy.budget_bytes is None:
+    if options.budget_bytes is None:
         return ranked[:share]
     return ranked[: _fitting(memory.table, ranked, share, task, label)]
 
 
-def _newcomers(candidates: Candidates, label: int, share: int, policy: Policy, seed: int) -> Ranked:
+def _newcomers(candidates: Candidates, label: int, share: int, options: MemoryOptions, seed: int) -> Ranked:
     rows = candidates.table.rows.iloc[candidates.indices]
     group = np.flatnonzero((rows["label"] == label).to_numpy())
-    choose = partial(_chosen, candidates, group, rows["source"].to_numpy()[group].tolist(), policy, (seed, label))
-    if policy.policy == EVERYTHING:
+    choose = partial(_chosen, candidates, group, rows["source"].to_numpy()[group].tolist(), options, (seed, label))
+    if options.policy == EVERYTHING:
         return choose(len(group))
-    if policy.budget_bytes is None:
+    if options.budget_bytes is None:
         return choose(share)
     return _within(candidates, label, group, share, choose)
 
 
 def _chosen(
-    candidates: Candidates, group: np.ndarray, sources: list[str], policy: Policy, seed: Sequence[int], quota: int
+    candidates: Candidates,
+    group: np.ndarray,
+    sources: list[str],
+    options: MemoryOptions,
+    seed: Sequence[int],
+    quota: int,
 ) -> Ranked:
     """The policy's choice among the candidates of a class, as rows of the task's table."""
     p_forged, embeddings = candidates.p_forged[:, group], candidates.embeddings[group]
     fair = None if candidates.fair is None else np.flatnonzero(candidates.fair[group])
     picked: Ranked
-    match policy.policy:
+    match options.policy:
         case "everything":
             picked = [(position, EVERYTHING) for position in range(len(group))]
         case "reservoir":
@@ -213,20 +219,20 @@ def _chosen(
         case "entropy_and_mean":
             picked = selection.entropy_and_mean(p_forged, embeddings, quota, fair=fair)
         case "hybrid":
-            hard, representative = shares(policy, quota)
+            hard, representative = shares(options, quota)
             picked = selection.hybrid(
                 p_forged, embeddings, sources, quota, hard=hard, representative=representative,
-                per_source=policy.per_source, fair=fair,
+                per_source=options.per_source, fair=fair,
             )  # fmt: skip
         case other:
             raise BadParams(f"expected a memory policy that keeps faces, found '{other}'. Plan the generation again.")
     return [(int(candidates.indices[group[position]]), reason) for position, reason in picked]
 
 
-def shares(policy: Policy, quota: int) -> tuple[float, float]:
+def shares(options: MemoryOptions, quota: int) -> tuple[float, float]:
     """Hard and representative share of a quota: in one below `hard_from`, hard faces give way to representative ones."""
-    hard = policy.hard * min(1, quota / policy.hard_from) if policy.hard_from else policy.hard
-    return hard, policy.representative + policy.hard - hard
+    hard = options.hard * min(1, quota / options.hard_from) if options.hard_from else options.hard
+    return hard, options.representative + options.hard - hard
 
 
 def _within(

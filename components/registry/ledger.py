@@ -11,6 +11,7 @@ import fcntl
 import getpass
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ class Holder:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Decision:
     """One decision."""
 
     when: str
@@ -58,27 +59,36 @@ class Standing:
     previous: Holder | None = None
 
 
-def append(path: Path, entry: Entry) -> bool:
-    """Write `entry` unless its line already stands where it leads; True if it was written.
+def append(path: Path, entry: Decision) -> bool:
+    """Write `entry` unless its line already stands where it leads; True if it was written."""
+
+    def stands() -> bool:
+        now = standing(path, entry.line).champion
+        return now is not None and (now.generation, now.weights) == (entry.to.generation, entry.to.weights)
+
+    return append_line(path, asdict(entry), unless=stands)
+
+
+def append_line(path: Path, said: dict[str, Any], *, unless: Callable[[], bool]) -> bool:
+    """Add `said` as a line of JSON unless `unless()`, asked while nobody else may write; True if it was written.
 
     Safe against another process appending at the same time and against a crash: a half-written last line is closed
-    with a newline and from then on skipped by `read`.
+    with a newline and from then on skipped by those who read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        now = standing(path, entry.line).champion
-        if now is not None and (now.generation, now.weights) == (entry.to.generation, entry.to.weights):
+        if unless():
             return False
         file.seek(0, os.SEEK_END)
         torn = file.tell() > 0 and not _ends_with_newline(file)
-        file.write((b"\n" if torn else b"") + json.dumps(asdict(entry), sort_keys=True).encode() + b"\n")
+        file.write((b"\n" if torn else b"") + json.dumps(said, sort_keys=True).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
     return True
 
 
-def read(path: Path, line: str | None = None) -> list[Entry]:
+def read(path: Path, line: str | None = None) -> list[Decision]:
     """The decisions in order, of one line or of all; a line torn by a crash is skipped."""
     if not path.is_file():
         return []
@@ -94,7 +104,7 @@ def standing(path: Path, line: str) -> Standing:
     return now
 
 
-def promoted(path: Path, line: str, generation: str, weights: str) -> Entry | None:
+def promoted(path: Path, line: str, generation: str, weights: str) -> Decision | None:
     """The last promotion of exactly these weights, None if there was none."""
     for entry in reversed(read(path, line)):
         if entry.action == PROMOTE and (entry.to.generation, entry.to.weights) == (generation, weights):
@@ -119,10 +129,10 @@ def _ends_with_newline(file: Any) -> bool:
     return bool(file.read(1) == b"\n")
 
 
-def _parse(text: bytes) -> Entry | None:
+def _parse(text: bytes) -> Decision | None:
     try:
         raw = json.loads(text)
         came_from = Holder(**raw["came_from"]) if raw["came_from"] else None
-        return Entry(**{**raw, "came_from": came_from, "to": Holder(**raw["to"])})
+        return Decision(**{**raw, "came_from": came_from, "to": Holder(**raw["to"])})
     except (ValueError, TypeError, KeyError):
         return None

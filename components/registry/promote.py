@@ -7,19 +7,19 @@ The ledger line is the decision; the aliases follow from it. Killed in between, 
 
 from __future__ import annotations
 
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
 from components.errors import Refused
+from components.gates.verdict import VERDICT_FILE, verdict_if_any
 from components.generations.card import file_digest, read_card
 from components.registry import catalogue, ledger
-from components.registry.ledger import Entry, Holder
+from components.registry.ledger import Decision, Holder
 from components.registry.record import challenge
 from components.tracking import Tracking
 
@@ -48,7 +48,7 @@ def promote(
     `verdict` is its verdict's folder. Raises Refused without an open verdict for these weights against the champion of
     today; `override`, a person's reason, goes on all the same and stands in the ledger. Nothing overrides weights that
     are not registered, or that do not load and answer.
-    A generation that was promoted once and replaced since (by an heir, by a rollback) stays replaced: running a
+    A generation that was promoted once and replaced since (by a descendant, by a rollback) stays replaced: running a
     lifecycle again never undoes what a person decided. Only `override` brings it back.
     """
     card = read_card(generation)
@@ -75,7 +75,7 @@ def promote(
     smoke(version, tracking)
     ledger.append(
         ledger_path,
-        Entry(
+        Decision(
             when=ledger.now(),
             who=who or ledger.somebody(),
             action=ledger.PROMOTE,
@@ -83,7 +83,7 @@ def promote(
             came_from=reigning,
             to=Holder(name, weights, str(version.version)),
             why=override or "the gate opened",
-            verdict=_digest_of(verdict / "verdict.json"),
+            verdict=_digest_of(verdict / VERDICT_FILE),
             override=bool(override),
         ),
     )
@@ -124,10 +124,9 @@ def smoke(version: ModelVersion, tracking: Tracking) -> None:
 
 def _objection(name: str, weights: str, verdict: Path, reigning: Holder | None) -> str:
     """Why the rules forbid it; empty when they do not."""
-    path = verdict / "verdict.json"
-    if not path.is_file():
-        return f"expected a verdict of '{name}' at '{path}', found none. Judge it: `perennial run`."
-    said: dict[str, Any] = json.loads(path.read_text())
+    said = verdict_if_any(verdict)
+    if said is None:
+        return f"expected a verdict of '{name}' at '{verdict / VERDICT_FILE}', found none. Judge it: `perennial run`."
     judged = said["candidate"]["weights"]
     if judged != weights:
         return (
@@ -162,7 +161,7 @@ def _remember(ledger_path: Path, line: str, reigning: Holder) -> None:
         why = "found in the registry; the ledger knew nothing of this line"
         ledger.append(
             ledger_path,
-            Entry(ledger.now(), ledger.somebody(), ledger.PROMOTE, line, came_from=None, to=reigning, why=why),
+            Decision(ledger.now(), ledger.somebody(), ledger.PROMOTE, line, came_from=None, to=reigning, why=why),
         )
 
 

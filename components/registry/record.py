@@ -2,7 +2,7 @@
 
     perennial (experiment)
     └── rsia_net               one run per line: curves over generations, the page
-        ├── rsia_net-M1        one run per generation: params, named losses, its matrix row, inputs, verdict, model
+        ├── rsia_net-M1        one run per generation: params, named losses, its matrix row, inputs, verdict, code, model
         └── rsia_net-M2
 
 What is on disk is the truth. The run carries the digest of what it was made from; running again with the same files
@@ -13,13 +13,11 @@ recorded at the same time (the flow sees to it).
 
 from __future__ import annotations
 
-import csv
 import json
-import math
 import re
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -27,27 +25,31 @@ from typing import Any
 
 import mlflow
 import numpy as np
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
-from components.generations.card import BEQUEST, CARD, CURVE, WEIGHTS, file_digest
+from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation.scores import METRICS_FILE
+from components.gates.files import GenerationFiles
+from components.gates.verdict import VERDICT_FILE
+from components.generations.card import CARD, CARRY_OVER, WEIGHTS, code_state, file_digest, read_card
 from components.registry import catalogue
-from components.registry.birth import Birth, read_birth
 from components.tracking import Tracking
 from components.vocabulary import TEST, TRAIN
 
 COMPONENTS = Path(__file__).resolve().parents[1]
 SERVED = COMPONENTS / "serving" / "model.py"
-SERVED_FILES = {"weights": WEIGHTS, "bequest": BEQUEST, "card": CARD}
+SERVED_FILES = {"weights": WEIGHTS, "carry_over": CARRY_OVER, "card": CARD}
 # What the served code imports; pinned to what is installed here, where the generation was seen to work.
 REQUIREMENTS = (
     "mlflow", "numpy", "opencv-python", "pandas", "pydantic", "pydantic-settings", "pyyaml", "safetensors", "scipy",
     "timm", "torch", "torchvision", "open_clip_torch",
 )  # fmt: skip
 LINE_TAG, DIGEST_TAG, REPORT_TAG = "perennial.line", "perennial.digest", "perennial.report"
+CODE_TAG, COMMIT_TAG, CODE_STATE_TAG = "perennial.code", "perennial.commit", "perennial.code_state"
 PARENT_TAG = "mlflow.parentRunId"
 MATRIX_ROW = ("auc", "acc", "ap", "eer", "false_alarms")
 PER_BATCH = 100  # params or tags MLflow takes at once
@@ -66,24 +68,47 @@ class Recorded:
 
 
 def record(
-    generation: Path, *, recipe: Path, scores: Path, verdict: Path, tracking: Tracking, report: Path | None = None
+    generation: Path,
+    *,
+    recipe: Path,
+    scores: Path,
+    verdict: Path,
+    tracking: Tracking,
+    report: Path | None = None,
+    today: str | None = None,
 ) -> Recorded:
     """Make MLflow show a generation as its files are; call it again whenever in doubt.
 
-    `generation`, `scores` and `verdict` are the folders of that generation, `report` the page of its line.
+    `generation`, `scores` and `verdict` are the folders of that generation, `report` the page of its line, `today` the
+    digest of the code that would raise it now, None where nobody asked.
     Raises BrokenLineage when the files do not belong together.
     """
-    birth = read_birth(generation, recipe, scores, verdict)
-    parent = _line_run(birth.line, tracking)
-    run = _finished_run(birth, parent, tracking) or _make_run(birth, parent, tracking)
-    registered = _register(birth, run, tracking)
-    _draw_curves(birth, parent, tracking)
+    files = GenerationFiles(generation, scores, verdict, recipe)
+    files.expect_whole()
+    parent = _line_run(files.line, tracking)
+    run = _finished_run(files, parent, tracking) or _make_run(files, parent, tracking)
+    _tag_code(run, files.card, today, tracking)
+    registered = _register(files, run, tracking)
+    _draw_curves(files, parent, tracking)
     if report is not None:
         _attach(report, run, tracking, replace=False)  # the page as it was when this generation was judged
         _attach(report, parent, tracking, replace=True)
     tracking.client.set_terminated(parent.info.run_id)
-    challenge(birth.line, tracking)
+    challenge(files.line, tracking)
     return Recorded(run.info.run_id, registered.name, str(registered.version))
+
+
+def tell_code(generation: Path, *, today: str, tracking: Tracking) -> bool:
+    """Let the runs of the generation in that folder say whether today's code, of digest `today`, raised it.
+
+    True if one of them said something else before; again, it changes nothing. A generation that was not recorded has no
+    run to say it.
+    """
+    card = read_card(generation)
+    named = {catalogue.GENERATION_TAG: card["generation"], catalogue.WEIGHTS_TAG: card["weights"]}
+    wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items())
+    changed = [_tag_code(run, card, today, tracking) for run in _runs(wanted, tracking)]
+    return any(changed)
 
 
 def challenge(line: str, tracking: Tracking) -> None:
@@ -116,26 +141,26 @@ def _line_run(line: str, tracking: Tracking) -> Run:
     )
 
 
-def _draw_curves(birth: Birth, parent: Run, tracking: Tracking) -> None:
+def _draw_curves(files: GenerationFiles, parent: Run, tracking: Tracking) -> None:
     """The line's run shows every cell and every summary over generations; a step already drawn is left alone."""
     drawn = {
         (key, metric.step, metric.value)
         for key in parent.data.metrics
         for metric in tracking.client.get_metric_history(parent.info.run_id, key)
     }
-    points = {**_row(birth), **_summary(birth)}
-    missing = [_metric(k, v, birth.index) for k, v in points.items() if (k, birth.index, v) not in drawn]
+    points = {**_row(files), **_summary(files)}
+    missing = [_metric(k, v, files.index) for k, v in points.items() if (k, files.index, v) not in drawn]
     if missing:
         tracking.client.log_batch(parent.info.run_id, metrics=missing)
-    tracking.client.log_dict(parent.info.run_id, birth.matrix, "matrix.json")
+    tracking.client.log_dict(parent.info.run_id, files.matrix, MATRIX_FILE)
 
 
 # -- the run of a generation ------------------------------------------------------------------------------------------
 
 
-def _finished_run(birth: Birth, parent: Run, tracking: Tracking) -> Run | None:
+def _finished_run(files: GenerationFiles, parent: Run, tracking: Tracking) -> Run | None:
     """The run of exactly these files; unfinished ones are cleared away."""
-    wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' and tags.`{DIGEST_TAG}` = '{birth.digest}'"
+    wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' and tags.`{DIGEST_TAG}` = '{files.digest}'"
     finished = None
     for run in _runs(wanted, tracking):
         if finished is None and run.info.status == "FINISHED":
@@ -151,40 +176,57 @@ def _clear(run: Run, tracking: Tracking) -> None:
     tracking.client.delete_run(run.info.run_id)
 
 
-def _make_run(birth: Birth, parent: Run, tracking: Tracking) -> Run:
+def _make_run(files: GenerationFiles, parent: Run, tracking: Tracking) -> Run:
     client = tracking.client
-    run = client.create_run(tracking.experiment, run_name=birth.name, tags=_tags(birth, parent))
+    run = client.create_run(tracking.experiment, run_name=files.name, tags=_tags(files, parent))
     run_id = run.info.run_id
-    params = [Param(key, value) for key, value in _flatten(birth.recipe)]
+    params = [Param(key, value) for key, value in _params(files)]
     for start in range(0, len(params), PER_BATCH):
         client.log_batch(run_id, params=params[start : start + PER_BATCH])
-    client.log_inputs(run_id, datasets=list(_inputs(birth)))
-    losses = list(_curve(birth.folder / CURVE))
+    client.log_inputs(run_id, datasets=list(_inputs(files)))
+    losses = list(_curve(files))
     for start in range(0, len(losses), PER_BATCH):
         client.log_batch(run_id, metrics=losses[start : start + PER_BATCH])
-    for path in (birth.verdict / "verdict.json", birth.verdict / "matrix.json", birth.scores / "metrics.json"):
+    for path in (files.judged / VERDICT_FILE, files.judged / MATRIX_FILE, files.scores / METRICS_FILE):
         client.log_artifact(run_id, str(path))
     with mlflow.start_run(run_id=run_id, nested=True):  # its end says FINISHED: a run without that word was killed
-        model_id = _log_model(birth)
-        cells = [_metric(k, v, birth.index, model_id) for k, v in {**_row(birth), **_summary(birth)}.items()]
+        model_id = _log_model(files)
+        cells = [_metric(k, v, files.index, model_id) for k, v in {**_row(files), **_summary(files)}.items()]
         client.log_batch(run_id, metrics=cells)
     return client.get_run(run_id)
 
 
-def _tags(birth: Birth, parent: Run) -> dict[str, str]:
+def _tags(files: GenerationFiles, parent: Run) -> dict[str, str]:
     return {
         PARENT_TAG: parent.info.run_id,
-        LINE_TAG: birth.line,
-        DIGEST_TAG: birth.digest,
+        LINE_TAG: files.line,
+        DIGEST_TAG: files.digest,
         "perennial.kind": "generation",
-        catalogue.GENERATION_TAG: birth.name,
-        catalogue.WEIGHTS_TAG: birth.card["weights"],
-        catalogue.OPENS_TAG: str(birth.judged["opens"]).lower(),
-        "perennial.learns": birth.card["learns"],
-        "perennial.teacher": birth.card["teacher"],
-        "perennial.detector": birth.card["detector"],
-        "perennial.strategy": birth.card["strategy"],
+        catalogue.GENERATION_TAG: files.name,
+        catalogue.WEIGHTS_TAG: files.weights,
+        catalogue.OPENS_TAG: str(files.verdict["opens"]).lower(),
+        "perennial.learns": files.learns,
+        "perennial.teacher": files.card["teacher"],
+        "perennial.detector": files.card["detector"],
+        "perennial.strategy": files.card["strategy"],
     }
+
+
+def _tag_code(run: Run, card: Mapping[str, Any], today: str | None, tracking: Tracking) -> bool:
+    """Set the tags of the code that raised a generation; True if one was missing or another."""
+    code = card.get("code") or {}
+    wanted = {CODE_TAG: code.get("digest"), COMMIT_TAG: code.get("commit"), CODE_STATE_TAG: code_state(card, today)}
+    news = {key: str(value) for key, value in wanted.items() if value and run.data.tags.get(key) != value}
+    if news:
+        tracking.client.log_batch(run.info.run_id, tags=[RunTag(key, value) for key, value in news.items()])
+    return bool(news)
+
+
+def _params(files: GenerationFiles) -> Iterator[tuple[str, str]]:
+    """Its recipe, and where it was raised: device, precision, versions."""
+    yield from _flatten(files.recipe)
+    if environment := files.card.get("environment"):
+        yield from _flatten(environment, "environment")
 
 
 def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -200,11 +242,11 @@ def _flatten(value: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield _key(prefix), text[:LONGEST_PARAM]
 
 
-def _inputs(birth: Birth) -> Iterator[DatasetInput]:
-    yield _input(birth.card["learns"], birth.card["faces"], TRAIN, "training")
-    if birth.card.get("memory"):
-        yield _input(f"memory of {birth.card['teacher']}", birth.card["memory"], TRAIN, "training")
-    for benchmark, measured in birth.metrics["benchmarks"].items():
+def _inputs(files: GenerationFiles) -> Iterator[DatasetInput]:
+    yield _input(files.learns, files.card["faces"], TRAIN, "training")
+    if files.card.get("memory"):
+        yield _input(f"memory of {files.card['teacher']}", files.card["memory"], TRAIN, "training")
+    for benchmark, measured in files.metrics["benchmarks"].items():
         yield _input(benchmark, measured["faces"], TEST, "evaluation")
 
 
@@ -216,31 +258,27 @@ def _input(name: str, faces: str, split: str, context: str) -> DatasetInput:
     return DatasetInput(dataset, tags=[InputTag("mlflow.data.context", context)])
 
 
-def _curve(path: Path) -> Iterator[Metric]:
-    """``curve.csv`` under the losses' own names; the step is its first column of ``step`` and ``epoch``."""
-    with path.open(newline="") as file:
-        rows = csv.DictReader(file)
-        columns = rows.fieldnames or []
-        clock = next((name for name in ("step", "epoch") if name in columns), None)
-        for number, row in enumerate(rows):
-            step = int(float(row[clock])) if clock else number
-            for name in columns:
-                if name != clock and (value := _number(row[name])) is not None:
-                    yield _metric(f"training/{name}", value, step)
+def _curve(files: GenerationFiles) -> Iterator[Metric]:
+    """The training curve under the losses' own names; the step is its first column of ``step`` and ``epoch``."""
+    for number, row in enumerate(files.curve):
+        clock = next((name for name in ("step", "epoch") if name in row), "")
+        for name, value in row.items():
+            if name != clock:
+                yield _metric(f"training/{name}", value, int(row.get(clock, number)))
 
 
-def _row(birth: Birth) -> dict[str, float]:
+def _row(files: GenerationFiles) -> dict[str, float]:
     """The generation's row of the matrix: ``auc/<benchmark>`` and its sisters; a missing value stays missing."""
     return {
         f"{measure}/{benchmark}": float(cell[measure]["value"])
-        for benchmark, cell in birth.metrics["benchmarks"].items()
+        for benchmark, cell in files.metrics["benchmarks"].items()
         for measure in MATRIX_ROW
         if measure in cell and cell[measure]["value"] is not None
     }
 
 
-def _summary(birth: Birth) -> dict[str, float]:
-    summary = birth.matrix["summary"].get(birth.name, {})
+def _summary(files: GenerationFiles) -> dict[str, float]:
+    summary = files.matrix["summary"].get(files.name, {})
     return {name: float(entry["value"]) for name, entry in summary.items() if _known(entry)}
 
 
@@ -248,20 +286,20 @@ def _known(entry: Any) -> bool:
     return isinstance(entry, dict) and isinstance(entry.get("value"), int | float)
 
 
-def _log_model(birth: Birth) -> str:
+def _log_model(files: GenerationFiles) -> str:
     """Log the generation as a pyfunc of code and safetensors, nothing pickled; returns MLflow's id of it."""
     faces = TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))  # (B, H, W, RGB)
     forged = TensorSpec(np.dtype("float32"), (-1,))  # (B,)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature says it all
         info = mlflow.pyfunc.log_model(
-            name=birth.name,
+            name=files.name,
             python_model=str(SERVED),
-            artifacts={name: str(birth.folder / file) for name, file in SERVED_FILES.items()},
+            artifacts={name: str(files.folder / file) for name, file in SERVED_FILES.items()},
             code_paths=[str(COMPONENTS)],
             signature=ModelSignature(Schema([faces]), Schema([forged])),
             pip_requirements=_requirements(),
-            tags={catalogue.WEIGHTS_TAG: birth.card["weights"], catalogue.GENERATION_TAG: birth.name},
+            tags={catalogue.WEIGHTS_TAG: files.weights, catalogue.GENERATION_TAG: files.name},
         )
     return str(info.model_id)
 
@@ -279,17 +317,17 @@ def _requirements() -> list[str]:
 # -- the registered version -------------------------------------------------------------------------------------------
 
 
-def _register(birth: Birth, run: Run, tracking: Tracking) -> ModelVersion:
+def _register(files: GenerationFiles, run: Run, tracking: Tracking) -> ModelVersion:
     """The one version of these weights; a generation judged again gets a new verdict, not a new version."""
-    client, name = tracking.client, catalogue.model_name(birth.line)
-    opens = str(birth.judged["opens"]).lower()
-    known = catalogue.version_of(birth.line, birth.name, birth.card["weights"], tracking)
+    client, name = tracking.client, catalogue.model_name(files.line)
+    opens = str(files.verdict["opens"]).lower()
+    known = catalogue.version_of(files.line, files.name, files.weights, tracking)
     if known is not None:
         if known.tags.get(catalogue.OPENS_TAG) != opens:
             client.set_model_version_tag(name, str(known.version), catalogue.OPENS_TAG, opens)
         return known
     try:
-        client.create_registered_model(name, tags={LINE_TAG: birth.line})
+        client.create_registered_model(name, tags={LINE_TAG: files.line})
     except MlflowException as exists:
         if exists.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
@@ -299,11 +337,11 @@ def _register(birth: Birth, run: Run, tracking: Tracking) -> ModelVersion:
         source=f"models:/{logged.model_id}",
         run_id=run.info.run_id,
         model_id=logged.model_id,
-        description=f"{birth.name} learned '{birth.card['learns']}' from {birth.card['teacher']}",
+        description=f"{files.name} learned '{files.card['learns']}' from {files.card['teacher']}",
         tags={
-            catalogue.GENERATION_TAG: birth.name,
-            catalogue.WEIGHTS_TAG: birth.card["weights"],
-            catalogue.INDEX_TAG: str(birth.index),
+            catalogue.GENERATION_TAG: files.name,
+            catalogue.WEIGHTS_TAG: files.weights,
+            catalogue.INDEX_TAG: str(files.index),
             catalogue.OPENS_TAG: opens,
         },
     )
@@ -333,12 +371,4 @@ def _key(text: str) -> str:
     return re.sub(r"[^\w\-. /]", "_", text)
 
 
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
-
-
-__all__ = ["Recorded", "challenge", "record"]
+__all__ = ["Recorded", "challenge", "record", "tell_code"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from components.errors import Refused
 from components.registry import catalogue, ledger
-from components.registry.ledger import Entry
+from components.registry.ledger import Decision
 from components.registry.promote import Promotion, follow_ledger, smoke
 from components.tracking import Tracking
 
@@ -28,7 +28,7 @@ def rollback(line: str, *, ledger_path: Path, tracking: Tracking, why: str, who:
             f"'{catalogue.model_name(line)}', found none. Record it first: `perennial run`."
         )
     smoke(version, tracking)
-    entry = Entry(
+    entry = Decision(
         when=ledger.now(),
         who=who or ledger.somebody(),
         action=ledger.ROLLBACK,

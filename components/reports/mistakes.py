@@ -15,7 +15,7 @@ import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from components.detectors import explain
+from components.evaluation import explain
 from components.faces.table import FaceTable
 from components.vocabulary import FORGED, REAL
 
@@ -39,6 +39,10 @@ class Mistake:
     """JPEG."""
     heat: bytes
     """PNG, to be laid over the face: see-through where the detector did not look."""
+
+    @property
+    def is_forged(self) -> bool:
+        return self.label == FORGED
 
 
 def most_wrong(

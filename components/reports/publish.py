@@ -7,7 +7,6 @@ Same files, same bytes: no date, no random id. Nothing is fetched; the page work
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ import torch
 from components import stage
 from components.generations.generation import load_classifier
 from components.reports import mistakes, sections
+from components.reports.pages import write_page
 from components.reports.story import read_story
 
 EACH = 4  # faces shown of either kind of mistake
@@ -31,33 +31,11 @@ def publish(
     beside                                 other lines, separated by commas: linked as ../LINE/index.html
     """
     torch.set_num_threads(1)  # the order of additions would show in the heat maps
-    story = read_story(verdicts, generations, last)
+    story = read_story(verdicts, scores, generations, last)
     examined = [name for name in story.benchmarks if (scores / last / f"{name}.parquet").is_file()]
     alarms, misses = mistakes.most_wrong(load_classifier(generations / last), scores / last, faces, examined, each=EACH)
-    body = (
-        sections.header(story, [name for name in beside.split(",") if name])
-        + "<main>"
-        + sections.family(story)
-        + sections.matrix(story)
-        + sections.curves(story)
-        + sections.gate(story)
-        + sections.faces(story, alarms, misses)
-        + sections.learning(story)
-        + "</main>"
-        + sections.footer(story)
-    )
-    page.mkdir(parents=True, exist_ok=True)
-    (page / "index.html").write_text(_document(story.line, body), encoding="utf-8")
-
-
-def _document(line: str, body: str) -> str:
-    style = (Path(__file__).parent / "page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f'<title>{escape(line)} · Perennial</title><link rel="icon" href="data:,"><style>\n{style}</style></head>\n'
-        f"<body>{body}</body></html>\n"
-    )
+    others = [name for name in beside.split(",") if name]
+    write_page(page, "line.html", **sections.line(story, others, alarms, misses))
 
 
 if __name__ == "__main__":

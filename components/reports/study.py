@@ -36,9 +36,10 @@ from components.evaluation.estimate import Estimate
 from components.evaluation.matrix import Matrix
 from components.evaluation.metrics import draws, weighted
 from components.evaluation.scores import Scores
-from components.generations.card import read_card
+from components.generations.card import CARRY_OVER, read_card
 from components.vocabulary import LABELS
 
+Place = Callable[[str, str], Path]
 JOINT = "joint"
 RESAMPLES = 1000
 METRICS: dict[str, Callable[[transfer.Square], Estimate]] = {
@@ -58,7 +59,7 @@ DASHES = ("-", "--", ":")  # when colours begin again
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunKey:
     """One run: a line of the study's workspace, and what it stands for."""
 
     line: str
@@ -71,7 +72,7 @@ class Entry:
 class Run:
     """What a run left behind."""
 
-    entry: Entry
+    entry: RunKey
     generations: tuple[str, ...]
     tasks: tuple[str, ...]
     auc: transfer.Square
@@ -79,7 +80,7 @@ class Run:
     last: Scores
     images: int
     stored_bytes: int
-    """Memory and bequest of the last generation."""
+    """Memory and carry-over of the last generation."""
     seconds: float | None
     """Wall time of raising and curating its generations; None where nobody looked at the clock."""
     unseen: Mapping[str, Estimate] = field(default_factory=dict)
@@ -89,25 +90,25 @@ class Run:
         return METRICS[name](self.auc if of == "auc" else self.acc)
 
 
-def read_run(root: Path, entry: Entry, generations: Sequence[str], seconds: Mapping[str, float]) -> Run:
+def read_run(place: Place, entry: RunKey, generations: Sequence[str], seconds: Mapping[str, float]) -> Run:
     """The run of a line whose last generation was judged; raises BrokenLineage where something is missing.
 
+    place     where the workspace keeps what it has of that kind (verdicts, scores, …) and name
     seconds   wall time by stage instance, as far as it is known
     """
-    data = root / "data"
     last = generations[-1]
-    matrix = Matrix.read(data / "verdicts" / last)
+    matrix = Matrix.read(place("verdicts", last))
     tasks = tuple(matrix.learns[name] for name in generations)
     clocked = [seconds.get(f"{stage}@{name}") for name in generations for stage in ("evolve", "curate")]
-    kept = [data / "memories" / last, data / "generations" / last / "bequest.safetensors"]
+    kept = [place("memories", last), place("generations", last) / CARRY_OVER]
     return Run(
         entry,
         tuple(generations),
         tasks,
         matrix.square("auc"),
         matrix.square("acc"),
-        Scores.read(data / "scores" / last),
-        sum(read_card(data / "generations" / name)["images_seen"] for name in generations),
+        Scores.read(place("scores", last)),
+        sum(read_card(place("generations", name))["images_seen"] for name in generations),
         sum(_size_bytes(path) for path in kept),
         None if None in clocked else sum(s for s in clocked if s is not None),
         {name: matrix.cell(last, name)["auc"] for name in matrix.benchmarks if name not in tasks},

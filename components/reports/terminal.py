@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +14,43 @@ from rich.style import Style
 from rich.table import Table
 from rich.text import Text
 
+from components import code
+from components.evaluation.matrix import MATRIX_FILE
+from components.gates.verdict import verdict_if_any
+from components.generations.card import CARD, read_card
+
 Status = dict[str, Any]
 """``{"lines": {LINE: {"champion": NAME|null, "generations": [...]}}}``, see `status_json`."""
 
 
-def status_json(workspace: Path, champions: Mapping[str, str | None] | None = None) -> Status:
-    """What stands in the family register and what became of it.
+Data = Callable[[str, str], Path]
+"""Where ``data/<kind>/<name>`` of a workspace is."""
 
+
+def status_json(
+    lineage: Path,
+    data: Data,
+    champions: Mapping[str, str | None] | None = None,
+    today: Mapping[str, code.Parts] | None = None,
+) -> Status:
+    """What stands in the lineage and what became of it.
+
+    lineage     lineage.yaml
+    today       what today's code is made of; without it no generation is called older
     champions   who answers for each line, as the ledger knows; a line that is not in it has nobody
 
         {"lines": {LINE: {"champion": NAME | null, "generations": [
             {"name", "learns", "teacher", "detector", "strategy", "opens": true | false | null (not judged yet),
              "scores": {BENCHMARK: {"auc": float | null, "low": float | null, "high": float | null}},
+             "code": "today's" | "older" | "before 0.2" | null (not born yet, or nobody asked),
              "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused]}]}}}
     """
-    register = workspace / "lineage.yaml"
-    raw = (yaml.safe_load(register.read_text()) or {}) if register.is_file() else {}
+    raw = (yaml.safe_load(lineage.read_text()) or {}) if lineage.is_file() else {}
     lines: Status = {}
     for name, row in (raw.get("generations") or {}).items():
         line = lines.setdefault(row["line"], {"champion": (champions or {}).get(row["line"]), "generations": []})
-        line["generations"].append(_generation(name, row, workspace / "data" / "verdicts" / name))
+        line["generations"].append(_generation(name, row, data, today or {}))
     return {"lines": lines}
-
-
-def status_view(workspace: Path, champions: Mapping[str, str | None] | None = None) -> RenderableType:
-    """`status_table` of `status_json`."""
-    return status_table(status_json(workspace, champions))
 
 
 def status_table(status: Status) -> RenderableType:
@@ -49,8 +60,9 @@ def status_table(status: Status) -> RenderableType:
     return Group(*(_panel(name, line) for name, line in status["lines"].items()))
 
 
-def _generation(name: str, row: Mapping[str, Any], verdict: Path) -> Status:
-    judged, matrix = _read(verdict / "verdict.json"), _read(verdict / "matrix.json")
+def _generation(name: str, row: Mapping[str, Any], data: Data, today: Mapping[str, code.Parts]) -> Status:
+    verdict = data("verdicts", name)
+    judged, matrix = verdict_if_any(verdict) or {}, _matrix(verdict / MATRIX_FILE)
     cells = matrix.get("cells", {}).get(name, {})
     summary = matrix.get("summary", {}).get(name, {})
     return {
@@ -60,6 +72,7 @@ def _generation(name: str, row: Mapping[str, Any], verdict: Path) -> Status:
         "detector": row["detector"],
         "strategy": row["strategy"],
         "opens": judged.get("opens"),
+        "code": _code(data("generations", name), row, today),
         "scores": {
             benchmark: {"auc": auc.get("value"), "low": auc.get("low"), "high": auc.get("high")}
             for benchmark in matrix.get("benchmarks", [])
@@ -71,7 +84,20 @@ def _generation(name: str, row: Mapping[str, Any], verdict: Path) -> Status:
     }
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _code(folder: Path, row: Mapping[str, Any], today: Mapping[str, code.Parts]) -> str | None:
+    """Whether today's code would raise a generation as it was raised."""
+    if not (folder / CARD).is_file():
+        return None
+    said = read_card(folder).get("code")
+    if said is None:
+        return "before 0.2"
+    if not today:
+        return None
+    choices = ("stages/evolve", f"detectors/{row['detector']}", f"strategies/{row['strategy']}")
+    return "today's" if said["digest"] == code.digest(today.get(key, {}) for key in choices) else "older"
+
+
+def _matrix(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     content: dict[str, Any] = json.loads(path.read_text())
@@ -92,7 +118,9 @@ def _panel(name: str, line: Status) -> Panel:
         star = Text("★" if one["name"] == line["champion"] else "", "bold yellow")
         cells = [_cell(one, benchmark, known=benchmark in learned) for benchmark in benchmarks]
         sums = [_number(one["average_auc"], 2), _number(one["forgetting"], 3)]
-        table.add_row(star, Text(one["name"]), Text(one["learns"]), _gate(one["opens"]), *cells, *sums)
+        born = one["code"] if one["code"] in ("older", "before 0.2") else ""
+        who_made = Text.assemble(one["name"], (f"  code {born}" if born else "", "dim"))
+        table.add_row(star, who_made, Text(one["learns"]), _gate(one["opens"]), *cells, *sums)
     last = generations[-1]
     refused = [Text(f"{last['name']}: {words}", "red") for words in last["refused"]]
     who = f"champion {line['champion']}" if line["champion"] else "no champion yet"

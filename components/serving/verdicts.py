@@ -8,7 +8,7 @@ A file that cannot be read or shows no face is an answer too, with the reason in
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +20,13 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
-from components.errors import BadArchive, NoFaceFound
+from components.errors import BadArchive, NoFaceFound, Refused
 from components.faces import detection
-from components.faces.extraction import faces_of
+from components.faces.extraction import faces_of, profile_of
+from components.faces.table import named_profile
+from components.generations.card import read_card
 from components.generations.generation import load_classifier
-from components.params import Faces
+from components.params import CropOptions
 from components.vocabulary import FORGED, GENUINE, LABEL_NAMES
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
 Images = npt.NDArray[np.uint8]
 
+ANNOTATED = "annotated"  # landmarks that came with an archive: a file brings none
 THRESHOLD = 0.5
 BATCH = 32
 MEDIA = {
@@ -85,22 +88,56 @@ def score(
     paths: Iterable[Path],
     generation: Path,
     *,
-    params: Faces,
-    face_detector: str,
+    params: CropOptions,
+    face_detector: str | None = None,
     overlays: Path | None = None,
     device: str = "cpu",
 ) -> Iterator[Answer]:
     """Answer for every file with the generation in that folder, as the answers come.
 
-    params         how faces are cut; must be those the generation was raised with
-    face_detector  a name of `faces.detection`: ``none`` where the files are face crops already
+    params         how faces are cut
+    face_detector  a name of `faces.detection`: ``none`` where the files are face crops already; None: the generation's own
     overlays       a folder for one PNG a file: the most suspicious face beside its heat map
 
-    Raises BrokenLineage for a damaged generation and MissingWeights for the face detector's; never for a file.
+    Raises Refused where the faces would be cut otherwise than those the generation was taught, BrokenLineage for a
+    damaged generation and MissingWeights for the face detector's; never for a file.
     """
-    examiner = Examiner(load_classifier(generation, device), detection.build(face_detector, params), params)
+    finder = _finder(read_card(generation), face_detector, params)
+    examiner = Examiner(load_classifier(generation, device), finder, params)
     for path in files_of(paths):
         yield examiner.answer(path, overlays)
+
+
+def _finder(card: Mapping[str, Any], name: str | None, params: CropOptions) -> FaceDetector:
+    """The face detector `name`, or the generation's own; raises Refused unless its faces compare with what was taught."""
+    taught = card.get("profiles", [])
+    if not taught:
+        raise Refused(
+            f"expected '{card.get('generation')}' to say how the faces it learned were cut, found no word of it: it was "
+            "raised by a version before 0.2. Run `perennial upgrade`, which writes it down."
+        )
+    name = name or taught[-1]["detector"]
+    if name == ANNOTATED:
+        raise Refused(
+            f"expected faces that can be found in a file, found that '{card.get('generation')}' learned faces whose "
+            "landmarks came with their archive: what it says of others means nothing. Ask a generation whose archives "
+            "landed with --faces yunet or retinaface."
+        )
+    finder = detection.build(name, params)
+    asked = named_profile(profile_of(finder, params))
+    if asked["hash"] not in {profile["hash"] for profile in taught}:
+        raise Refused(
+            f"expected faces cut as '{card.get('generation')}' learned them ({_words(taught[-1], asked)}), found "
+            f"{_words(asked, taught[-1])}. Faces cut otherwise do not compare: ask with --faces {taught[-1]['detector']} "
+            "and the weights of that time, or raise a generation on faces cut like these."
+        )
+    return finder
+
+
+def _words(profile: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    """What of a profile differs from the other: `detector yunet, size_px 256`."""
+    differing = [key for key in profile if key != "hash" and profile[key] != other.get(key)]
+    return ", ".join(f"{key} {str(profile[key])[:12]}" for key in differing)
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:
@@ -119,7 +156,7 @@ class Examiner:
 
     detector: Detector
     face_detector: FaceDetector
-    params: Faces
+    params: CropOptions
 
     def answer(self, path: Path, overlays: Path | None = None) -> Answer:
         """The answer for one file."""
@@ -152,7 +189,7 @@ class Examiner:
         """Save the most suspicious face beside its Grad-CAM; two files of one name do not meet."""
         from PIL import Image
 
-        from components.detectors import explain
+        from components.evaluation import explain
 
         worst = int(forged.argmax())
         heat = explain.heat_maps(self.detector, self._pixels(faces[worst : worst + 1]))[0].cpu().numpy()

@@ -1,9 +1,9 @@
 """How a student learns a new task without losing the old ones: one file per method, named as the method.
 
-A strategy speaks at three moments. ``prepare`` before the first step, ``losses`` at every step, ``bequeath`` after the
-last one; what it bequeaths is saved beside the weights and reaches the next generation's ``prepare`` as `bequest`.
-Roles are arguments; nothing survives in attributes that was not bequeathed. A run that was killed prepares again before
-it takes up its checkpoint, so ``prepare`` and ``bequeath`` follow from their arguments alone and draw no random numbers
+A strategy speaks at three moments. ``prepare`` before the first step, ``losses`` at every step, ``carry_over`` after the
+last one; what it returns is saved beside the weights and reaches the next generation's ``prepare`` as `carried`.
+Roles are arguments; nothing survives in attributes that was not carried over. A run that was killed prepares again before
+it takes up its checkpoint, so ``prepare`` and ``carry_over`` follow from their arguments alone and draw no random numbers
 of their own; ``losses`` may draw from torch's global generator, which the loop seeds at every step.
 """
 
@@ -11,53 +11,47 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from torch import Tensor
 
 from components.detectors import Detection, Detector
 from components.errors import UnknownName
-from components.params import Section, parse
+from components.params import MemoryPolicy, Section, parse
 from components.tasks.dataset import Batch, Faces
 
 Terms = dict[str, Tensor]
-Policy = Literal["nothing", "reservoir", "herding", "entropy_and_mean", "hybrid", "everything"]
-"""What a memory keeps of the budget's share of each (task, class); old exemplars give way by rank.
-
-nothing           no exemplars
-reservoir         every face equally likely
-herding           faces whose running mean stays closest to the mean of all (iCaRL)
-entropy_and_mean  one half the most uncertain, the other the nearest to the mean of all (DFIL)
-hybrid            hard, representative and diverse (CFFD)
-everything        every training face of every task, whatever the budget
-"""
 
 
 class Strategy:
     """Finetune on what is given; every method overrides the moments it needs."""
 
     Options: ClassVar[type[Section]] = Section
-    remembers: ClassVar[Policy] = "nothing"
+    remembers: ClassVar[MemoryPolicy] = "nothing"
     """The memory policy of the method's own paper; `nothing` keeps no exemplars."""
+    terms: ClassVar[Mapping[str, str]] = {}
+    """Each term of its own -> the option that weighs it: at 0 the method is what it would be without the term. A term that
+    a detector may bring too is left to the detector where it does."""
     tasks_alike: ClassVar[bool] = False
     """A batch holds as many faces of every task, old or new, whatever share of it `training.replayed` says."""
 
     def __init__(self, options: Section) -> None:
         self.options = options
 
-    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, bequest: dict[str, Tensor]) -> None:
-        """Called once, student and teacher on their device, the bequest on the CPU; the teacher is frozen and in eval
+    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, carried: dict[str, Tensor]) -> None:
+        """Called once, student and teacher on their device, what was carried over on the CPU; the teacher is frozen and in eval
         mode."""
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:
-        """Named, weighted terms of one step; the loop adds them up and logs them under their names."""
+        """Named, weighted terms of one step, the detector's and `terms`; the loop adds them up and logs them under their
+        names."""
         return student.losses(student(batch.faces), batch)
 
-    def bequeath(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
+    def carry_over(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
         """What the next generation needs beyond weights and memory; the student is left as it was found.
 
         memory  the exemplars this generation learned with, of the tasks before this one; None where there are none
@@ -65,11 +59,11 @@ class Strategy:
         return {}
 
     @staticmethod
-    def classifier(detector: Detector, bequest: dict[str, Tensor]) -> Detector:
+    def classifier(detector: Detector, carried: dict[str, Tensor]) -> Detector:
         """Who answers when a generation is asked: the detector itself, unless the method has another way to classify.
 
         detector  the generation's, in eval mode and on its device
-        bequest   what the generation's own strategy bequeathed
+        carried   what the generation's own strategy carried over
         """
         return detector
 

@@ -46,6 +46,13 @@ class CFFD(Strategy):
 
     Options: ClassVar[type[Section]] = CFFDOptions
     options: CFFDOptions
+    terms = {
+        "slkd": "soft_label",
+        "mfkd": "features",
+        "rkd": "relations",
+        "dkd": "domains",
+        "hscl": "contrast",
+    }
     remembers = "hybrid"
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:

@@ -54,8 +54,9 @@ class CoReD(Strategy):
 
     Options: ClassVar[type[Section]] = CoReDOptions
     options: CoReDOptions
+    terms = {"knowledge": "knowledge", "feature": "feature"}
 
-    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, bequest: dict[str, Tensor]) -> None:
+    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, carried: dict[str, Tensor]) -> None:
         if teacher is None:
             return
         features, index = [], []

@@ -41,6 +41,7 @@ class DFIL(Strategy):
 
     Options: ClassVar[type[Section]] = DFILOptions
     options: DFILOptions
+    terms = {"knowledge": "knowledge", "feature": "feature", "supcon": "contrast"}
     remembers = "entropy_and_mean"
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:

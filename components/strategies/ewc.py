@@ -42,11 +42,12 @@ class EWC(Strategy):
 
     Options: ClassVar[type[Section]] = EWCOptions
     options: EWCOptions
+    terms = {"ewc": "strength"}
 
-    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, bequest: dict[str, Tensor]) -> None:
+    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, carried: dict[str, Tensor]) -> None:
         """Weights that the student froze, or gained since its teacher, have no spring."""
         theta = _trainable(student)
-        handed = {name.removeprefix(FISHER): value for name, value in bequest.items()}
+        handed = {name.removeprefix(FISHER): value for name, value in carried.items()}
         self.fisher = {
             name: handed[name].to(value.device)
             for name, value in theta.items()
@@ -60,7 +61,7 @@ class EWC(Strategy):
         theta, anchor = dict(student.named_parameters()), dict(teacher.named_parameters())
         return {**terms, "ewc": penalties.fisher_penalty(theta, anchor, self.fisher, lam=self.options.strength)}
 
-    def bequeath(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
+    def carry_over(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
         theta = _trainable(student)
         singles = batches(task, some(task, self.options.faces), 1, student)
         with evaluating(student):

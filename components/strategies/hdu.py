@@ -60,9 +60,10 @@ class HDU(Strategy):
 
     Options: ClassVar[type[Section]] = HDUOptions
     options: HDUOptions
+    terms = {"pseudo_forged": "pseudo_forged", "feature": "feature", "soft_label": "soft_label"}
 
-    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, bequest: dict[str, Tensor]) -> None:
-        self.handed = {name: value for name, value in sorted(bequest.items()) if name.startswith(PERTURBATION)}
+    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, carried: dict[str, Tensor]) -> None:
+        self.handed = {name: value for name, value in sorted(carried.items()) if name.startswith(PERTURBATION)}
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:
         genuine = batch.labels == REAL
@@ -82,7 +83,7 @@ class HDU(Strategy):
             "soft_label": o.soft_label * distillation.soft_label(seen.logits[old], known.logits, tau=o.temperature),
         }
 
-    def bequeath(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
+    def carry_over(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
         """The perturbations handed down, and one for this task."""
         positions = some(task, 2 * self.options.faces)
         genuine = positions[task.labels[positions] == REAL]

@@ -46,10 +46,11 @@ class ICaRL(Strategy):
 
     Options: ClassVar[type[Section]] = ICaRLOptions
     options: ICaRLOptions
+    terms = {"distillation": "distillation"}
     remembers = "herding"
 
-    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, bequest: dict[str, Tensor]) -> None:
-        self.handed = {name: value for name, value in bequest.items() if name.startswith(PROTOTYPE)}
+    def prepare(self, student: Detector, teacher: Detector | None, task: Faces, carried: dict[str, Tensor]) -> None:
+        self.handed = {name: value for name, value in carried.items() if name.startswith(PROTOTYPE)}
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:
         seen = student(batch.faces)
@@ -61,7 +62,7 @@ class ICaRL(Strategy):
         distilled = distillation.sigmoid_answers(seen.logits[old], known.logits)
         return {**terms, "distillation": self.options.distillation * distilled}
 
-    def bequeath(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
+    def carry_over(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
         """Prototypes of every task as the student sees them now; a task without exemplars keeps what was handed down."""
         newest = some(task, self.options.faces)
         groups = [(task.name, task, newest[task.labels[newest] == label], label) for label in LABELS]
@@ -80,11 +81,11 @@ class ICaRL(Strategy):
         return {**self.handed, **measured}
 
     @staticmethod
-    def classifier(detector: Detector, bequest: dict[str, Tensor]) -> Detector:
-        """The nearest prototype answers; raises KeyError where a generation bequeathed none."""
-        held = sorted(name for name in bequest if name.startswith(PROTOTYPE))
+    def classifier(detector: Detector, carried: dict[str, Tensor]) -> Detector:
+        """The nearest prototype answers; raises KeyError where nothing was carried over."""
+        held = sorted(name for name in carried if name.startswith(PROTOTYPE))
         classes = torch.tensor([int(name.removeprefix(PROTOTYPE).split(".", 1)[0]) for name in held])
-        return NearestMean(detector, torch.stack([bequest[name] for name in held]), classes)
+        return NearestMean(detector, torch.stack([carried[name] for name in held]), classes)
 
     @torch.no_grad()
     def _prototype(self, student: Detector, faces: Faces, positions: np.ndarray) -> Tensor:

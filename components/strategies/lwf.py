@@ -31,6 +31,7 @@ class LwF(Strategy):
 
     Options: ClassVar[type[Section]] = LwFOptions
     options: LwFOptions
+    terms = {"soft_label": "soft_label"}
 
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:
         seen = student(batch.faces)

@@ -14,7 +14,9 @@ from torch.nn import functional
 
 from components.errors import BadArchive
 from components.faces.table import FaceTable
-from components.vocabulary import FORGED, REAL, TRAIN
+from components.params import Withdrawal
+from components.vocabulary import FORGED, LABEL_NAMES, REAL, TRAIN
+from components.withdrawal.orders import struck
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,18 @@ class Faces:
                 "An archive with one class, or none, can only be a benchmark: land it with --role benchmark."
             )
         return cls(name, table, chosen, _methods(table.rows.iloc[chosen], met))
+
+    def without(self, withdrawn: Sequence[Withdrawal]) -> Faces:
+        """All but those withdrawn; raises BadArchive where a class would have none left."""
+        left_out = struck(self.rows, withdrawn)
+        gone = set(self.labels.tolist()) - set(self.labels[~left_out].tolist())
+        if gone:
+            classes = " and no ".join(LABEL_NAMES[label] for label in sorted(gone))
+            raise BadArchive(
+                f"expected real and forged faces in '{self.name}' besides the {left_out.sum()} that were withdrawn, found "
+                f"no {classes} one. A task needs both: take it out of `sequence` in params.yaml."
+            )
+        return replace(self, indices=self.indices[~left_out])
 
     @classmethod
     def whole(cls, name: str, table: FaceTable, met: Sequence[str] = ()) -> Faces:

@@ -15,10 +15,10 @@ import pytest
 from components.archives import expectations, manifest, validate
 from components.archives.expectations import check_faces, check_manifest
 from components.errors import Invalid, NoFaceFound
-from components.params import Validation
+from components.params import ValidationOptions
 
 ROOT = Path(__file__).parents[2]
-PARAMS = Validation()
+PARAMS = ValidationOptions()
 EARLIER = pd.DataFrame({"sha256": ["landed"], "archive": ["stylegan"]})
 
 
@@ -55,9 +55,11 @@ def faces_of(clips: pd.DataFrame, frames: int = 2) -> pd.DataFrame:
     )
 
 
-def broken(rows: pd.DataFrame, role: str = "both", params: Validation = PARAMS) -> dict[str, expectations.Finding]:
+def broken(
+    rows: pd.DataFrame, role: str = "both", params: ValidationOptions = PARAMS
+) -> dict[str, expectations.RuleResult]:
     report = check_manifest(rows, EARLIER, role=role, params=params)
-    return {finding.rule: finding for finding in report.broken}
+    return {result.rule: result for result in report.broken}
 
 
 def test_a_sound_manifest_passes_every_rule() -> None:
@@ -70,8 +72,8 @@ def test_a_sound_manifest_passes_every_rule() -> None:
 def test_a_label_other_than_real_or_forged_is_named() -> None:
     rows = a_manifest()
     rows.loc[0, "label"] = 2
-    finding = broken(rows)["labels"]
-    assert finding.rows == ("'real/train_0.jpg' (label 2)",)
+    result = broken(rows)["labels"]
+    assert result.rows == ("'real/train_0.jpg' (label 2)",)
 
 
 def test_a_mask_of_a_genuine_clip_is_named() -> None:
@@ -90,8 +92,8 @@ def test_an_unknown_split_is_named() -> None:
 @pytest.mark.parametrize("missing", ["train", "test"])
 def test_an_empty_split_is_named(missing: str) -> None:
     rows = a_manifest()
-    finding = broken(rows[rows["split"] != missing])["splits_in_use"]
-    assert finding.rows == (f"no split '{missing}'",)
+    result = broken(rows[rows["split"] != missing])["splits_in_use"]
+    assert result.rows == (f"no split '{missing}'",)
 
 
 def test_a_val_split_need_not_be_but_holds_both_classes_if_it_is() -> None:
@@ -118,9 +120,9 @@ def test_a_class_with_too_few_clips_is_named_with_its_split() -> None:
 def test_a_source_in_two_splits_is_named_with_every_clip_of_it() -> None:
     rows = a_manifest()
     rows.loc[rows["path"] == "fake/test_0.jpg", "source"] = "train_0"
-    finding = broken(rows)["sources"]
-    assert finding.broken == 3
-    assert finding.rows[0] == "'real/train_0.jpg' (source train_0, split train)"
+    result = broken(rows)["sources"]
+    assert result.broken == 3
+    assert result.rows[0] == "'real/train_0.jpg' (source train_0, split train)"
 
 
 def test_an_identity_in_two_splits_is_named_and_unknown_ones_are_no_identity() -> None:
@@ -142,7 +144,7 @@ def test_bytes_in_two_splits_are_named_and_twice_in_one_only_warned_of() -> None
     rows.loc[rows["path"] == "real/train_1.jpg", "sha256"] = "same"
     report = check_manifest(rows, EARLIER, role="both", params=PARAMS)
     assert not report.broken
-    assert [finding.rule for finding in report.warnings] == ["bytes_once"]
+    assert [result.rule for result in report.warnings] == ["bytes_once"]
     rows.loc[rows["path"] == "real/test_1.jpg", "sha256"] = "same"
     assert broken(rows)["bytes_splits"].broken == 3
 
@@ -186,7 +188,7 @@ def _validate(rows: pd.DataFrame, place: Path) -> Path:
     manifest.write(rows, place / "m/manifest.parquet")
     manifest.write(rows.head(0), place / "m/set_aside.parquet")
     manifest.write(EARLIER, place / "m/earlier.parquet", manifest.EARLIER)
-    validate.validate(place / "m", place / "v", place / "docs", name="swaps", role="both", params=PARAMS)
+    validate.validate(place / "m", place / "v", place / "docs", name="swaps", role="both", validation_params=PARAMS)
     return place / "v/report.json"
 
 
@@ -257,14 +259,14 @@ def test_too_few_faces_are_said_with_the_clips_that_gave_none() -> None:
         NoFaceFound, match=r"90% or more of the forged clips give a face; broken by 1: 'fake/train_3.jpg'"
     ):
         check_faces(faces, rows, PARAMS)
-    assert not check_faces(faces, rows, Validation(min_yield=0.8)).broken
+    assert not check_faces(faces, rows, ValidationOptions(min_yield=0.8)).broken
 
 
 def test_a_yield_that_is_low_for_one_class_only_is_noticed() -> None:
     rows = a_manifest(per_class=20)
     without = rows.index[rows["label"] == 1][:6]
     with pytest.raises(NoFaceFound, match="forged clips") as refusal:
-        check_faces(faces_of(rows.drop(index=without)), rows, Validation(min_yield=0.9))
+        check_faces(faces_of(rows.drop(index=without)), rows, ValidationOptions(min_yield=0.9))
     assert "real clips" not in str(refusal.value)
 
 
@@ -300,7 +302,7 @@ def test_a_split_that_lost_a_class_is_refused() -> None:
     rows = a_manifest(per_class=3)
     kept = rows[~((rows["split"] == "test") & (rows["label"] == 1))]
     with pytest.raises(Invalid, match="2 or more forged clips in every split"):
-        check_faces(faces_of(kept), rows, Validation(min_yield=0.1))
+        check_faces(faces_of(kept), rows, ValidationOptions(min_yield=0.1))
 
 
 def test_data_docs_of_faces_show_both_tables(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from components.archives import landing
-from components.archives.arrivals import MARKER
 from components.archives.landing import FolderInbox, S3Inbox, stage_copy
+from components.archives.listing import MARKER
 from components.archives.manifest import tree_digest
 from components.errors import BadArchive, BadParams, NameTaken
 

@@ -17,11 +17,12 @@ from components.errors import BadArchive, UnknownName
 
 
 def test_the_catalogue_is_the_files_of_the_folder() -> None:
-    assert layouts.names() == ("crops", "faceforensics", "lab")
+    files = {file.stem for file in Path(official.__file__).parent.glob("*.py")} - {"__init__"}
+    assert set(layouts.names()) == files >= {"crops", "faceforensics", "lab"}
 
 
 def test_an_unknown_layout_is_refused_with_the_nearest_known_one(archive: Path) -> None:
-    with pytest.raises(UnknownName, match=r"no layout 'crop'; known: crops, faceforensics, lab. Did you mean 'crops'"):
+    with pytest.raises(UnknownName, match=r"no layout 'crop'; known: crops, .*lab. Did you mean 'crops'"):
         layouts.read("crop", archive)
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from components import torchvision_ops
-from components.detectors import backbones
+from components.detectors.parts import backbones
 from components.errors import BadParams, MissingWeights, UnknownName
 
 torchvision_ops.complete()  # before any test imports timm

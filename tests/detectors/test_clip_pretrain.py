@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components.detectors import clip
-from components.detectors.clip import disturbances, pretrain
-from components.detectors.clip.disturbances import KINDS, disturb
+from components.detectors.parts import clip
+from components.detectors.parts.clip import disturbances, pretrain
+from components.detectors.parts.clip.disturbances import KINDS, disturb
 from components.lab.people import life, person
 from components.lab.portraits import render
 

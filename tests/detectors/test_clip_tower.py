@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components import torchvision_ops
-from components.detectors import clip
-from components.detectors.clip import weights
+from components.detectors.parts import clip
+from components.detectors.parts.clip import weights
 from components.errors import BadParams, MissingWeights, UnknownName
 
 torchvision_ops.complete()  # before any test imports open_clip

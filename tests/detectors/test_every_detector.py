@@ -15,13 +15,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from components import detectors, strategies
-from components.detectors import Detector, explain
+from components import detectors, machine, strategies
+from components.detectors import Detector
 from components.errors import BadParams, MissingWeights, UnknownName
+from components.evaluation import explain
 from components.faces.table import FaceTable, encode
 from components.generations import training
 from components.generations.schedule import learning_rate
-from components.params import Training, parse
+from components.generations.training import Lesson
+from components.params import TrainingOptions, parse
 from components.tasks.augmentations import KNOWN
 from components.tasks.dataset import Batch, Faces
 from components.vocabulary import FORGED, TRAIN
@@ -201,17 +203,17 @@ def test_a_grown_network_is_taken_up_by_one_without_weights(name: str, tmp_path:
 
 
 @every_detector
-def test_an_heir_learns_on_and_is_taken_up_in_turn(name: str, taught) -> None:
-    heir = tiny(name, seed=1, blank=True)
-    heir.load_state_dict(taught(name).state_dict())
-    heir.begin_task(METHODS)
+def test_a_student_learns_on_and_is_taken_up_in_turn(name: str, taught) -> None:
+    student = tiny(name, seed=1, blank=True)
+    student.load_state_dict(taught(name).state_dict())
+    student.begin_task(METHODS)
     batch = of_methods([0, 3, 0, 3, 0, 1])
-    optimizer = adam(heir)
-    assert all(np.isfinite(step(heir.train(), batch, optimizer)) for _ in range(2))
+    optimizer = adam(student)
+    assert all(np.isfinite(step(student.train(), batch, optimizer)) for _ in range(2))
     again = tiny(name, seed=2, blank=True)
-    again.load_state_dict(heir.state_dict())
+    again.load_state_dict(student.state_dict())
     with torch.no_grad():
-        assert torch.equal(again.eval()(batch.faces).logits, heir.eval()(batch.faces).logits)
+        assert torch.equal(again.eval()(batch.faces).logits, student.eval()(batch.faces).logits)
 
 
 @every_detector
@@ -330,7 +332,7 @@ def test_heat_maps_show_where_a_taught_detector_looked(name: str, taught) -> Non
 def test_a_few_steps_on_a_few_faces_lower_the_loss(name: str) -> None:
     detector, faces, labels = tiny(name), some_faces(8, 96), torch.tensor([0, 1] * 4)
     faces[labels == 1, :, 30:60, 30:60] = 0.5
-    rate = max(1e-3, detectors.recipe(name, detectors.options(name, {"size": "tiny"})).get("learning_rate", 0))
+    rate = max(1e-3, detectors.paper_training(name, detectors.options(name, {"size": "tiny"})).get("learning_rate", 0))
     optimizer = torch.optim.Adam([p for p in detector.parameters() if p.requires_grad], rate)
     losses = []
     for _ in range(24):
@@ -374,8 +376,8 @@ def test_a_network_about_to_be_loaded_looks_for_no_weights(name: str) -> None:
 @every_detector
 @pytest.mark.parametrize("size", ["paper", "tiny"])
 def test_the_recipe_can_be_followed_to_the_end(name: str, size: str) -> None:
-    recipe = detectors.recipe(name, detectors.options(name, {"size": size}))
-    followed = parse(Training, recipe, f"the recipe of {name}")
+    recipe = detectors.paper_training(name, detectors.options(name, {"size": size}))
+    followed = parse(TrainingOptions, recipe, f"the recipe of {name}")
     assert set(followed.augment) <= set(KNOWN) and followed.batch % 2 == 0
     steps = [quarter / 4 for quarter in range(4 * max(followed.founder_epochs, followed.epochs))]
     rates = [learning_rate(followed, epochs) for epochs in steps]
@@ -392,16 +394,19 @@ def test_a_run_that_follows_the_recipe_ends_with_the_same_bytes_twice(
     images = np.random.default_rng(0).integers(0, 256, (8, 96, 96, 3), dtype=np.uint8)
     table = FaceTable.write(tmp_path / "faces", rows, [encode(image) for image in images], {"size_px": 96})
     task = Faces.training_split("swap", table)
-    followed = Training(**{**detectors.recipe(name, detectors.options(name, {"size": "tiny"})), "batch": 4})
+    followed = TrainingOptions(
+        **{**detectors.paper_training(name, detectors.options(name, {"size": "tiny"})), "batch": 4}
+    )
     finetune = strategies.build("finetune", strategies.options("finetune", {}))
-    training.deterministic(1)
+    machine.deterministic(1)
 
     def run(place: str) -> dict[str, Tensor]:
         detector = tiny(name)
         progress = training.train(
-            detector, None, finetune, task, None, followed,
-            epochs=1, seed=0, bequest={}, checkpoint=tmp_path / place, watch=lambda *_: None,
-        )  # fmt: skip
+            Lesson(detector, None, finetune, task, None, followed, epochs=1, seed=0),
+            checkpoint=tmp_path / place,
+            on_step=lambda *_: None,
+        )
         assert all(np.isfinite(value) for row in progress.rows for value in row.values())
         return detector.state_dict()
 

@@ -1,12 +1,13 @@
 """Every detector learns a forgery of the lab at its tiny size: the measurement of benchmarks/families.py, with a floor.
 
-Each has another family, so that five trainings touch all of both; the benchmark measures every pair.
+Each has another family, so that five trainings touch all of them; the benchmark measures every pair.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+from itertools import cycle
 from pathlib import Path
 from types import ModuleType
 
@@ -37,7 +38,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("torch_as_it_was")
-@pytest.mark.parametrize(("name", "family"), list(zip(detectors.names(), FAMILIES, strict=True)))
+@pytest.mark.parametrize(("name", "family"), list(zip(detectors.names(), cycle(FAMILIES), strict=False)))
 def test_a_tiny_detector_tells_a_forgery_of_people_it_never_saw(
     name: str, family: str, families: ModuleType, kept: Path
 ) -> None:

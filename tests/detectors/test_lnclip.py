@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from components import detectors
-from components.detectors import Detector, clip, explain
+from components.detectors import Detector
+from components.detectors.parts import clip
 from components.errors import BadParams, MissingWeights
+from components.evaluation import explain
 from components.losses import sphere
-from components.params import Training, parse
+from components.params import TrainingOptions, parse
 from components.tasks.dataset import Batch
 
 
@@ -197,7 +199,7 @@ def test_heat_maps_show_a_place_of_the_face() -> None:
 @pytest.mark.parametrize("size", ["paper", "tiny"])
 def test_the_recipe_can_be_followed(size: str) -> None:
     options = detectors.options("lnclip", {"size": size})
-    params = parse(Training, detectors.recipe("lnclip", options), "recipe")
+    params = parse(TrainingOptions, detectors.paper_training("lnclip", options), "recipe")
     assert params.schedule == "cosine_cycles" and params.pairs and params.weight_decay == 0
 
 

@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components import detectors
-from components.detectors import Detector, backbones, lsda
+from components.detectors import Detector, lsda
 from components.detectors.lsda import LSDA
+from components.detectors.parts import backbones
 from components.errors import BadParams, MissingWeights
 from components.losses import latent_space
-from components.params import Training
+from components.params import TrainingOptions
 from components.tasks import augmentations
 from components.tasks.dataset import Batch
 
@@ -440,5 +441,5 @@ def test_who_knows_genuine_faces_follows_from_what_is_pretrained() -> None:
 @pytest.mark.parametrize("size", ["paper", "tiny"])
 def test_the_recipe_can_be_followed(size: str) -> None:
     options = detectors.options("lsda", {"size": size})
-    params = Training.model_validate(detectors.recipe("lsda", options))
+    params = TrainingOptions.model_validate(detectors.paper_training("lsda", options))
     assert params.pairs and set(params.augment) <= set(augmentations.KNOWN)

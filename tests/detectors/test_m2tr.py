@@ -10,12 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components import detectors, torchvision_ops
-from components.detectors import Detector, backbones
+from components.detectors import Detector
 from components.detectors.m2tr import M2TR, Block, FrequencyFilter, MovingCentre, PatchAttention, mask_entropy
+from components.detectors.parts import backbones
 from components.errors import BadParams
 from components.losses import contrastive
 from components.losses.focal import focal
-from components.params import Training
+from components.params import TrainingOptions
 from components.tasks.dataset import Batch
 
 torchvision_ops.complete()  # before any test imports timm
@@ -152,7 +153,7 @@ def test_patches_that_do_not_fit_the_maps_are_refused(options: dict[str, object]
 @pytest.mark.parametrize("size", ["paper", "tiny"])
 def test_the_recipe_is_one_the_loop_can_follow(size: str) -> None:
     options = detectors.options("m2tr", {"size": size})
-    assert Training(**detectors.recipe("m2tr", options)).founder_epochs > 0
+    assert TrainingOptions(**detectors.paper_training("m2tr", options)).founder_epochs > 0
 
 
 def test_a_compiled_network_answers_alike() -> None:

@@ -11,11 +11,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from components import detectors
-from components.detectors import clip, subspaces
 from components.detectors.masm import MASM, chosen
-from components.detectors.subspaces import SplitAttention, SplitLinear, decomposed, drawn
+from components.detectors.parts import clip, subspaces
+from components.detectors.parts.subspaces import SplitAttention, SplitLinear, decomposed, drawn
 from components.errors import BadParams
-from components.params import Training, parse
+from components.params import TrainingOptions, parse
 from components.tasks.augmentations import KNOWN
 from components.tasks.dataset import Batch
 from components.vocabulary import FORGED, REAL
@@ -421,5 +421,5 @@ def test_compiled_it_answers_as_before() -> None:
 @pytest.mark.parametrize("size", ["paper", "tiny"])
 def test_the_recipe_can_be_followed(size: str) -> None:
     options = detectors.options("masm", {"size": size})
-    training = parse(Training, detectors.recipe("masm", options), "recipe")
+    training = parse(TrainingOptions, detectors.paper_training("masm", options), "recipe")
     assert set(training.augment) <= set(KNOWN) and training.weight_decay == 0

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from components import detectors
-from components.evaluation.enrol import enrol
+from components.evaluation.add_benchmark import add_benchmark
 from components.faces.table import FaceTable, encode
 from components.generations.generation import save_generation
 from components.generations.recipe import Recipe
@@ -25,7 +25,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     before = tmp_path / "nobody"
     for seed, name in enumerate(("deepfakes", "faceswap")):
         write_faces(tmp_path / "faces" / name, name, seed)
-        enrol(tmp_path / "faces" / name, before, tmp_path / "benches" / name, name=name)
+        add_benchmark(tmp_path / "faces" / name, before, tmp_path / "benches" / name, name=name)
         before = tmp_path / "benches" / name
     for seed, name in enumerate(("M1", "M2")):
         write_generation(tmp_path / "generations" / name, name, seed)

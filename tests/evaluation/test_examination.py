@@ -1,4 +1,4 @@
-"""The stages enrol and evaluate on a real, small workspace."""
+"""The stages add_benchmark and evaluate on a real, small workspace."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 from components.errors import BrokenLineage, StageFailed
 from components.evaluation import scoring
-from components.evaluation.enrol import enrol, read_bench
+from components.evaluation.add_benchmark import add_benchmark, read_bench
 from components.evaluation.evaluate import KEPT, evaluate
 from components.evaluation.metrics import METRICS
 from components.evaluation.scores import COLUMNS, Scores
@@ -43,11 +43,11 @@ def test_a_founder_is_examined_on_every_benchmark_and_has_no_teacher_to_examine(
     assert sorted(files(scores)) == ["deepfakes.parquet", "faceswap.parquet", "metrics.json"]
     found = Scores.read(scores)
     assert found.generation == "M1"
-    entry = found.measured["deepfakes"]
-    assert (entry["clips"], entry["forged"], entry["genuine"]) == (8, 4, 4)
-    assert set(METRICS) <= set(entry)
-    assert entry["methods"]["deepfakes"]["clips"] == 4
-    assert entry["faces"] == FaceTable.load(workspace / "faces" / "deepfakes").digest
+    measured = found.measured["deepfakes"]
+    assert (measured["clips"], measured["forged"], measured["genuine"]) == (8, 4, 4)
+    assert set(METRICS) <= set(measured)
+    assert measured["methods"]["deepfakes"]["clips"] == 4
+    assert measured["faces"] == FaceTable.load(workspace / "faces" / "deepfakes").digest
 
 
 def test_a_score_table_holds_the_test_faces_alone_in_the_order_of_the_face_table(
@@ -66,8 +66,8 @@ def test_a_score_table_holds_the_test_faces_alone_in_the_order_of_the_face_table
 
 
 def test_the_teacher_is_examined_only_on_benchmarks_new_to_it(workspace: Path, recipe: WriteRecipe) -> None:
-    plan = recipe("M2", "M1", ["deepfakes", "faceswap"], ["deepfakes"])
-    scores = examine(workspace, plan, "M2", "M1", "faceswap")
+    recipe_file = recipe("M2", "M1", ["deepfakes", "faceswap"], ["deepfakes"])
+    scores = examine(workspace, recipe_file, "M2", "M1", "faceswap")
     teacher = Scores.read(scores / "teacher")
     assert (teacher.generation, list(teacher.measured)) == ("M1", ["faceswap"])
     assert teacher.weights != Scores.read(scores).weights
@@ -76,18 +76,18 @@ def test_the_teacher_is_examined_only_on_benchmarks_new_to_it(workspace: Path, r
 def test_examining_again_gives_the_same_bytes_from_the_faces_or_from_what_was_kept(
     workspace: Path, recipe: WriteRecipe
 ) -> None:
-    plan = recipe("M2", "M1", ["deepfakes", "faceswap"], ["deepfakes"])
-    first, kept = (files(examine(workspace, plan, "M2", "M1", "faceswap", out)) for out in ("a", "b"))
+    recipe_file = recipe("M2", "M1", ["deepfakes", "faceswap"], ["deepfakes"])
+    first, kept = (files(examine(workspace, recipe_file, "M2", "M1", "faceswap", out)) for out in ("a", "b"))
     for file in KEPT.rglob("*.parquet"):
         file.unlink()
-    afresh = files(examine(workspace, plan, "M2", "M1", "faceswap", "c"))
+    afresh = files(examine(workspace, recipe_file, "M2", "M1", "faceswap", "c"))
     assert first == kept == afresh
 
 
 def test_an_examination_that_was_killed_goes_on_with_what_it_had_finished(
     workspace: Path, recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    plan = recipe("M1", "nobody", ["deepfakes", "faceswap"], [])
+    recipe_file = recipe("M1", "nobody", ["deepfakes", "faceswap"], [])
     asked: list[str] = []
     score = scoring.score
 
@@ -99,20 +99,20 @@ def test_an_examination_that_was_killed_goes_on_with_what_it_had_finished(
 
     monkeypatch.setattr(scoring, "score", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
-        examine(workspace, plan, "M1", "nobody", "faceswap")
-    examine(workspace, plan, "M1", "nobody", "faceswap")
+        examine(workspace, recipe_file, "M1", "nobody", "faceswap")
+    examine(workspace, recipe_file, "M1", "nobody", "faceswap")
     assert asked == ["M1 on deepfakes", "M1 on faceswap", "M1 on faceswap"]
 
 
 def test_a_kept_table_that_cannot_be_read_is_scored_again(workspace: Path, recipe: WriteRecipe) -> None:
-    plan = recipe("M1", "nobody", ["deepfakes"], [])
-    whole = files(examine(workspace, plan, "M1", "nobody", "deepfakes"))
+    recipe_file = recipe("M1", "nobody", ["deepfakes"], [])
+    whole = files(examine(workspace, recipe_file, "M1", "nobody", "deepfakes"))
     for file in KEPT.rglob("*.parquet"):
         file.write_bytes(b"half a table")
-    assert files(examine(workspace, plan, "M1", "nobody", "deepfakes")) == whole
+    assert files(examine(workspace, recipe_file, "M1", "nobody", "deepfakes")) == whole
 
 
-def test_faces_that_changed_since_they_were_enrolled_are_refused_with_advice(
+def test_faces_that_changed_since_they_joined_the_bench_are_refused_with_advice(
     workspace: Path, recipe: WriteRecipe
 ) -> None:
     table = FaceTable.load(workspace / "faces" / "deepfakes")
@@ -130,7 +130,7 @@ def test_an_archive_without_test_clips_is_no_number_but_a_reason(workspace: Path
     faces = workspace / "faces" / "deepfakes"
     table = FaceTable.load(faces)
     table.take(np.flatnonzero(table.rows["split"] == "train"), faces)
-    enrol(faces, workspace / "nobody", workspace / "benches" / "deepfakes", name="deepfakes")
+    add_benchmark(faces, workspace / "nobody", workspace / "benches" / "deepfakes", name="deepfakes")
     scores = examine(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "nobody", "deepfakes")
     found = Scores.read(scores).estimates("deepfakes")
     assert all(e.value is None and e.reason == "no clip was scored" for e in found.values())
@@ -148,14 +148,14 @@ def test_scores_do_not_depend_on_the_mode_a_detector_was_left_in(workspace: Path
 
 def test_a_generation_is_examined_as_its_strategy_answers(workspace: Path, recipe: WriteRecipe) -> None:
     raised = workspace / "generations" / "M1"
-    detector, plan = load_detector(raised), recipe("M1", "nobody", ["deepfakes"], [])
+    detector, recipe_file = load_detector(raised), recipe("M1", "nobody", ["deepfakes"], [])
     table = FaceTable.load(workspace / "faces" / "deepfakes")
-    by_head = Scores.read(examine(workspace, plan, "M1", "nobody", "deepfakes", "by_head")).clips("deepfakes")
+    by_head = Scores.read(examine(workspace, recipe_file, "M1", "nobody", "deepfakes", "by_head")).clips("deepfakes")
     wide = detector(torch.zeros(1, 3, 64, 64)).embedding.shape[1]
     points = torch.nn.functional.normalize(torch.randn(2, wide, generator=torch.Generator().manual_seed(0)))
     prototypes = {f"prototype.{label}.deepfakes": points[label] for label in (0, 1)}
     save_generation(raised, detector, prototypes, {**read_card(raised), "strategy": "icarl"})
-    examine(workspace, plan, "M1", "nobody", "deepfakes", "by_prototype")
+    examine(workspace, recipe_file, "M1", "nobody", "deepfakes", "by_prototype")
     found = pd.read_parquet(workspace / "by_prototype" / "deepfakes.parquet")["p_fake"].to_numpy()
     held_out = np.flatnonzero((table.rows["split"] == "test").to_numpy())
     asked = torch.from_numpy(table.images(held_out)).permute(0, 3, 1, 2).float() / 255
@@ -183,7 +183,7 @@ def test_a_bench_grows_in_the_order_of_landing_and_its_elders_stay_as_they_were(
 def test_an_archive_cannot_join_a_bench_twice(workspace: Path) -> None:
     bench = workspace / "benches" / "deepfakes"
     with pytest.raises(BrokenLineage, match=r"archives\.deepfakes\.after"):
-        enrol(workspace / "faces" / "deepfakes", bench, workspace / "again", name="deepfakes")
+        add_benchmark(workspace / "faces" / "deepfakes", bench, workspace / "again", name="deepfakes")
 
 
 def test_reading_scores_where_none_are_names_the_stage_that_makes_them(tmp_path: Path) -> None:

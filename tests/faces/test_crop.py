@@ -20,10 +20,11 @@ from components.faces import crop as stage
 from components.faces.crop import crop
 from components.faces.detection import build
 from components.faces.table import FaceTable
-from components.params import Faces, Memory, Validation, Withdrawal
+from components.params import CropOptions, ValidationOptions, Withdrawal
+from components.withdrawal import orders
 
 COLOURS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255]]
-PARAMS = Faces(frames=4, size_px=64)
+PARAMS = CropOptions(frames=4, size_px=64)
 LENGTH = 12
 
 
@@ -57,7 +58,7 @@ class World:
         name: str = "small",
         *,
         detector: str = "annotated",
-        params: Faces = PARAMS,
+        params: CropOptions = PARAMS,
         withdrawn: Sequence[Withdrawal] = (),
         **rules: Any,
     ) -> FaceTable:
@@ -71,16 +72,17 @@ class World:
         report = self.root / "validation" / "report.json"
         report.parent.mkdir(exist_ok=True)
         report.write_text(json.dumps({"passed": True}))
+        orders.write(self.root / "withdrawn.yaml", withdrawn)
         return crop(
             self.archive,
             self.root / "manifests",
             report.parent,
+            self.root / "withdrawn.yaml",
             self.root / "faces" / name,
             name="small",
             detector=detector,
-            params=params,
-            rules=Validation(min_per_class=1, **rules),
-            memory=Memory(withdrawn=tuple(withdrawn)),
+            faces_params=params,
+            validation_params=ValidationOptions(min_per_class=1, **rules),
         )
 
 
@@ -214,6 +216,15 @@ def test_clips_that_were_withdrawn_are_not_even_looked_at(world: World) -> None:
         world.crop(withdrawn=everything)
 
 
+def test_a_single_face_that_was_withdrawn_is_left_out_and_its_clip_stays(world: World) -> None:
+    before = world.crop("before").rows
+    frames = before.query("clip == 'clips/0.mp4'")["frame"].tolist()
+    table = world.crop(withdrawn=[Withdrawal(archive="small", clip="clips/0.mp4", frame=frames[1])])
+    assert table.rows.query("clip == 'clips/0.mp4'")["frame"].tolist() == [frames[0], *frames[2:]]
+    assert len(table) == len(before) - 1
+    assert table.outcomes.query("clip == 'clips/0.mp4' and frame == @frames[1]").empty
+
+
 def test_a_truncated_clip_is_refused_by_name_and_nothing_is_written(world: World) -> None:
     path = world.archive / "clips" / "1.mp4"
     path.write_bytes(path.read_bytes()[:-500])
@@ -317,7 +328,7 @@ def test_a_path_that_leads_out_of_the_archive_is_refused(world: World, path: str
 
 
 def test_faces_that_are_crops_already_keep_their_content_and_claim_no_landmarks(world: World) -> None:
-    table = world.crop(detector="none", params=Faces(frames=1, size_px=160))
+    table = world.crop(detector="none", params=CropOptions(frames=1, size_px=160))
     still = int(table.rows.index[table.rows["clip"] == "stills/a.png"][0])
     from components.faces import frames
 
@@ -333,11 +344,12 @@ def test_an_archive_that_was_not_validated_is_refused(world: World, tmp_path: Pa
             world.archive,
             tmp_path,
             tmp_path,
+            tmp_path / "withdrawn.yaml",
             tmp_path / "faces",
             name="small",
             detector="none",
-            params=PARAMS,
-            rules=Validation(),
+            faces_params=PARAMS,
+            validation_params=ValidationOptions(),
         )
 
 
@@ -354,6 +366,7 @@ def test_the_stage_runs_from_the_command_line(world: World) -> None:
         "archives/small",
         "manifests",
         "validation",
+        "withdrawn.yaml",
         "faces/small",
         "--name",
         "small",
@@ -395,7 +408,7 @@ def test_one_file_without_a_face_says_so(tmp_path: Path, film: Callable[..., Pat
 @pytest.mark.slow
 @pytest.mark.usefixtures("yunet")
 def test_every_real_clip_gives_a_face_in_nearly_every_frame(real_data: Path) -> None:
-    params = Faces(frames=8)
+    params = CropOptions(frames=8)
     detector = build("yunet", params)
     clips = sorted((real_data / "clips").rglob("*.mp4"))
     for clip in clips:

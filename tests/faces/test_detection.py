@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from components.errors import BadArchive, MissingWeights, UnknownName
 from components.faces import detection, frames
 from components.faces.detection import Face, Frame, largest
-from components.params import Faces
+from components.params import CropOptions
 from components.settings import settings
 
 LEFT_EYE, RIGHT_EYE, NOSE, LEFT_MOUTH, RIGHT_MOUTH = range(5)
@@ -43,11 +44,11 @@ def test_a_box_turned_inside_out_is_not_the_largest() -> None:
 
 def test_an_unknown_face_detector_is_answered_with_the_known_ones() -> None:
     with pytest.raises(UnknownName, match=r"no face detector 'yunett'; known: .*retinaface.*Did you mean 'yunet'\?"):
-        detection.build("yunett", Faces())
+        detection.build("yunett", CropOptions())
 
 
 def test_frames_that_are_crops_already_are_one_face_each() -> None:
-    detector = detection.build("none", Faces())
+    detector = detection.build("none", CropOptions())
     ((whole,),) = detector.detect([Frame("a", 0, np.zeros((20, 30, 3), np.uint8))])
     assert whole.box.tolist() == [0, 0, 30, 20]
     assert whole.score == 1
@@ -66,7 +67,7 @@ def annotate(folder: Path, rows: list[tuple[str, int, list[float]]]) -> Path:
 
 def test_annotated_landmarks_belong_to_their_clip_and_frame(tmp_path: Path) -> None:
     annotate(tmp_path, [("clips/a.mp4", 3, [float(i) for i in range(10)]), ("clips/b.mp4", 3, [5.0] * 10)])
-    detector = detection.build("annotated", Faces(), archive=tmp_path)
+    detector = detection.build("annotated", CropOptions(), archive=tmp_path)
     pixels = np.zeros((9, 9, 3), np.uint8)
     here, elsewhere = detector.detect([Frame("clips/a.mp4", 3, pixels), Frame("clips/a.mp4", 4, pixels)])
     assert here[0].landmarks.tolist() == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9]]
@@ -76,16 +77,16 @@ def test_annotated_landmarks_belong_to_their_clip_and_frame(tmp_path: Path) -> N
 
 def test_an_archive_without_annotations_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BadArchive, match=r"expected landmarks\.parquet in"):
-        detection.build("annotated", Faces(), archive=tmp_path)
+        detection.build("annotated", CropOptions(), archive=tmp_path)
     with pytest.raises(BadArchive, match="no archive was named"):
-        detection.build("annotated", Faces())
+        detection.build("annotated", CropOptions())
 
 
 @pytest.mark.parametrize("landmarks", [[1.0] * 8, [float("nan")] * 10])
 def test_annotations_that_are_not_five_points_are_refused(tmp_path: Path, landmarks: list[float]) -> None:
     annotate(tmp_path, [("clips/a.mp4", 0, landmarks)])
     with pytest.raises(BadArchive, match=r"landmarks\.parquet"):
-        detection.build("annotated", Faces(), archive=tmp_path)
+        detection.build("annotated", CropOptions(), archive=tmp_path)
 
 
 # yunet
@@ -93,7 +94,7 @@ def test_annotations_that_are_not_five_points_are_refused(tmp_path: Path, landma
 
 @pytest.mark.usefixtures("yunet")
 def test_yunet_names_landmarks_as_seen_in_the_image(real_data: Path) -> None:
-    (faces,) = detection.build("yunet", Faces()).detect([Frame("a", 0, portrait(real_data))])
+    (faces,) = detection.build("yunet", CropOptions()).detect([Frame("a", 0, portrait(real_data))])
     points = largest(faces).landmarks  # type: ignore[union-attr]
     assert points[LEFT_EYE, 0] < points[NOSE, 0] < points[RIGHT_EYE, 0]
     assert points[LEFT_MOUTH, 0] < points[RIGHT_MOUTH, 0]
@@ -104,7 +105,7 @@ def test_yunet_names_landmarks_as_seen_in_the_image(real_data: Path) -> None:
 def test_yunet_finds_the_same_face_in_a_frame_it_has_to_scale_down(real_data: Path) -> None:
     pixels = portrait(real_data)
     enlarged = np.repeat(np.repeat(pixels, 4, axis=0), 4, axis=1)
-    detector = detection.build("yunet", Faces(max_input_px=250))
+    detector = detection.build("yunet", CropOptions(max_input_px=250))
     small, large = (largest(faces) for faces in detector.detect([Frame("a", 0, pixels), Frame("a", 1, enlarged)]))
     assert small is not None and large is not None
     np.testing.assert_allclose(large.landmarks / 4, small.landmarks, atol=1)
@@ -113,21 +114,21 @@ def test_yunet_finds_the_same_face_in_a_frame_it_has_to_scale_down(real_data: Pa
 
 @pytest.mark.usefixtures("yunet")
 def test_yunet_finds_a_face_in_nearly_every_portrait(real_data: Path) -> None:
-    detector = detection.build("yunet", Faces())
+    detector = detection.build("yunet", CropOptions())
     found = detector.detect([Frame("a", i, portrait(real_data, i)) for i in range(0, 3000, 150)])
     assert sum(bool(faces) for faces in found) >= 0.95 * len(found)
 
 
 @pytest.mark.usefixtures("yunet")
 def test_yunet_sees_no_face_where_there_is_none() -> None:
-    assert detection.build("yunet", Faces()).detect([Frame("a", 0, np.full((200, 300, 3), 90, np.uint8))]) == [[]]
+    assert detection.build("yunet", CropOptions()).detect([Frame("a", 0, np.full((200, 300, 3), 90, np.uint8))]) == [[]]
 
 
 @pytest.mark.usefixtures("yunet")
 def test_yunet_answers_the_same_from_several_threads(real_data: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    detector = detection.build("yunet", Faces())
+    detector = detection.build("yunet", CropOptions())
     seen = [Frame("a", i, portrait(real_data, i)[: 250 - 10 * (i % 3)]) for i in range(12)]
     alone = [detector.detect([frame])[0] for frame in seen]
     with ThreadPoolExecutor(4) as pool:
@@ -139,14 +140,14 @@ def test_yunet_answers_the_same_from_several_threads(real_data: Path) -> None:
 @pytest.mark.usefixtures("no_weights")
 def test_yunet_without_weights_says_which_file_and_where() -> None:
     with pytest.raises(MissingWeights, match=r"face_detection_yunet\.onnx.*230 kB.*PERENNIAL_YUNET_WEIGHTS"):
-        detection.build("yunet", Faces())
+        detection.build("yunet", CropOptions())
 
 
 def test_a_file_that_is_not_yunet_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_weights: None) -> None:
     (tmp_path / "other.onnx").write_bytes(b"not a network")
     monkeypatch.setenv("PERENNIAL_YUNET_WEIGHTS", str(tmp_path / "other.onnx"))
     with pytest.raises(MissingWeights, match="cannot read as such"):
-        detection.build("yunet", Faces())
+        detection.build("yunet", CropOptions())
 
 
 # retinaface; its trained weights are not to be had here, so random ones of the same shape stand in
@@ -178,8 +179,22 @@ def retinaface(weights: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
     monkeypatch.setenv("PERENNIAL_RETINAFACE_WEIGHTS", str(weights))
     monkeypatch.setenv("PERENNIAL_DEVICE", "cpu")
     settings.cache_clear()
-    yield lambda **params: detection.build("retinaface", Faces(**params))
+    yield lambda **params: detection.build("retinaface", CropOptions(**params))
     settings.cache_clear()
+
+
+def test_retinaface_is_built_without_the_packages_it_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`make setup` leaves them out."""
+    for name in [name for name in sys.modules if name.partition(".")[0] == "retinaface"]:
+        monkeypatch.delitem(sys.modules, name)
+    for name in ("albumentations", "iglovikov_helper_functions", "imagecorruptions", "skimage", "streamlit"):
+        monkeypatch.setitem(sys.modules, name, None)
+    from components.faces.detection.retinaface import _network, _priors
+
+    _priors.cache_clear()
+    assert _priors((64, 64)).shape[1] == 4
+    assert sum(parameter.numel() for parameter in _network().parameters()) > 20e6
+    import retinaface.box_utils  # noqa: F401
 
 
 def noise(height: int, width: int) -> np.ndarray:
@@ -247,7 +262,7 @@ def test_retinaface_reads_the_release_as_it_is_published(weights: Path, tmp_path
 @pytest.mark.usefixtures("no_weights")
 def test_retinaface_without_weights_and_network_says_what_is_missing_and_both_ways_to_provide_it() -> None:
     with pytest.raises(MissingWeights) as missing:
-        detection.build("retinaface", Faces())
+        detection.build("retinaface", CropOptions())
     advice = str(missing.value)
     for part in ("retinaface_resnet50_2020-07-20-f168fae3c.zip", "100 MB", "sha256 f168fae3c", "https://github.com/"):
         assert part in advice
@@ -260,7 +275,7 @@ def test_a_variable_that_points_nowhere_is_named(
 ) -> None:
     monkeypatch.setenv("PERENNIAL_RETINAFACE_WEIGHTS", str(tmp_path / "gone.pth"))
     with pytest.raises(MissingWeights, match=r"no file at '.*gone\.pth'"):
-        detection.build("retinaface", Faces())
+        detection.build("retinaface", CropOptions())
 
 
 class Trap:
@@ -278,5 +293,5 @@ def test_a_file_that_is_not_retinaface_is_refused_and_never_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PERENNIAL_RETINAFACE_WEIGHTS", "other.pth")
     with pytest.raises(MissingWeights, match="found something else"):
-        detection.build("retinaface", Faces())
+        detection.build("retinaface", CropOptions())
     assert not Path("sprung").exists()

@@ -220,7 +220,7 @@ def test_an_empty_gate_is_refused_before_anything_runs(workspace, refused):
 def with_a_row(workspace: Workspace) -> None:
     """Plan a generation, as if the archive's faces were ready."""
     params: Params = workspace.params()
-    proposal = lineage.plan(params, workspace.lineage(), {"swaps"})
+    proposal = lineage.propose(params, workspace.lineage(), {"swaps"})
     lineage.append(proposal, workspace.lineage_file, workspace.recipes)
 
 
@@ -234,8 +234,8 @@ def test_an_edited_row_of_the_register_is_told_apart_from_its_recipe(workspace, 
 
 def test_a_row_that_vanished_leaves_its_head_and_heirs_unexplained(workspace, refused):
     with_a_row(workspace)
-    register = yaml.safe_load(workspace.lineage_file.read_text())
-    workspace.lineage_file.write_text(yaml.safe_dump(register | {"generations": {}}))
+    raw = yaml.safe_load(workspace.lineage_file.read_text())
+    workspace.lineage_file.write_text(yaml.safe_dump(raw | {"generations": {}}))
     with refused(BrokenLineage, "cffd-M1", "estore"):
         perennial(workspace, "run")
 

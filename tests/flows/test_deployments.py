@@ -60,19 +60,19 @@ def test_without_a_server_it_is_told_how_to_start_one(workspace, speak_to):
 
 
 def test_a_server_that_does_not_answer_is_named(workspace, speak_to):
-    from flows.deployments import register
+    from flows.deployments import deploy
 
     speak_to("http://127.0.0.1:9/api")
     with pytest.raises(PerennialError, match="expected a Prefect server at PREFECT_API_URL='http://127"):
-        register(workspace, cron="0 3 * * *")
+        deploy(workspace, cron="0 3 * * *")
 
 
 @pytest.mark.slow
 def test_the_server_knows_the_schedule_the_trigger_and_the_limit_of_one(family, server):
-    from flows.deployments import register
+    from flows.deployments import deploy
 
-    identity = register(family, cron="0 3 * * *")
-    assert register(family, cron="30 4 * * *") == identity  # brought up to date, not made twice
+    identity = deploy(family, cron="0 3 * * *")
+    assert deploy(family, cron="30 4 * * *") == identity  # brought up to date, not made twice
     known = server.read_deployment(identity)
     assert known.name == family.root.name
     assert not known.paused
@@ -86,12 +86,12 @@ def test_the_server_knows_the_schedule_the_trigger_and_the_limit_of_one(family, 
 
 @pytest.mark.slow
 def test_a_workspace_of_the_same_name_elsewhere_is_not_pushed_aside(family, server, tmp_path):
-    from flows.deployments import register
+    from flows.deployments import deploy
 
-    register(family, cron="0 3 * * *")
+    deploy(family, cron="0 3 * * *")
     other = Workspace.at(shutil.copytree(family.root, tmp_path / "elsewhere" / family.root.name, symlinks=True))
     with pytest.raises(PerennialError, match="prefect deployment delete"):
-        register(other, cron="0 3 * * *")
+        deploy(other, cron="0 3 * * *")
 
 
 @pytest.mark.slow
@@ -100,9 +100,9 @@ def test_a_run_whose_process_was_killed_gives_its_slot_back(family, server):
     from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
     from prefect.states import Running
 
-    from flows.deployments import free, register
+    from flows.deployments import deploy, free
 
-    identity = register(family, cron="0 3 * * *")
+    identity = deploy(family, cron="0 3 * * *")
     run = server.create_flow_run_from_deployment(identity)
     server.set_flow_run_state(run.id, Running(), force=True)
     with FileLock(family.lock):

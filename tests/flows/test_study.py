@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,14 +18,19 @@ import yaml
 
 from components import detectors, strategies
 from components.errors import BadParams, UnknownName
-from components.generations.lineage import Lineage, plan
+from components.faces.table import FaceTable
+from components.generations.lineage import Lineage, propose
 from components.generations.recipe import Recipe
 from components.lab.archive import render_archive
 from components.params import Line, Params, Withdrawal, parse
 from components.tasks.dataset import Batch
+from components.withdrawal import files
+from components.withdrawal.orders import named
 from flows import pipeline, study
 from flows.land import land
-from flows.study import Study, Variant, ablations, entries, orders, variants_of
+from flows.pending import ARCHIVE_STAGES, waiting
+from flows.study import Study, Variant, ablations, orders, runs_of, variants_of
+from flows.withdraw import name_in, withdraw
 from flows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -86,17 +92,17 @@ def test_more_orders_than_there_are_is_refused() -> None:
 
 
 def test_every_label_meets_every_seed_in_every_order_under_a_name_of_its_own() -> None:
-    found = list(entries(compared(seeds=(0, 7), orders=2)))
-    assert [entry.line for entry, _ in found] == [
+    found = list(runs_of(compared(seeds=(0, 7), orders=2)))
+    assert [key.line for key, _ in found] == [
         "er_s0", "er_s7", "er_s0_o1", "er_s7_o1", "cffd_s0", "cffd_s7", "cffd_s0_o1", "cffd_s7_o1",
     ]  # fmt: skip
-    entry, line = found[3]
-    assert (entry.label, entry.seed, entry.order) == ("er", 7, 1)
+    key, line = found[3]
+    assert (key.label, key.seed, key.order) == ("er", 7, 1)
     assert (line.strategy, line.seed, line.sequence) == ("er", 7, ("reenacted", "swaps"))
 
 
 def test_a_seed_named_twice_is_one_run() -> None:
-    assert len(list(entries(compared(seeds=(3, 3))))) == 2
+    assert len(list(runs_of(compared(seeds=(3, 3))))) == 2
 
 
 # -- taking a strategy apart ----------------------------------------------------------------------------------------------
@@ -113,8 +119,8 @@ def recipes(strategy: str, detector: str, chosen: Params) -> dict[str, Recipe]:
     """Label -> the recipe `perennial plan` makes of each ablation."""
     variants = ablations(strategy, detector, chosen)
     asked = compared(detector=detector, variants=variants, sequence=("swaps",), seeds=(0,))
-    lines = {entry.label: line for entry, line in entries(asked)}
-    planned = plan(chosen.model_copy(update={"lines": lines}), Lineage(), ready={"swaps"}).recipes
+    lines = {key.label: line for key, line in runs_of(asked)}
+    planned = propose(chosen.model_copy(update={"lines": lines}), Lineage(), ready={"swaps"}).recipes
     return {recipe.row.line: recipe for recipe in planned.values()}
 
 
@@ -240,12 +246,19 @@ def test_lines_are_added_and_those_that_are_there_stay(place: Workspace) -> None
 
 
 def test_what_is_withdrawn_after_a_study_began_is_left_out_of_the_rest_of_it(place: Workspace) -> None:
-    study._write_lines(place, compared(seeds=(0,)))
-    gone = Withdrawal(archive="swaps", source="s17")
-    study._write_lines(place, compared(seeds=(1,)), [gone])
-    assert place.params().memory.withdrawn == (gone,)
-    study._write_lines(place, compared(seeds=(2,)), [gone])
-    assert place.params().memory.withdrawn == (gone,)
+    own = Workspace.create(place.root / study.FOLDER / "first", study._params(place))
+    gone, later = Withdrawal(archive="swaps", source="133_097"), Withdrawal(archive="wild", identity="no")
+    for told in ([], [gone], [gone, later], [gone, later]):
+        study._leave_out(own, told)
+        assert own.params().withdrawn == tuple(told)
+    assert own.params_file.read_text().startswith("# A study: written by `perennial study`")
+
+
+def test_a_study_that_begins_is_told_what_was_withdrawn_before(place: Workspace) -> None:
+    gone = Withdrawal(archive="swaps", source="133_097")
+    place.rewrite(lambda document: name_in(document, [gone]))
+    own = Workspace.create(place.root / study.FOLDER / "first", study._params(place))
+    assert own.params().withdrawn == (gone,)
 
 
 @pytest.mark.parametrize(
@@ -352,3 +365,31 @@ def test_a_study_runs_is_told_continues_with_nothing_and_grows_by_what_is_new(
     assert {name: now[name] for name in earlier} == earlier, "what was raised before was not raised again"
     raised = {name.split("@")[1] for name in now.keys() - earlier.keys()}
     assert raised == {"finetune_s1-M1", "finetune_s1-M2", "finetune_s1"}
+
+
+def faces_of(workspace: Workspace, name: str) -> FaceTable:
+    """The faces that the stages of an archive leave, all of them brought up to date."""
+    for stage in ARCHIVE_STAGES:
+        pipeline.reproduce(workspace.root, f"{stage}@{name}", timeout_s=600)
+    return FaceTable.load(workspace.data("faces", name))
+
+
+@pytest.mark.slow
+def test_a_new_study_never_gets_the_faces_back_that_were_cut_before_they_were_withdrawn(
+    parent: Workspace, tmp_path: Path
+) -> None:
+    parent = Workspace.at(shutil.copytree(parent.root, tmp_path / "parent", symlinks=True))
+    before = faces_of(parent, "swaps")
+    assert waiting(parent) == ("reenacted",)
+    asked = compared(sequence=("swaps",), variants=variants_of(["er"]), seeds=(0,))
+    again = faces_of(study.prepare(parent, replace(asked, name="earlier")), "swaps")
+    assert again.digest == before.digest, "what nobody asked about comes from the cache or is cut alike"
+    source = before.rows["source"].iloc[0]
+    withdraw(parent, named("swaps", source=source), why="asked by letter", say=lambda words: None)
+    assert waiting(parent) == ("swaps", "reenacted"), "nobody learned it yet, so it is cut anew"
+    for name in ("earlier", "later"):  # one that was prepared before, one that is new
+        own = study.prepare(parent, replace(asked, name=name))
+        files.resolve(own.data(), own.params(), own.lineage())  # as its lifecycle begins
+        left = faces_of(own, "swaps")
+        assert source not in set(left.rows["source"])
+        assert 0 < len(left) < len(before)

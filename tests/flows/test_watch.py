@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from components.errors import BadParams
-from flows.watch import Watcher, watch
+from flows.watch import InboxWatch, watch
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_each_complete_arrival_lands_once_and_a_faulty_one_is_told_once(workspac
     drop("second", 2, marker='{"layout": "crop"}')
     drop("third", 3, marker=None)  # still being written
     drop("fourth", 4, marker='{"layout": "lab"}')  # not what it says
-    watcher = Watcher(workspace, str(inbox))
+    watcher = InboxWatch(workspace, str(inbox))
     watcher.round()
     watcher.round()
     said = capsys.readouterr()
@@ -56,7 +56,7 @@ def test_each_complete_arrival_lands_once_and_a_faulty_one_is_told_once(workspac
 
 def test_a_refused_arrival_lands_after_it_was_mended(workspace, inbox, drop, capsys):
     drop("first", 1, marker='{"layout": "lab"}')
-    watcher = Watcher(workspace, str(inbox))
+    watcher = InboxWatch(workspace, str(inbox))
     watcher.round()
     assert not workspace.params().archives
     (inbox / "first" / "PERENNIAL.json").write_text('{"layout": "crops", "role": "benchmark"}')
@@ -66,18 +66,18 @@ def test_a_refused_arrival_lands_after_it_was_mended(workspace, inbox, drop, cap
 
 def test_killed_before_it_was_seen_to_have_landed_it_is_announced_again_and_nothing_doubles(workspace, inbox, drop):
     drop("first", 1)
-    killed = Watcher(workspace, str(inbox)).look()
+    killed = InboxWatch(workspace, str(inbox)).look()
     assert not next(killed).already
     killed.close()  # here the process ended
-    again = list(Watcher(workspace, str(inbox)).look())
+    again = list(InboxWatch(workspace, str(inbox)).look())
     assert [(landed.name, landed.already) for landed in again] == [("first", True)]
-    assert list(Watcher(workspace, str(inbox)).look()) == []
+    assert list(InboxWatch(workspace, str(inbox)).look()) == []
 
 
 def test_what_no_server_heard_is_kept_and_told_again(workspace, inbox, drop, speak_to, capsys):
     speak_to("http://127.0.0.1:9/api")
     drop("first", 1)
-    watcher = Watcher(workspace, str(inbox))
+    watcher = InboxWatch(workspace, str(inbox))
     watcher.round()
     watcher.round()
     assert [landed.name for landed in watcher.unheard] == ["first"]
@@ -85,7 +85,7 @@ def test_what_no_server_heard_is_kept_and_told_again(workspace, inbox, drop, spe
 
 
 def test_an_inbox_that_goes_away_is_told_once_and_waited_for(workspace, inbox, drop, capsys):
-    watcher = Watcher(workspace, str(inbox))
+    watcher = InboxWatch(workspace, str(inbox))
     shutil.rmtree(inbox)
     watcher.round()
     watcher.round()

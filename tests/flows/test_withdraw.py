@@ -21,14 +21,18 @@ from components.errors import BadArchive, BadParams, PerennialError, UnknownName
 from components.faces.table import FaceTable, encode
 from components.generations.curate import curate
 from components.generations.generation import save_generation
-from components.generations.lineage import append, plan
+from components.generations.lineage import append, propose
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
 from components.params import Withdrawal
-from components.registry import withdrawals
 from components.vocabulary import GENUINE, LABELS, REAL, TEST, TRAIN
+from components.withdrawal import files, notes
+from components.withdrawal.orders import named
+from components.withdrawal.orders import read as read_orders
+from components.withdrawal.told import told
+from components.withdrawal.witnesses import Seen
 from flows.land import land
-from flows.withdraw import Seen, orders, told, withdraw, withdraw_archive
+from flows.withdraw import withdraw, withdraw_archive
 from flows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -91,6 +95,9 @@ def birth(recipe: Recipe, folder: Path) -> None:
     save_generation(folder, detector, {}, {**about, **made})
 
 
+LIVING = ("small-M1", "small-M2")
+
+
 @pytest.fixture(scope="module")
 def _raised(_fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     root = shutil.copytree(_fresh, tmp_path_factory.mktemp("raised") / "workspace", symlinks=True)
@@ -98,14 +105,16 @@ def _raised(_fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     workspace = Workspace.at(root)
     for seed, archive in enumerate(ARCHIVES):
         prepare(workspace, archive, seed)
-    append(plan(workspace.params(), workspace.lineage(), ARCHIVES), workspace.lineage_file, workspace.recipes)
+    append(propose(workspace.params(), workspace.lineage(), ARCHIVES), workspace.lineage_file, workspace.recipes)
+    files.resolve(workspace.data(), workspace.params(), workspace.lineage())
     threads, strict = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     for name in ("small-M1", "small-M2"):
         recipe = Recipe.read(workspace.recipes / f"{name}.yaml")
         born, before = workspace.data("generations", name), workspace.data("memories", recipe.row.teacher)
         birth(recipe, born)
         faces = workspace.data("faces", recipe.row.learns)
-        curate(workspace.recipes / f"{name}.yaml", born, before, faces, workspace.data("memories", name))
+        told_of = files.file_of(workspace.data(), files.MEMORIES, name)
+        curate(workspace.recipes / f"{name}.yaml", born, before, faces, told_of, workspace.data("memories", name))
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(strict)
     yield root
@@ -147,14 +156,14 @@ def test_a_withdrawn_source_is_gone_from_the_memory_that_is_replayed_next_and_hi
     assert {name: {path: path.read_bytes() for path in files} for name, files in before.items()} == before
     assert {path.name: path.read_bytes() for path in raised.data("memories", "small-M1").iterdir()} == older
     assert {path: path.read_bytes() for path in recipes} == recipes
-    assert raised.params().memory.withdrawn == (order,)
+    assert raised.params().withdrawn == (order,)
     text = raised.params_file.read_text()
     assert "# small" in text and "# the only line" in text
 
     assert found.seen["small-M1"].learned == 4 and found.seen["small-M1"].replayed == 0
     assert found.seen["small-M2"] == Seen(0, found.seen["small-M1"].kept, found.seen["small-M2"].kept)
     assert found.seen["small-M2"].kept > 0
-    (entry,) = withdrawals.read(raised.ledger)
+    (entry,) = notes.read(raised.ledger)
     assert entry.what == {"archive": "swap", "source": source} and entry.why == "asked by letter"
     assert set(entry.saw) == {"small-M1", "small-M2"} and entry.saw["small-M1"]["learned"] == 4
     assert entry.who and entry.when
@@ -180,15 +189,15 @@ def test_what_was_withdrawn_and_then_killed_is_finished_by_the_same_command(
         patch.setattr("flows.pipeline.reproduce", killed)
         with pytest.raises(KeyboardInterrupt):
             withdraw(raised, [order], why="asked", say=lambda words: None)
-    assert raised.params().memory.withdrawn == (order,)
+    assert raised.params().withdrawn == (order,)
     found = withdraw(raised, [order], why="asked", say=lambda words: None)
     assert found.already and found.renewed == ["small-M2"]
-    assert len(withdrawals.read(raised.ledger)) == 1
+    assert len(notes.read(raised.ledger)) == 1
     assert remembered(raised, "small-M2").query("archive == 'mesh' and identity == 'p0'").empty
     again = withdraw(raised, [order], why="asked twice", say=lambda words: None)
     assert again.already and again.renewed == []
-    assert raised.params().memory.withdrawn == (order,)
-    assert len(withdrawals.read(raised.ledger)) == 1
+    assert raised.params().withdrawn == (order,)
+    assert len(notes.read(raised.ledger)) == 1
 
 
 @pytest.mark.slow
@@ -213,7 +222,7 @@ def test_to_dvc_all_is_as_it_should_be_afterwards_and_a_purge_takes_the_face_out
     face, source = table.encoded([mesh])[0], table.rows["source"][mesh]
     assert len(cached(face)) == 1
 
-    found = withdraw(raised, orders("mesh", source=source), why="asked", purge=True, say=lambda words: None)
+    found = withdraw(raised, named("mesh", source=source), why="asked", purge=True, say=lambda words: None)
 
     assert (found.renewed, found.purged, cached(face)) == (["small-M2"], 1, [])
     assert dvc("status", *stages).strip() == "Data and pipelines are up to date."
@@ -223,9 +232,34 @@ def test_to_dvc_all_is_as_it_should_be_afterwards_and_a_purge_takes_the_face_out
     assert source not in set(after.query("archive == 'mesh'")["source"])
 
 
+def file_says(workspace: Workspace, kind: str, name: str) -> tuple[Withdrawal, ...]:
+    return read_orders(files.file_of(workspace.data(), kind, name))
+
+
+def test_only_the_memory_that_was_made_anew_was_told_and_what_lives_keeps_its_file(raised: Workspace) -> None:
+    source = remembered(raised, "small-M2").query("archive == 'swap'")["source"].iloc[0]
+    withdraw(raised, named("swap", source=source), why="asked", say=lambda words: None)
+    order = Withdrawal(archive="swap", source=source)
+    told_of = {
+        (kind, name): file_says(raised, kind, name)
+        for kind, names in ((files.ARCHIVES, ARCHIVES), (files.GENERATIONS, LIVING), (files.MEMORIES, LIVING))
+        for name in names
+    }
+    assert {where: said for where, said in told_of.items() if said} == {(files.MEMORIES, "small-M2"): (order,)}
+
+
+def test_a_generation_that_is_planned_and_not_born_is_told_at_once(raised: Workspace) -> None:
+    (raised.data("generations", "small-M2") / "card.json").unlink()
+    shutil.rmtree(raised.data("memories", "small-M2"))
+    withdraw(raised, [*named("swap", source="s1"), *named("mesh", source="s2")], why="asked", say=lambda words: None)
+    both = (Withdrawal(archive="mesh", source="s2"), Withdrawal(archive="swap", source="s1"))
+    assert file_says(raised, files.GENERATIONS, "small-M2") == file_says(raised, files.MEMORIES, "small-M2") == both
+    assert file_says(raised, files.GENERATIONS, "small-M1") == ()
+
+
 def test_what_nobody_remembers_needs_no_memory_made_anew(raised: Workspace) -> None:
-    found = withdraw(raised, orders("swap", source="t0"), why="asked", say=lambda words: None)
-    assert (found.renewed, found.seen, found.heirs) == ([], {}, [])
+    found = withdraw(raised, named("swap", source="t0"), why="asked", say=lambda words: None)
+    assert (found.renewed, found.seen, found.descendants) == ([], {}, [])
     assert "no generation has met it" in told(found)
     assert "scores of its test clips rest on them" in told(found)
 
@@ -234,13 +268,13 @@ def test_a_name_that_yaml_takes_for_a_number_or_a_truth_is_read_as_it_was_given(
     clips = raised.data("manifests", "swap") / manifest.MANIFEST_FILE
     rows = manifest.read(clips)
     manifest.write(rows.assign(identity=rows["identity"].replace("p3", "no")), clips)
-    named = [
-        *orders("swap", source="133_097"),
-        *orders("swap", identity="no"),
-        *orders("swap", clips=["1/t0.png"], frame=0),
+    asked = [
+        *named("swap", source="133_097"),
+        *named("swap", identity="no"),
+        *named("swap", clips=["1/t0.png"], frame=0),
     ]
-    withdraw(raised, named, why="asked", say=lambda words: None)
-    assert raised.params().memory.withdrawn == tuple(named)
+    withdraw(raised, asked, why="asked", say=lambda words: None)
+    assert raised.params().withdrawn == tuple(asked)
 
 
 def test_whoever_descends_from_one_who_saw_it_is_named_too(raised: Workspace) -> None:
@@ -249,13 +283,13 @@ def test_whoever_descends_from_one_who_saw_it_is_named_too(raised: Workspace) ->
     free = [key for key in zip(rows["clip"], rows["frame"], strict=True) if not
             ((kept["clip"] == key[0]) & (kept["frame"] == key[1])).any()]  # fmt: skip
     clip, frame = free[0]
-    found = withdraw(raised, orders("swap", clips=[clip], frame=frame), why="asked", say=lambda words: None)
-    assert found.seen == {"small-M1": Seen(learned=1)} and found.heirs == ["small-M2"]
+    found = withdraw(raised, named("swap", clips=[clip], frame=frame), why="asked", say=lambda words: None)
+    assert found.seen == {"small-M1": Seen(learned=1)} and found.descendants == ["small-M2"]
     assert "small-M2 descends from one that did" in told(found)
 
 
 @pytest.mark.parametrize(
-    ("named", "kind", "words"),
+    ("what", "kind", "words"),
     [
         (
             {"archive": "swop", "source": "s1"},
@@ -272,27 +306,18 @@ def test_whoever_descends_from_one_who_saw_it_is_named_too(raised: Workspace) ->
     ],
 )
 def test_what_is_not_there_cannot_be_withdrawn(
-    raised: Workspace, named: dict[str, object], kind: type[Exception], words: str
+    raised: Workspace, what: dict[str, object], kind: type[Exception], words: str
 ) -> None:
     before = raised.params_file.read_bytes()
     with pytest.raises(kind, match=words):
-        withdraw(raised, [Withdrawal.model_validate(named)], why="asked")
+        withdraw(raised, [Withdrawal.model_validate(what)], why="asked")
     assert raised.params_file.read_bytes() == before and not raised.ledger.exists()
 
 
 def test_nothing_is_withdrawn_while_a_lifecycle_runs(raised: Workspace) -> None:
     with FileLock(raised.lock), pytest.raises(PerennialError, match=r"expected no lifecycle in .* found one running"):
-        withdraw(raised, orders("swap", source="s1"), why="asked")
-    assert raised.params().memory.withdrawn == ()
-
-
-def test_a_command_that_names_several_things_or_a_frame_of_nothing_is_refused() -> None:
-    with pytest.raises(BadParams, match=r"found source and identity\. Withdraw one after another"):
-        orders("swap", source="s1", identity="p1")
-    with pytest.raises(BadParams, match="expected one --clip beside --frame 3, found 2"):
-        orders("swap", clips=["a", "b"], frame=3)
-    assert orders("swap", clips=["a", "b"]) == [Withdrawal(archive="swap", clip=clip) for clip in ("a", "b")]
-    assert orders("swap") == []
+        withdraw(raised, named("swap", source="s1"), why="asked")
+    assert raised.params().withdrawn == ()
 
 
 def test_an_archive_a_generation_learned_stays_and_the_way_out_is_told(raised: Workspace) -> None:
@@ -317,6 +342,7 @@ def test_an_archive_nobody_learned_leaves_params_and_the_workspace_and_closes_th
     raised.params_file.write_text(told.replace("{}", "".join(later), 1))
     for kind in ("archives", "manifests", "validation", "faces"):
         (raised.data(kind, "torn") / "deeper").mkdir(parents=True)
+    files.tell_archive(raised.data(), "torn", raised.params())
 
     withdraw_archive(raised, "torn", why="labels were wrong")
 
@@ -324,9 +350,9 @@ def test_an_archive_nobody_learned_leaves_params_and_the_workspace_and_closes_th
     assert list(params.archives) == ["swap", "mesh", "third"] and params.archives["third"].after == "mesh"
     assert (params.sequence, params.benchmarks) == (("swap", "mesh", "third"), ("swap",))
     assert params.lines["other"].sequence == ("third",)
-    assert list(raised.root.glob("data/*/torn")) == []
+    assert list(raised.root.glob("data/**/torn*")) == []
     assert "# the only line" in raised.params_file.read_text()
-    (entry,) = withdrawals.read(raised.ledger)
+    (entry,) = notes.read(raised.ledger)
     assert (entry.what, entry.why) == ({"archive": "torn"}, "labels were wrong")
     with pytest.raises(UnknownName):
         withdraw_archive(raised, "torn", why="again")

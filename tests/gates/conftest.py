@@ -11,7 +11,7 @@ import pytest
 
 from components.evaluation.scores import COLUMNS, Scores, metrics_of
 from components.faces.table import write_parquet
-from components.params import Evaluation
+from components.params import EvaluationOptions
 
 Examine = Callable[..., Scores]
 
@@ -50,12 +50,12 @@ def examine(tmp_path: Path) -> Examine:
     ) -> Scores:
         folder = folder or tmp_path / f"scores of {name}"
         folder.mkdir(parents=True, exist_ok=True)
-        plan, measured, tables = Evaluation(bootstrap=20), {}, {}
+        options, measured, tables = EvaluationOptions(bootstrap=20), {}, {}
         for number, (benchmark, gap) in enumerate(gaps.items()):
             table = gap if isinstance(gap, pd.DataFrame) else answers(benchmark, gap, clips, 10 * seed + number)
             tables[benchmark] = folder / f"{benchmark}.parquet"
             write_parquet(table, tables[benchmark])
-            measured[benchmark] = metrics_of(table, f"{faces}{benchmark}", plan, 0)
+            measured[benchmark] = metrics_of(table, f"{faces}{benchmark}", options, 0)
         found = Scores(name, weights or f"weights of {name}", measured, tables)
         found.write(folder)
         return found

@@ -15,7 +15,8 @@ import pytest
 from components.errors import BadParams, BrokenLineage
 from components.evaluation.matrix import Matrix
 from components.evaluation.scores import Scores
-from components.gates.judge import judge, read_verdict
+from components.gates.judge import judge
+from components.gates.verdict import read_verdict
 from components.generations.card import WEIGHTS, file_digest, write_card
 from components.generations.recipe import Recipe
 from components.params import parse

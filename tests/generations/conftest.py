@@ -13,9 +13,10 @@ import pytest
 
 from components import detectors
 from components.faces.table import FaceTable, encode
-from components.generations.lineage import Lineage, append, plan
+from components.generations.lineage import Lineage, append, propose
 from components.params import Params, parse
 from components.vocabulary import GENUINE, LABELS, NOBODY, REAL, TRAIN
+from components.withdrawal.files import tell_generation
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 TASKS = ("swap", "mesh", "mask")
@@ -101,12 +102,17 @@ def params() -> Callable[..., Params]:
 
 @pytest.fixture
 def planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, params: Callable[..., Params]) -> Callable[..., Path]:
-    """`planned(**changes)`: a workspace with the recipes of all three tasks, which becomes the folder we are in."""
+    """`planned(**changes)`: a workspace with the recipes of all three tasks and the files that tell what is withdrawn; it
+    becomes the folder we are in."""
 
     def make(**changes: Any) -> Path:
         for kind in ("generations", "memories"):
             (tmp_path / "data" / kind / NOBODY).mkdir(parents=True, exist_ok=True)
-        append(plan(params(**changes), Lineage(), TASKS), tmp_path / "lineage.yaml", tmp_path / "recipes")
+        chosen = params(**changes)
+        proposal = propose(chosen, Lineage(), TASKS)
+        append(proposal, tmp_path / "lineage.yaml", tmp_path / "recipes")
+        for name in proposal.recipes:
+            tell_generation(tmp_path / "data", name, chosen, proposal.lineage)
         monkeypatch.chdir(tmp_path)
         return tmp_path
 

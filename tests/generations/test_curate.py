@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from components.errors import BadArchive, BadParams
 from components.faces.table import FaceTable
@@ -17,10 +18,11 @@ from components.generations.evolve import evolve
 from components.generations.generation import load_detector
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
-from components.params import Memory as Policy
 from components.params import Withdrawal
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import LABELS
+from components.withdrawal.files import GENERATIONS, MEMORIES, file_of
+from components.withdrawal.orders import write
 
 Make = Callable[..., Path]
 POLICIES = ("hybrid", "reservoir", "herding", "entropy_and_mean", "everything")
@@ -30,17 +32,18 @@ def birth(root: Path, name: str) -> None:
     row, data = Recipe.read(root / "recipes" / f"{name}.yaml").row, root / "data"
     evolve(
         root / "recipes" / f"{name}.yaml", data / "generations" / row.teacher, data / "memories" / row.teacher,
-        data / "faces" / row.learns, data / "generations" / name,
+        data / "faces" / row.learns, file_of(data, GENERATIONS, name), data / "generations" / name,
     )  # fmt: skip
 
 
-def legacy(root: Path, name: str, into: str = "data", **today: Any) -> Memory:
-    """curate@name, written below `into`, with what params.yaml says today."""
+def legacy(root: Path, name: str, into: str = "data", withdrawn: Iterable[Withdrawal] = ()) -> Memory:
+    """curate@name, written below `into`, told what is withdrawn."""
     row, data = Recipe.read(root / "recipes" / f"{name}.yaml").row, root / "data"
-    folder = root / into / "memories" / name
+    folder, told = root / into / "memories" / name, file_of(data, MEMORIES, name)
+    write(told, withdrawn)
     curate(
         root / "recipes" / f"{name}.yaml", data / "generations" / name, data / "memories" / row.teacher,
-        data / "faces" / row.learns, folder, params=Policy(**today),
+        data / "faces" / row.learns, told, folder,
     )  # fmt: skip
     return Memory.load(folder)
 
@@ -141,8 +144,14 @@ def test_what_is_withdrawn_today_is_not_remembered_although_the_recipe_is_older(
     assert len(memory) == (32 if policy == "everything" else 12)
 
 
-def test_what_was_withdrawn_when_it_was_planned_is_not_remembered_either(founder: Make) -> None:
-    memory = legacy(founder(withdrawn=[{"archive": "swap", "clip": "1/2.mp4"}]), "cffd-M1")
+def test_what_a_recipe_of_version_0_1_names_is_not_remembered_either(founder: Make) -> None:
+    root = founder()
+    recipe = root / "recipes" / "cffd-M1.yaml"
+    said = yaml.safe_load(recipe.read_text())
+    assert "withdrawn" not in said["memory"]
+    said["memory"]["withdrawn"] = [{"archive": "swap", "clip": "1/2.mp4"}]
+    recipe.write_text(yaml.safe_dump(said))
+    memory = legacy(root, "cffd-M1")
     assert memory.table is not None and "1/2.mp4" not in set(memory.table.rows["clip"])
 
 

@@ -19,15 +19,16 @@ from components.faces.table import FaceTable
 from components.generations import training
 from components.generations.card import file_digest, read_card
 from components.generations.curate import answers, curate
-from components.generations.evolve import CHECKPOINTS, born, evolve
-from components.generations.generation import load_bequest, load_detector, save_tensors
+from components.generations.evolve import CHECKPOINTS, evolve, initial_student
+from components.generations.generation import load_carry_over, load_detector, save_tensors
 from components.generations.lineage import Lineage, check
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
-from components.params import Memory as Policy
 from components.params import Withdrawal
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import FORGED, NOBODY, REAL
+from components.withdrawal.files import GENERATIONS, MEMORIES, file_of
+from components.withdrawal.orders import write
 
 Make = Callable[..., Path]
 GONE = (Withdrawal(archive="swap", source="2"),)
@@ -45,7 +46,7 @@ def birth(root: Path, name: str, into: str = "data") -> Path:
     data, output = root / "data", root / into / "generations" / name
     evolve(
         root / "recipes" / f"{name}.yaml", data / "generations" / row.teacher, data / "memories" / row.teacher,
-        data / "faces" / row.learns, output,
+        data / "faces" / row.learns, file_of(data, GENERATIONS, name), output,
     )  # fmt: skip
     return output
 
@@ -56,7 +57,7 @@ def legacy(root: Path, name: str, into: str = "data") -> Path:
     data, output = root / "data", root / into / "memories" / name
     curate(
         root / "recipes" / f"{name}.yaml", data / "generations" / name, data / "memories" / row.teacher,
-        data / "faces" / row.learns, output,
+        data / "faces" / row.learns, file_of(data, MEMORIES, name), output,
     )  # fmt: skip
     return output
 
@@ -84,7 +85,7 @@ def test_a_generation_says_what_it_was_made_of(two_tasks: None, planned: Make) -
     root = planned()
     raise_two(root)
     folder = root / "data" / "generations" / "cffd-M2"
-    assert sorted(contents(folder)) == ["bequest.safetensors", "card.json", "curve.csv", "weights.safetensors"]
+    assert sorted(contents(folder)) == ["carry_over.safetensors", "card.json", "curve.csv", "weights.safetensors"]
     card = read_card(folder)
     expected = {
         "generation": "cffd-M2",
@@ -105,7 +106,7 @@ def test_a_generation_says_what_it_was_made_of(two_tasks: None, planned: Make) -
     curve = pd.read_csv(folder / "curve.csv")
     assert list(curve) == ["epoch", "cross_entropy", "spread", "hscl", "slkd", "mfkd", "rkd", "loss", "images"]
     assert len(curve) == 2 and card["images_seen"] == curve["images"].iloc[-1]
-    assert load_bequest(folder) == {}
+    assert load_carry_over(folder) == {}
 
 
 def test_a_memory_holds_both_tasks_within_its_budget_and_answers_as_the_newest(two_tasks: None, planned: Make) -> None:
@@ -181,47 +182,47 @@ def test_a_checkpoint_of_other_faces_is_not_taken_up(
     assert contents(birth(root, "cffd-M1")) == whole
 
 
-def test_a_founder_starts_from_its_detector_and_an_heir_from_its_teacher(two_tasks: None, planned: Make) -> None:
+def test_a_founder_starts_from_its_detector_and_a_student_from_its_teacher(two_tasks: None, planned: Make) -> None:
     root = planned()
     raise_two(root)
-    founder, heir = (Recipe.read(root / "recipes" / f"cffd-M{n}.yaml") for n in (1, 2))
+    founder, later = (Recipe.read(root / "recipes" / f"cffd-M{n}.yaml") for n in (1, 2))
     torch.manual_seed(founder.seed)
     fresh = detectors.build("pinhole", detectors.options("pinhole", {})).state_dict()
-    first = born(founder, root / "data" / "generations" / NOBODY).state_dict()
+    first = initial_student(founder, root / "data" / "generations" / NOBODY).state_dict()
     assert all(torch.equal(fresh[name], first[name]) for name in fresh)
     teacher = root / "data" / "generations" / "cffd-M1"
-    second = born(heir, teacher)
+    second = initial_student(later, teacher)
     taught = load_file(teacher / "weights.safetensors")
     assert all(torch.equal(taught[name], tensor) for name, tensor in second.state_dict().items())
     assert not torch.equal(taught["head.weight"], fresh["head.weight"])
 
 
-def test_an_heir_learns_with_the_options_of_its_own_recipe(two_tasks: None, planned: Make) -> None:
+def test_a_student_learns_with_the_options_of_its_own_recipe(two_tasks: None, planned: Make) -> None:
     root = planned(detectors={"pinhole": {"spread": 0.01}})
     birth(root, "cffd-M1")
-    heir = Recipe.read(root / "recipes" / "cffd-M2.yaml")
-    options = {**heir.detector.options, "spread": 0.5}
-    heir = heir.model_copy(update={"detector": heir.detector.model_copy(update={"options": options})})
-    assert born(heir, root / "data" / "generations" / "cffd-M1").options.spread == 0.5
+    recipe = Recipe.read(root / "recipes" / "cffd-M2.yaml")
+    options = {**recipe.detector.options, "spread": 0.5}
+    recipe = recipe.model_copy(update={"detector": recipe.detector.model_copy(update={"options": options})})
+    assert initial_student(recipe, root / "data" / "generations" / "cffd-M1").options.spread == 0.5
 
 
-def test_what_a_detector_freezes_is_frozen_in_its_heirs(two_tasks: None, planned: Make) -> None:
+def test_what_a_detector_freezes_is_frozen_in_its_descendants(two_tasks: None, planned: Make) -> None:
     root = planned()
     birth(root, "cffd-M1")
-    heir = born(Recipe.read(root / "recipes" / "cffd-M2.yaml"), root / "data" / "generations" / "cffd-M1")
-    frozen = {name for name, p in heir.named_parameters() if not p.requires_grad}
+    student = initial_student(Recipe.read(root / "recipes" / "cffd-M2.yaml"), root / "data" / "generations" / "cffd-M1")
+    frozen = {name for name, p in student.named_parameters() if not p.requires_grad}
     assert frozen == {"colours.weight", "colours.bias"}
 
 
-def test_an_heir_of_another_architecture_is_refused_in_words(two_tasks: None, planned: Make) -> None:
+def test_a_student_of_another_architecture_is_refused_in_words(two_tasks: None, planned: Make) -> None:
     root = planned()
     birth(root, "cffd-M1")
-    heir = Recipe.read(root / "recipes" / "cffd-M2.yaml")
-    wider = heir.detector.model_copy(update={"options": {**heir.detector.options, "width": 9}})
-    other = heir.detector.model_copy(update={"name": "rsia_net", "options": {"size": "tiny"}})
+    recipe = Recipe.read(root / "recipes" / "cffd-M2.yaml")
+    wider = recipe.detector.model_copy(update={"options": {**recipe.detector.options, "width": 9}})
+    other = recipe.detector.model_copy(update={"name": "rsia_net", "options": {"size": "tiny"}})
     for choice in (wider, other):
         with pytest.raises(BrokenLineage, match=r"A line keeps its architecture: start a new line") as caught:
-            born(heir.model_copy(update={"detector": choice}), root / "data" / "generations" / "cffd-M1")
+            initial_student(recipe.model_copy(update={"detector": choice}), root / "data" / "generations" / "cffd-M1")
         assert f"expected a teacher with the weights of detector '{choice.name}'" in str(caught.value)
         assert "'pinhole' with {'spread': 0.01, 'width': 4}" in str(caught.value)
 
@@ -242,11 +243,11 @@ def test_tampered_weights_are_refused(two_tasks: None, planned: Make) -> None:
     assert not (root / "data" / "generations" / "cffd-M2").exists()
 
 
-def test_what_was_bequeathed_is_checked_against_the_card(two_tasks: None, planned: Make) -> None:
+def test_what_was_carried_over_is_checked_against_the_card(two_tasks: None, planned: Make) -> None:
     folder = birth(planned(), "cffd-M1")
-    save_tensors({"prototype.0.swap": torch.ones(3)}, folder / "bequest.safetensors")
-    with pytest.raises(BrokenLineage, match=r"expected bequest .* Restore it with `dvc checkout`"):
-        load_bequest(folder)
+    save_tensors({"prototype.0.swap": torch.ones(3)}, folder / "carry_over.safetensors")
+    with pytest.raises(BrokenLineage, match=r"expected carry-over .* Restore it with `dvc checkout`"):
+        load_carry_over(folder)
 
 
 def test_a_loaded_detector_is_in_eval_mode_and_frozen(two_tasks: None, planned: Make) -> None:
@@ -263,9 +264,11 @@ def test_where_there_is_no_generation_there_is_advice(tmp_path: Path) -> None:
 def test_a_recipe_raises_nobody_but_its_own_generation(two_tasks: None, planned: Make) -> None:
     root = planned()
     recipe, data = root / "recipes" / "cffd-M1.yaml", root / "data"
-    nobody = data / "generations" / NOBODY
+    nobody, told = data / "generations" / NOBODY, file_of(data, GENERATIONS, "cffd-M1")
     with pytest.raises(BrokenLineage, match=r"expected cffd-M1 with teacher 'nobody'.*found cffd-M7"):
-        evolve(recipe, nobody, data / "memories" / NOBODY, data / "faces" / "swap", data / "generations" / "cffd-M7")
+        evolve(
+            recipe, nobody, data / "memories" / NOBODY, data / "faces" / "swap", told, data / "generations" / "cffd-M7"
+        )
 
 
 def test_a_teacher_must_be_the_one_the_recipe_names(two_tasks: None, planned: Make) -> None:
@@ -275,7 +278,7 @@ def test_a_teacher_must_be_the_one_the_recipe_names(two_tasks: None, planned: Ma
     with pytest.raises(BrokenLineage, match=r"expected cffd-M2 with teacher 'cffd-M1'.*with 'plain-M1'"):
         evolve(
             root / "recipes" / "cffd-M2.yaml", impostor, data / "memories" / NOBODY, data / "faces" / "mesh",
-            data / "generations" / "cffd-M2",
+            file_of(data, GENERATIONS, "cffd-M2"), data / "generations" / "cffd-M2",
         )  # fmt: skip
 
 
@@ -288,7 +291,7 @@ def test_a_teacher_who_left_no_memory_folder_is_told_from_one_who_remembers_noth
         birth(root, "cffd-M2")
 
 
-def test_what_a_strategy_bequeaths_reaches_the_next_generation(
+def test_what_a_strategy_carries_over_reaches_the_next_generation(
     two_tasks: None, planned: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "more").mkdir()
@@ -296,28 +299,30 @@ def test_what_a_strategy_bequeaths_reaches_the_next_generation(
         "import torch\n"
         "from components.strategies import Strategy\n\n"
         "class Will(Strategy):\n"
-        "    def prepare(self, student, teacher, task, bequest):\n"
-        "        self.before = bequest.get('lessons', torch.zeros(1))\n"
-        "    def bequeath(self, student, task, memory=None):\n"
+        "    def prepare(self, student, teacher, task, carried):\n"
+        "        self.before = carried.get('lessons', torch.zeros(1))\n"
+        "    def carry_over(self, student, task, memory=None):\n"
         "        return {'lessons': self.before + 1}\n"
     )
     monkeypatch.setattr(strategies, "__path__", [*strategies.__path__, str(tmp_path / "more")])
     root = planned(lines={"will": {"detector": "pinhole", "strategy": "will"}})
     raise_two(root, "will")
-    assert load_bequest(root / "data" / "generations" / "will-M2")["lessons"].tolist() == [2]
+    assert load_carry_over(root / "data" / "generations" / "will-M2")["lessons"].tolist() == [2]
 
 
 def test_what_was_withdrawn_is_learned_and_replayed_as_if_it_had_never_been_there(
     two_tasks: None, planned: Make
 ) -> None:
     root = planned()
-    data, recipes, gone = root / "data", root / "recipes", Policy(withdrawn=GONE)
+    data, recipes, gone, nothing = root / "data", root / "recipes", root / "gone.yaml", root / "nothing.yaml"
+    write(gone, GONE)
+    write(nothing, [])
     nobody = [data / kind / NOBODY for kind in ("generations", "memories")]
     table = FaceTable.load(data / "faces" / "swap")
     fewer = table.take(np.flatnonzero(table.rows["source"] != "2"), root / "fewer" / "swap").path
     told, spared = (data / "generations" / "cffd-M1", root / "spared" / "generations" / "cffd-M1")
-    evolve(recipes / "cffd-M1.yaml", *nobody, table.path, told, params=gone)
-    evolve(recipes / "cffd-M1.yaml", *nobody, fewer, spared)
+    evolve(recipes / "cffd-M1.yaml", *nobody, table.path, gone, told)
+    evolve(recipes / "cffd-M1.yaml", *nobody, fewer, nothing, spared)
     assert file_digest(told / "weights.safetensors") == file_digest(spared / "weights.safetensors")
     assert read_card(told)["withdrawn"] == [{"archive": "swap", "source": "2"}] and read_card(spared)["withdrawn"] == []
 
@@ -327,8 +332,8 @@ def test_what_was_withdrawn_is_learned_and_replayed_as_if_it_had_never_been_ther
     kept.table.take(kept.positions, root / "fewer" / "cffd-M1")
     kept.exemplars.reset_index(drop=True).to_parquet(root / "fewer" / "cffd-M1" / "exemplars.parquet")
     first, second = data / "generations" / "cffd-M2", root / "spared" / "generations" / "cffd-M2"
-    evolve(recipes / "cffd-M2.yaml", told, memory, data / "faces" / "mesh", first, params=gone)
-    evolve(recipes / "cffd-M2.yaml", told, root / "fewer" / "cffd-M1", data / "faces" / "mesh", second)
+    evolve(recipes / "cffd-M2.yaml", told, memory, data / "faces" / "mesh", gone, first)
+    evolve(recipes / "cffd-M2.yaml", told, root / "fewer" / "cffd-M1", data / "faces" / "mesh", nothing, second)
     assert file_digest(first / "weights.safetensors") == file_digest(second / "weights.safetensors")
     assert "slkd" in pd.read_csv(first / "curve.csv")
 

@@ -1,4 +1,4 @@
-"""The family register: rows are appended, never edited, and what they point to must agree."""
+"""The lineage: rows are appended, never edited, and what they point to must agree."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pytest
 import yaml
 
 from components.errors import BadParams, BrokenLineage, UnknownName
-from components.generations.lineage import Lineage, append, check, plan
+from components.generations.lineage import Lineage, append, check, propose
 from components.generations.recipe import Recipe
-from components.params import Memory, Params, Training
+from components.params import MemoryOptions, Params, TrainingOptions
 from components.vocabulary import NOBODY
 
 Make = Callable[..., Params]
 TASKS = ("swap", "mesh", "mask")
 
 
-class Register:
+class Family:
     """A lineage.yaml and its recipes."""
 
     def __init__(self, root: Path) -> None:
@@ -32,7 +32,7 @@ class Register:
 
     def plan(self, params: Params, *ready: str) -> tuple[str, ...]:
         """Plan and append; returns the names that are new."""
-        proposal = plan(params, self.read(), ready)
+        proposal = propose(params, self.read(), ready)
         append(proposal, self.file, self.recipes)
         return tuple(proposal.recipes)
 
@@ -52,104 +52,102 @@ class Register:
 
 
 @pytest.fixture
-def register(tmp_path: Path) -> Register:
-    return Register(tmp_path)
+def family(tmp_path: Path) -> Family:
+    return Family(tmp_path)
 
 
-def test_a_line_grows_by_one_generation_a_task_each_the_teacher_of_the_next(register: Register, params: Make) -> None:
-    new = register.plan(params(), *TASKS)
+def test_a_line_grows_by_one_generation_a_task_each_the_teacher_of_the_next(family: Family, params: Make) -> None:
+    new = family.plan(params(), *TASKS)
     assert new == ("cffd-M1", "cffd-M2", "cffd-M3", "plain-M1", "plain-M2", "plain-M3")
-    rows = register.read().generations
+    rows = family.read().generations
     assert [rows[name].learns for name in new] == [*TASKS, *TASKS]
     assert [rows[name].teacher for name in new] == [NOBODY, "cffd-M1", "cffd-M2", NOBODY, "plain-M1", "plain-M2"]
     assert [rows[name].is_founder for name in new] == [True, False, False] * 2
-    assert {line: head.generation for line, head in register.read().heads.items()} == {
+    assert {line: head.generation for line, head in family.read().heads.items()} == {
         "cffd": "cffd-M3",
         "plain": "plain-M3",
     }
-    register.check()
+    family.check()
 
 
-def test_a_budget_too_small_for_all_tasks_is_refused_before_anything_is_raised(
-    register: Register, params: Make
-) -> None:
+def test_a_budget_too_small_for_all_tasks_is_refused_before_anything_is_raised(family: Family, params: Make) -> None:
     with pytest.raises(BadParams, match="at least 6, one face of each class for 3 tasks, found 5"):
-        register.plan(params(memory={"budget": 5}), *TASKS)
-    assert not register.file.exists()
-    assert len(register.plan(params(memory={"budget": 4}), "swap", "mesh")) == 4
+        family.plan(params(memory={"budget": 5}), *TASKS)
+    assert not family.file.exists()
+    assert len(family.plan(params(memory={"budget": 4}), "swap", "mesh")) == 4
 
 
-def test_benchmarks_join_one_after_another(register: Register, params: Make) -> None:
-    register.plan(params(), "swap")
-    register.plan(params(), *TASKS)
-    lineage = register.read()
+def test_benchmarks_join_one_after_another(family: Family, params: Make) -> None:
+    family.plan(params(), "swap")
+    family.plan(params(), *TASKS)
+    lineage = family.read()
     assert {name: bench.after for name, bench in lineage.benches.items()} == {
         "swap": NOBODY, "mesh": "swap", "mask": "mesh"
     }  # fmt: skip
     assert lineage.benchmarks("mask") == TASKS and lineage.benchmarks(NOBODY) == ()
-    assert register.recipe("cffd-M1").benchmarks == ("swap",)
-    assert register.recipe("cffd-M2").benchmarks == TASKS
-    assert register.recipe("cffd-M2").teacher_benchmarks == ("swap",)
-    assert register.recipe("cffd-M3").teacher_benchmarks == TASKS
+    assert family.recipe("cffd-M1").benchmarks == ("swap",)
+    assert family.recipe("cffd-M2").benchmarks == TASKS
+    assert family.recipe("cffd-M2").teacher_benchmarks == ("swap",)
+    assert family.recipe("cffd-M3").teacher_benchmarks == TASKS
 
 
-def test_planning_twice_changes_nothing(register: Register, params: Make) -> None:
-    register.plan(params(), *TASKS)
-    before = register.contents()
-    assert register.plan(params(), *TASKS) == ()
-    assert register.contents() == before
+def test_planning_twice_changes_nothing(family: Family, params: Make) -> None:
+    family.plan(params(), *TASKS)
+    before = family.contents()
+    assert family.plan(params(), *TASKS) == ()
+    assert family.contents() == before
 
 
-def test_a_new_task_appends_one_row_a_line_and_leaves_every_recipe_alone(register: Register, params: Make) -> None:
-    register.plan(params(sequence=TASKS[:2]), *TASKS)
-    before = register.contents()
+def test_a_new_task_appends_one_row_a_line_and_leaves_every_recipe_alone(family: Family, params: Make) -> None:
+    family.plan(params(sequence=TASKS[:2]), *TASKS)
+    before = family.contents()
     changed = params(training={"epochs": 99}, memory={"budget": 7}, seed=5)  # shapes the unborn alone
-    assert register.plan(changed, *TASKS) == ("cffd-M3", "plain-M3")
-    after = register.contents()
+    assert family.plan(changed, *TASKS) == ("cffd-M3", "plain-M3")
+    after = family.contents()
     assert {name: after[name] for name in before if name != "lineage.yaml"} == {
         name: content for name, content in before.items() if name != "lineage.yaml"
     }
     rows = yaml.safe_load(before["lineage.yaml"])["generations"]
     assert list(yaml.safe_load(after["lineage.yaml"])["generations"].items())[: len(rows)] == list(rows.items())
-    assert (register.recipe("cffd-M3").training.epochs, register.recipe("cffd-M3").seed) == (99, 5)
-    assert register.recipe("cffd-M2").training.epochs == 2
-    register.check()
+    assert (family.recipe("cffd-M3").training.epochs, family.recipe("cffd-M3").seed) == (99, 5)
+    assert family.recipe("cffd-M2").training.epochs == 2
+    family.check()
 
 
-def test_a_new_line_starts_with_a_founder_and_learns_everything(register: Register, params: Make) -> None:
+def test_a_new_line_starts_with_a_founder_and_learns_everything(family: Family, params: Make) -> None:
     lines = {"cffd": {"detector": "pinhole", "strategy": "cffd"}}
-    register.plan(params(lines=lines), *TASKS)
+    family.plan(params(lines=lines), *TASKS)
     both = {**lines, "replay": {"detector": "pinhole", "strategy": "er"}}
-    assert register.plan(params(lines=both), *TASKS) == ("replay-M1", "replay-M2", "replay-M3")
-    assert register.read().generations["replay-M1"].is_founder
+    assert family.plan(params(lines=both), *TASKS) == ("replay-M1", "replay-M2", "replay-M3")
+    assert family.read().generations["replay-M1"].is_founder
 
 
-def test_an_archive_may_be_a_benchmark_alone(register: Register, params: Make) -> None:
+def test_an_archive_may_be_a_benchmark_alone(family: Family, params: Make) -> None:
     archives = {"swap": {"layout": "lab"}, "web": {"layout": "lab", "role": "benchmark", "after": "swap"}}
     p = params(archives=archives, sequence=["swap"], benchmarks=["swap", "web"])
-    assert register.plan(p, "swap", "web") == ("cffd-M1", "plain-M1")
-    assert register.recipe("cffd-M1").benchmarks == ("swap", "web")
+    assert family.plan(p, "swap", "web") == ("cffd-M1", "plain-M1")
+    assert family.recipe("cffd-M1").benchmarks == ("swap", "web")
 
 
-def test_what_is_not_ready_waits_and_what_is_ready_does_not(register: Register, params: Make) -> None:
-    proposal = plan(params(), register.read(), ["swap", "mask"])
+def test_what_is_not_ready_waits_and_what_is_ready_does_not(family: Family, params: Make) -> None:
+    proposal = propose(params(), family.read(), ["swap", "mask"])
     assert [recipe.row.learns for recipe in proposal.recipes.values()] == ["swap", "mask"] * 2
     assert proposal.waiting == ("mesh",)
-    append(proposal, register.file, register.recipes)
-    assert register.plan(params(), *TASKS) == ("cffd-M3", "plain-M3")
-    assert register.read().generations["cffd-M3"].learns == "mesh"
-    assert register.read().benchmarks("mesh") == ("swap", "mask", "mesh")
-    register.check()
+    append(proposal, family.file, family.recipes)
+    assert family.plan(params(), *TASKS) == ("cffd-M3", "plain-M3")
+    assert family.read().generations["cffd-M3"].learns == "mesh"
+    assert family.read().benchmarks("mesh") == ("swap", "mask", "mesh")
+    family.check()
 
 
 def test_nothing_ready_plans_nothing(params: Make) -> None:
-    proposal = plan(params(), Lineage(), [])
+    proposal = propose(params(), Lineage(), [])
     assert (proposal.recipes, proposal.lineage, proposal.waiting) == ({}, Lineage(), TASKS)
 
 
-def test_every_option_is_resolved_in_the_recipe(register: Register, params: Make) -> None:
-    register.plan(params(detectors={"pinhole": {"width": 6}}, strategies={"cffd": {"temperature": 3}}), "swap")
-    mine = register.recipe("cffd-M1")
+def test_every_option_is_resolved_in_the_recipe(family: Family, params: Make) -> None:
+    family.plan(params(detectors={"pinhole": {"width": 6}}, strategies={"cffd": {"temperature": 3}}), "swap")
+    mine = family.recipe("cffd-M1")
     assert mine.detector.options == {"width": 6, "spread": 0.01}
     assert mine.strategy.options == {
         **{"temperature": 3.0, "soft_label": 1.0, "features": 0.3, "relations": 0.3, "domains": 0.3},
@@ -157,13 +155,13 @@ def test_every_option_is_resolved_in_the_recipe(register: Register, params: Make
     }
 
 
-def test_an_heir_must_be_able_to_take_over_its_teachers_weights(register: Register, params: Make) -> None:
-    register.plan(params(sequence=TASKS[:2]), *TASKS)
-    before = register.contents()
+def test_an_heir_must_be_able_to_take_over_its_teachers_weights(family: Family, params: Make) -> None:
+    family.plan(params(sequence=TASKS[:2]), *TASKS)
+    before = family.contents()
     with pytest.raises(BadParams, match=r"fit the weights of 'cffd-M2'.*'width': 4.*found.*'width': 6.*new line"):
-        register.plan(params(detectors={"pinhole": {"width": 6}}), *TASKS)
-    assert register.contents() == before
-    assert register.plan(params(detectors={"pinhole": {"spread": 0.5}}), *TASKS) == ("cffd-M3", "plain-M3")
+        family.plan(params(detectors={"pinhole": {"width": 6}}), *TASKS)
+    assert family.contents() == before
+    assert family.plan(params(detectors={"pinhole": {"spread": 0.5}}), *TASKS) == ("cffd-M3", "plain-M3")
 
 
 @pytest.mark.parametrize(
@@ -171,11 +169,11 @@ def test_an_heir_must_be_able_to_take_over_its_teachers_weights(register: Regist
     [("own", "hybrid", "nothing"), ("reservoir", "reservoir", "reservoir"), ("nothing", "nothing", "nothing")],
 )
 def test_a_memory_follows_its_strategy_s_paper_unless_params_say_otherwise(
-    register: Register, params: Make, policy: str, mine: str, plain: str
+    family: Family, params: Make, policy: str, mine: str, plain: str
 ) -> None:
-    register.plan(params(memory={"policy": policy}), "swap")
-    assert register.recipe("cffd-M1").memory.policy == mine
-    assert register.recipe("plain-M1").memory.policy == plain
+    family.plan(params(memory={"policy": policy}), "swap")
+    assert family.recipe("cffd-M1").memory.policy == mine
+    assert family.recipe("plain-M1").memory.policy == plain
 
 
 @pytest.mark.parametrize(
@@ -192,10 +190,10 @@ def test_a_memory_follows_its_strategy_s_paper_unless_params_say_otherwise(
     ],
 )
 def test_what_cannot_be_followed_is_refused_before_anything_is_written(
-    register: Register, params: Make, tmp_path: Path, changes: dict[str, Any], kind: type[BadParams], advice: str
+    family: Family, params: Make, tmp_path: Path, changes: dict[str, Any], kind: type[BadParams], advice: str
 ) -> None:
     with pytest.raises(kind) as caught:
-        register.plan(params(**changes), *TASKS)
+        family.plan(params(**changes), *TASKS)
     assert advice in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -203,56 +201,56 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_written(
 @pytest.mark.parametrize(
     "choice", [{"detector": "rsia_net", "strategy": "cffd"}, {"detector": "pinhole", "strategy": "er"}]
 )
-def test_a_line_keeps_its_detector_and_its_strategy(register: Register, params: Make, choice: dict[str, str]) -> None:
-    register.plan(params(), "swap")
-    before = register.contents()
+def test_a_line_keeps_its_detector_and_its_strategy(family: Family, params: Make, choice: dict[str, str]) -> None:
+    family.plan(params(), "swap")
+    before = family.contents()
     with pytest.raises(
         BadParams, match=r"line 'cffd' has been 'pinhole' with 'cffd' since its founder.*name a new one"
     ):
-        register.plan(params(lines={"cffd": choice}), *TASKS)
-    assert register.contents() == before
+        family.plan(params(lines={"cffd": choice}), *TASKS)
+    assert family.contents() == before
 
 
-def test_the_register_reads_back_as_it_was_written(register: Register, params: Make) -> None:
-    register.plan(params(), *TASKS)
-    lineage, text = register.read(), register.file.read_text()
-    lineage.write(register.file)
-    assert register.file.read_text() == text and text.startswith("# The family register.")
-    assert register.read() == lineage
-    assert not list(register.file.parent.glob("*.fresh"))
+def test_the_lineage_reads_back_as_it_was_written(family: Family, params: Make) -> None:
+    family.plan(params(), *TASKS)
+    lineage, text = family.read(), family.file.read_text()
+    lineage.write(family.file)
+    assert family.file.read_text() == text and text.startswith("# The lineage:")
+    assert family.read() == lineage
+    assert not list(family.file.parent.glob("*.fresh"))
 
 
-def test_a_register_that_is_no_yaml_is_refused_in_words(register: Register) -> None:
-    register.file.write_text("generations: [")
+def test_a_lineage_that_is_no_yaml_is_refused_in_words(family: Family) -> None:
+    family.file.write_text("generations: [")
     with pytest.raises(BadParams, match=r"expected YAML in '.*lineage.yaml'"):
-        register.read()
+        family.read()
 
 
-def test_a_recipe_keeps_its_digest_when_written_and_read(register: Register, params: Make, tmp_path: Path) -> None:
-    register.plan(params(), "swap")
-    recipe = register.recipe("cffd-M1")
+def test_a_recipe_keeps_its_digest_when_written_and_read(family: Family, params: Make, tmp_path: Path) -> None:
+    family.plan(params(), "swap")
+    recipe = family.recipe("cffd-M1")
     recipe.write(tmp_path / "again" / "copy.yaml")
     again = Recipe.read(tmp_path / "again" / "copy.yaml")
     assert again == recipe and again.digest == recipe.digest
-    assert (tmp_path / "again" / "copy.yaml").read_bytes() == (register.recipes / "cffd-M1.yaml").read_bytes()
+    assert (tmp_path / "again" / "copy.yaml").read_bytes() == (family.recipes / "cffd-M1.yaml").read_bytes()
 
 
-def test_a_recipe_older_than_a_choice_keeps_the_digest_it_had(register: Register, params: Make, tmp_path: Path) -> None:
-    register.plan(params(), "swap")
+def test_a_recipe_older_than_a_choice_keeps_the_digest_it_had(family: Family, params: Make, tmp_path: Path) -> None:
+    family.plan(params(), "swap")
     file = tmp_path / "old.yaml"
-    said = yaml.safe_load((register.recipes / "cffd-M1.yaml").read_text())
+    said = yaml.safe_load((family.recipes / "cffd-M1.yaml").read_text())
     del said["memory"]["pool"], said["training"]["pairs"]  # as before there were such choices
     file.write_text(yaml.safe_dump(said))
     old = Recipe.read(file)
-    assert (old.memory.pool, old.training.pairs) == (Memory().pool, Training().pairs)
+    assert (old.memory.pool, old.training.pairs) == (MemoryOptions().pool, TrainingOptions().pairs)
     assert old.digest == hashlib.sha256(yaml.safe_dump(said, sort_keys=True).encode()).hexdigest()
-    assert old.digest != register.recipe("cffd-M1").digest
+    assert old.digest != family.recipe("cffd-M1").digest
 
 
-def test_a_digest_names_every_choice_and_no_order_of_keys(register: Register, params: Make) -> None:
-    register.plan(params(), "swap")
-    recipe = register.recipe("cffd-M1")
-    turned = Recipe.model_validate(dict(reversed(recipe.model_dump(mode="json").items())))
+def test_a_digest_names_every_choice_and_no_order_of_keys(family: Family, params: Make) -> None:
+    family.plan(params(), "swap")
+    recipe = family.recipe("cffd-M1")
+    turned = Recipe.model_validate(dict(reversed(recipe.model_dump(mode="json", exclude_unset=True).items())))
     assert turned.digest == recipe.digest
     others = [
         recipe.model_copy(update={"seed": 1}),
@@ -262,97 +260,95 @@ def test_a_digest_names_every_choice_and_no_order_of_keys(register: Register, pa
     assert len({recipe.digest, *(other.digest for other in others)}) == 4
 
 
-def test_a_missing_recipe_is_missed(register: Register, params: Make) -> None:
-    register.plan(params(), *TASKS)
-    (register.recipes / "cffd-M2.yaml").unlink()
+def test_a_missing_recipe_is_missed(family: Family, params: Make) -> None:
+    family.plan(params(), *TASKS)
+    (family.recipes / "cffd-M2.yaml").unlink()
     with pytest.raises(BrokenLineage, match=r"expected the recipe '.*cffd-M2.yaml', found none"):
-        register.check()
+        family.check()
 
 
-def test_a_broken_recipe_is_refused_in_words(register: Register, params: Make) -> None:
-    register.plan(params(), "swap")
-    file = register.recipes / "cffd-M1.yaml"
+def test_a_broken_recipe_is_refused_in_words(family: Family, params: Make) -> None:
+    family.plan(params(), "swap")
+    file = family.recipes / "cffd-M1.yaml"
     file.write_text("generation: [")
     with pytest.raises(BadParams, match=r"expected YAML in '.*cffd-M1.yaml'"):
-        register.check()
+        family.check()
     file.write_text("generation: cffd-M1\nsede: 1\n")
     with pytest.raises(BadParams, match=r"sede: unknown key.*Did you mean 'seed'\?"):
-        register.check()
+        family.check()
 
 
-def test_an_edited_row_is_told_from_what_was_planned(register: Register, params: Make) -> None:
-    register.plan(params(), *TASKS)
-    register.edit(lambda raw: raw["generations"]["cffd-M2"].update(learns="mask", bench="mesh"))
+def test_an_edited_row_is_told_from_what_was_planned(family: Family, params: Make) -> None:
+    family.plan(params(), *TASKS)
+    family.edit(lambda raw: raw["generations"]["cffd-M2"].update(learns="mask", bench="mesh"))
     with pytest.raises(BrokenLineage) as caught:
-        register.check()
+        family.check()
     assert str(caught.value) == (
         "lineage.yaml says of cffd-M2: learns 'mask', bench 'mesh'; its recipe, written when it was planned, says "
         "'mesh', 'mask'. Rows are never edited: restore the row, or plan a new line."
     )
 
 
-def test_a_recipe_edited_after_birth_is_told(register: Register, params: Make) -> None:
-    register.plan(params(), "swap")
-    folder, file = register.generations / "cffd-M1", register.recipes / "cffd-M1.yaml"
+def test_a_recipe_edited_after_birth_is_told(family: Family, params: Make) -> None:
+    family.plan(params(), "swap")
+    folder, file = family.generations / "cffd-M1", family.recipes / "cffd-M1.yaml"
     folder.mkdir(parents=True)
-    (folder / "card.json").write_text(json.dumps({"recipe": register.recipe("cffd-M1").digest}))
-    register.check()
+    (folder / "card.json").write_text(json.dumps({"recipe": family.recipe("cffd-M1").digest}))
+    family.check()
     file.write_text(file.read_text().replace("seed: 0", "seed: 1"))
     with pytest.raises(BrokenLineage, match=r"recipes/cffd-M1.yaml was edited after cffd-M1 was born of it"):
-        register.check()
+        family.check()
 
 
-def both(register: Register, name: str, **changes: str) -> None:
+def both(family: Family, name: str, **changes: str) -> None:
     """Edit a row and its recipe alike, so that only what they point to can tell."""
-    register.edit(lambda raw: raw["generations"][name].update(changes))
-    file = register.recipes / f"{name}.yaml"
+    family.edit(lambda raw: raw["generations"][name].update(changes))
+    file = family.recipes / f"{name}.yaml"
     raw = yaml.safe_load(file.read_text())
     raw["row"].update(changes)
     file.write_text(yaml.safe_dump(raw))
 
 
-def test_a_teacher_of_another_line_is_no_teacher(register: Register, params: Make) -> None:
-    register.plan(params(), *TASKS)
-    both(register, "cffd-M2", teacher="plain-M1")
+def test_a_teacher_of_another_line_is_no_teacher(family: Family, params: Make) -> None:
+    family.plan(params(), *TASKS)
+    both(family, "cffd-M2", teacher="plain-M1")
     with pytest.raises(BrokenLineage, match=r"cffd-M2 of line 'cffd' names 'plain-M1' of another line as its teacher"):
-        register.check()
+        family.check()
 
 
-def test_a_teacher_nobody_knows_is_no_teacher(register: Register, params: Make) -> None:
-    register.plan(params(), *TASKS)
-    both(register, "cffd-M2", teacher="cffd-M0")
+def test_a_teacher_nobody_knows_is_no_teacher(family: Family, params: Make) -> None:
+    family.plan(params(), *TASKS)
+    both(family, "cffd-M2", teacher="cffd-M0")
     with pytest.raises(BrokenLineage, match=r"cffd-M2 names teacher 'cffd-M0', who is not in lineage.yaml"):
-        register.check()
+        family.check()
 
 
 @pytest.mark.parametrize("after", ["mesh", "mask", "nobody", "elsewhere"])
-def test_benches_that_do_not_follow_one_another_are_told(register: Register, params: Make, after: str) -> None:
-    register.plan(params(), *TASKS)
-    register.edit(lambda raw: raw["benches"]["mesh"].update(after=after))
+def test_benches_that_do_not_follow_one_another_are_told(family: Family, params: Make, after: str) -> None:
+    family.plan(params(), *TASKS)
+    family.edit(lambda raw: raw["benches"]["mesh"].update(after=after))
     with pytest.raises(BrokenLineage, match=rf"bench 'mesh' joined after '{after}', but the one above it is 'swap'"):
-        register.check()
+        family.check()
 
 
-def test_a_row_may_only_name_a_bench_of_the_register(register: Register, params: Make) -> None:
-    register.plan(params(), *TASKS)
-    register.edit(lambda raw: raw["benches"].pop("mask"))
+def test_a_row_may_only_name_a_bench_of_the_lineage(family: Family, params: Make) -> None:
+    family.plan(params(), *TASKS)
+    family.edit(lambda raw: raw["benches"].pop("mask"))
     with pytest.raises(BrokenLineage, match=r"cffd-M1 names bench 'mask', which is not in lineage.yaml"):
-        register.check()
+        family.check()
 
 
-def test_a_head_is_the_youngest_of_its_line(register: Register, params: Make) -> None:
-    register.plan(params(), *TASKS)
-    register.edit(lambda raw: raw["heads"]["cffd"].update(generation="cffd-M1"))
+def test_a_head_is_the_youngest_of_its_line(family: Family, params: Make) -> None:
+    family.plan(params(), *TASKS)
+    family.edit(lambda raw: raw["heads"]["cffd"].update(generation="cffd-M1"))
     with pytest.raises(BrokenLineage, match=r"calls 'cffd-M1' the head of line 'cffd', but its youngest .* 'cffd-M3'"):
-        register.check()
-    register.edit(lambda raw: raw["heads"].pop("cffd"))
+        family.check()
+    family.edit(lambda raw: raw["heads"].pop("cffd"))
     with pytest.raises(BrokenLineage, match=r"calls 'nobody' the head of line 'cffd'"):
-        register.check()
+        family.check()
 
 
-def test_training_is_the_papers_unless_params_a_detector_or_a_line_say_otherwise(
-    register: Register, params: Make
-) -> None:
+def test_training_is_the_papers_unless_params_a_detector_or_a_line_say_otherwise(family: Family, params: Make) -> None:
     line = {"detector": "pinhole", "strategy": "finetune"}
     planned = params(
         lines={
@@ -362,8 +358,8 @@ def test_training_is_the_papers_unless_params_a_detector_or_a_line_say_otherwise
         detectors={"pinhole": {"training": {"epochs": 5, "gamma": 0.25}}},
         training={"batch": 8, "epochs": 3},
     )
-    register.plan(planned, "swap")
-    plain, odd = register.recipe("plain-M1"), register.recipe("odd-M1")
+    family.plan(planned, "swap")
+    plain, odd = family.recipe("plain-M1"), family.recipe("odd-M1")
     assert plain.training.step_epochs == 4  # the detector's recipe
     assert plain.training.batch == 8  # the general section, over the recipe's 6
     assert (plain.training.epochs, plain.training.gamma) == (5, 0.25)  # the detector's section, over the general one
@@ -372,11 +368,11 @@ def test_training_is_the_papers_unless_params_a_detector_or_a_line_say_otherwise
     assert (plain.detector.options["width"], odd.detector.options["width"]) == (4, 6)
 
 
-def test_a_line_may_learn_in_an_order_of_its_own(register: Register, params: Make) -> None:
+def test_a_line_may_learn_in_an_order_of_its_own(family: Family, params: Make) -> None:
     line = {"detector": "pinhole", "strategy": "finetune"}
     order = list(reversed(TASKS))
-    register.plan(params(lines={"plain": line, "back": {**line, "sequence": order}}), *TASKS)
-    rows = register.read().generations
+    family.plan(params(lines={"plain": line, "back": {**line, "sequence": order}}), *TASKS)
+    rows = family.read().generations
     assert [row.learns for row in rows.values() if row.line == "plain"] == list(TASKS)
     assert [row.learns for row in rows.values() if row.line == "back"] == order
 
@@ -391,7 +387,7 @@ def test_a_line_may_learn_in_an_order_of_its_own(register: Register, params: Mak
     ],
 )
 def test_what_a_line_changes_is_checked_as_the_sections_are(
-    register: Register, params: Make, changes: dict[str, Any], place: str
+    family: Family, params: Make, changes: dict[str, Any], place: str
 ) -> None:
     with pytest.raises(BadParams, match=place):
-        register.plan(params(lines={"x": {"detector": "pinhole", "strategy": "cffd", "changes": changes}}), "swap")
+        family.plan(params(lines={"x": {"detector": "pinhole", "strategy": "cffd", "changes": changes}}), "swap")

@@ -9,7 +9,7 @@ from torch.optim import SGD
 from torch.optim.lr_scheduler import CosineAnnealingWarmRestarts, StepLR
 
 from components.generations.schedule import learning_rate
-from components.params import Training
+from components.params import TrainingOptions
 
 
 def optimiser(lr: float) -> SGD:
@@ -17,7 +17,7 @@ def optimiser(lr: float) -> SGD:
 
 
 def test_steps_are_those_of_torch() -> None:
-    params = Training(learning_rate=0.3, step_epochs=3, gamma=0.1)
+    params = TrainingOptions(learning_rate=0.3, step_epochs=3, gamma=0.1)
     moved = optimiser(0.3)
     reference = StepLR(moved, 3, 0.1)
     for epoch in range(10):
@@ -27,7 +27,7 @@ def test_steps_are_those_of_torch() -> None:
 
 
 def test_cosine_cycles_without_warmup_are_those_of_torch() -> None:
-    params = Training(
+    params = TrainingOptions(
         schedule="cosine_cycles", learning_rate=3e-4, floor_learning_rate=1e-5, cycle_epochs=4, warmup_epochs=0
     )
     reference = CosineAnnealingWarmRestarts(optimiser(3e-4), T_0=4, eta_min=1e-5)
@@ -37,7 +37,7 @@ def test_cosine_cycles_without_warmup_are_those_of_torch() -> None:
 
 
 def test_a_cycle_climbs_for_its_warmup_and_starts_again() -> None:
-    params = Training(
+    params = TrainingOptions(
         schedule="cosine_cycles", learning_rate=3e-4, floor_learning_rate=1e-5, cycle_epochs=10, warmup_epochs=1
     )
     rates = [learning_rate(params, at) for at in (0, 0.5, 1, 5.5, 9.999, 10, 11)]
@@ -45,9 +45,9 @@ def test_a_cycle_climbs_for_its_warmup_and_starts_again() -> None:
 
 
 def test_a_constant_rate_stays() -> None:
-    assert {learning_rate(Training(schedule="constant", learning_rate=0.1), at) for at in (0, 3.3, 99)} == {0.1}
+    assert {learning_rate(TrainingOptions(schedule="constant", learning_rate=0.1), at) for at in (0, 3.3, 99)} == {0.1}
 
 
 def test_a_warmup_longer_than_its_cycle_is_refused() -> None:
     with pytest.raises(ValueError, match="warmup_epochs"):
-        Training(schedule="cosine_cycles", cycle_epochs=1, warmup_epochs=1)
+        TrainingOptions(schedule="cosine_cycles", cycle_epochs=1, warmup_epochs=1)

@@ -12,16 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from components import detectors, strategies
+from components import detectors, machine, strategies
 from components.detectors import Detector
 from components.faces.table import FaceTable, encode
 from components.generations import training
 from components.generations.schedule import learning_rate
-from components.generations.training import Progress
-from components.params import Training
+from components.generations.training import Lesson, Progress
+from components.params import TrainingOptions
+from components.progress import OnStep
 from components.tasks.dataset import Batch, Faces
 
-PLAN = Training(
+PLAN = TrainingOptions(
     batch=8, faces_per_clip=2, learning_rate=0.01, step_epochs=1, augment={"flip": 0.5, "brightness_contrast": 1}
 )
 EPOCHS = 2
@@ -53,7 +54,7 @@ def no_cut(progress: Progress, epochs: int, steps: int) -> None:
     pass
 
 
-def cut_after(step: int) -> training.Watch:
+def cut_after(step: int) -> OnStep:
     """The power fails after so many steps in all."""
     done = 0
 
@@ -67,17 +68,18 @@ def cut_after(step: int) -> training.Watch:
 
 
 def raised(
-    task: Faces, replay: Faces | None, checkpoint: Path, watch: training.Watch = no_cut, plan: Training = PLAN
+    task: Faces, replay: Faces | None, checkpoint: Path, on_step: OnStep = no_cut, plan: TrainingOptions = PLAN
 ) -> tuple[Bytes, Progress]:
     """A student as it is after training, and how it went; with a memory, a teacher stands beside it."""
-    training.deterministic(1)
+    machine.deterministic(1)
     teacher = pinhole(1) if replay else None
     strategy = strategies.build("cffd", strategies.options("cffd", {}))
     student = pinhole(0)
     progress = training.train(
-        student, teacher, strategy, task, replay, plan, epochs=EPOCHS, seed=3, bequest={}, checkpoint=checkpoint,
-        watch=watch,
-    )  # fmt: skip
+        Lesson(student, teacher, strategy, task, replay, plan, epochs=EPOCHS, seed=3),
+        checkpoint=checkpoint,
+        on_step=on_step,
+    )
     return student.state_dict(), progress
 
 
@@ -150,7 +152,13 @@ def test_the_curve_has_the_mean_of_every_term_a_row_an_epoch(task: Faces, replay
 
 
 def met(
-    name: str, task: Faces, memory: Faces | None, folder: Path, plan: Training = PLAN, epochs: int = 1, seed: int = 0
+    name: str,
+    task: Faces,
+    memory: Faces | None,
+    folder: Path,
+    plan: TrainingOptions = PLAN,
+    epochs: int = 1,
+    seed: int = 0,
 ) -> list[Batch]:
     """The batches of one epoch or several, as a strategy meets them."""
     batches: list[Batch] = []
@@ -161,15 +169,16 @@ def met(
             return super().losses(student, teacher, batch)
 
     training.train(
-        pinhole(), None, Listening(strategies.options(name, {})), task, memory, plan, epochs=epochs, seed=seed,
-        bequest={}, checkpoint=folder / f"{name}-{memory is None}-{seed}.pt", watch=no_cut,
-    )  # fmt: skip
+        Lesson(pinhole(), None, Listening(strategies.options(name, {})), task, memory, plan, epochs=epochs, seed=seed),
+        checkpoint=folder / f"{name}-{memory is None}-{seed}.pt",
+        on_step=no_cut,
+    )
     return batches
 
 
 @pytest.mark.parametrize(("plan", "replayed"), [(PLAN, 4), (PLAN.model_copy(update={"replayed": 0.75}), 6)])
 def test_half_of_every_batch_is_remembered_unless_said_otherwise(
-    task: Faces, replay: Faces, tmp_path: Path, plan: Training, replayed: int
+    task: Faces, replay: Faces, tmp_path: Path, plan: TrainingOptions, replayed: int
 ) -> None:
     for memory in (replay, None):
         batches = met("er", task, memory, tmp_path, plan)
@@ -187,10 +196,12 @@ def test_the_student_learns_in_training_mode_at_every_step_and_the_teacher_in_ev
             modes.append([{part.training for part in network.modules()} for network in (student, teacher)])
             return super().losses(student, teacher, batch)
 
+    listening = Listening(strategies.options("cffd", {}))
     progress = training.train(
-        student.eval(), teacher.train(), Listening(strategies.options("cffd", {})), task, replay, PLAN, epochs=EPOCHS,
-        seed=3, bequest={}, checkpoint=tmp_path / "c.pt", watch=no_cut,
-    )  # fmt: skip
+        Lesson(student.eval(), teacher.train(), listening, task, replay, PLAN, epochs=EPOCHS, seed=3),
+        checkpoint=tmp_path / "c.pt",
+        on_step=no_cut,
+    )
     steps = progress.images // PLAN.batch
     assert modes == [[{True}, {False}]] * steps
     assert student.state_dict()["fine.1.num_batches_tracked"] == steps  # batch statistics learn beside the weights
@@ -224,15 +235,16 @@ def test_the_learning_rate_follows_its_schedule_at_every_step_within_an_epoch(
         def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> dict[str, Tensor]:
             return {"slope": student.head.bias.sum()}
 
-    def watch(progress: Progress, epochs: int, steps: int) -> None:
+    def note(progress: Progress, epochs: int, steps: int) -> None:
         places.append(student.head.bias.detach().clone())
         expected.append(learning_rate(plan, progress.epoch + (progress.step - 1) / steps))
 
     before = student.head.bias.detach().clone()
     training.train(
-        student, None, Slope(strategies.options("finetune", {})), task, None, plan, epochs=2, seed=0, bequest={},
-        checkpoint=tmp_path / "c.pt", watch=watch,
-    )  # fmt: skip
+        Lesson(student, None, Slope(strategies.options("finetune", {})), task, None, plan, epochs=2, seed=0),
+        checkpoint=tmp_path / "c.pt",
+        on_step=note,
+    )
     went = torch.stack([before, *places]).diff(dim=0).neg()
     torch.testing.assert_close(went, torch.tensor(expected)[:, None].expand_as(went), rtol=1e-3, atol=1e-7)
     assert len(set(expected)) == {"cosine_cycles": len(expected), "constant": 1, "steps": 2}[schedule]
@@ -247,20 +259,25 @@ def two_tasks(faces: Make, tmp_path: Path) -> Faces:
     return Faces.whole("memory", FaceTable.write(tmp_path / "both", rows, encoded, tables[0].profile))
 
 
+def jointly(task: Faces, memory: Faces | None, options: TrainingOptions) -> Lesson:
+    strategy = strategies.build("joint", strategies.options("joint", {}))
+    return Lesson(pinhole(), None, strategy, task, memory, options, epochs=1, seed=0)
+
+
 def test_joint_training_meets_every_task_alike(task: Faces, two_tasks: Faces, tmp_path: Path) -> None:
     plan = PLAN.model_copy(update={"batch": 12})
     batches = met("joint", task, two_tasks, tmp_path, plan)
     assert all(len(batch.labels) == 12 and batch.labels.sum() == 6 for batch in batches)
     assert {int(batch.replayed.sum()) for batch in batches} == {8}
     archives = two_tasks.rows["archive"].to_numpy()
-    for new, old in training._epoch(task, two_tasks, plan, True, seed=0, epoch=0):
+    for new, old in training._steps(jointly(task, two_tasks, plan), 0):
         assert len(new) == 4
         assert np.unique(archives[old], return_counts=True)[1].tolist() == [4, 4]
 
 
 def test_joint_training_sees_every_new_face_that_was_drawn(task: Faces, two_tasks: Faces) -> None:
-    alone = [new for new, _ in training._epoch(task, None, PLAN, True, seed=0, epoch=0)]
-    beside = [new for new, _ in training._epoch(task, two_tasks, PLAN, True, seed=0, epoch=0)]
+    alone = [new for new, _ in training._steps(jointly(task, None, PLAN), 0)]
+    beside = [new for new, _ in training._steps(jointly(task, two_tasks, PLAN), 0)]
     assert len(beside) > 2 * len(alone)
     assert len(set(np.concatenate(beside))) == len(set(np.concatenate(alone)))
 
@@ -286,19 +303,20 @@ def test_a_run_of_any_strategy_that_was_cut_ends_with_the_same_bytes(
     name: str, task: Faces, replay: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
-    training.deterministic(1)
+    machine.deterministic(1)
     quick = {"passes": 1, "most_steps": 2} if name == "hdu" else {}
     founder, first = pinhole(1), strategies.build(name, strategies.options(name, quick))
     first.prepare(founder, None, replay, {})
-    bequest = first.bequeath(founder, replay)
+    carried = first.carry_over(founder, replay)
 
-    def raised(checkpoint: Path, watch: training.Watch = no_cut) -> tuple[Bytes, Bytes]:
+    def raised(checkpoint: Path, on_step: OnStep = no_cut) -> tuple[Bytes, Bytes]:
         strategy, student = strategies.build(name, strategies.options(name, quick)), pinhole(0)
         training.train(
-            student, pinhole(1), strategy, task, replay, PLAN, epochs=1, seed=3, bequest=bequest, checkpoint=checkpoint,
-            watch=watch,
-        )  # fmt: skip
-        return student.state_dict(), strategy.bequeath(student, task, replay)
+            Lesson(student, pinhole(1), strategy, task, replay, PLAN, epochs=1, seed=3, carried=carried),
+            checkpoint=checkpoint,
+            on_step=on_step,
+        )
+        return student.state_dict(), strategy.carry_over(student, task, replay)
 
     whole = raised(tmp_path / "whole.pt")
     with pytest.raises(PowerCut):
@@ -314,9 +332,10 @@ def test_another_seed_is_another_run(task: Faces, tmp_path: Path) -> None:
         student = pinhole()
         strategy = strategies.build("finetune", strategies.options("finetune", {}))
         training.train(
-            student, None, strategy, task, None, PLAN, epochs=1, seed=seed, bequest={},
-            checkpoint=tmp_path / f"{len(runs)}.pt", watch=no_cut,
-        )  # fmt: skip
+            Lesson(student, None, strategy, task, None, PLAN, epochs=1, seed=seed),
+            checkpoint=tmp_path / f"{len(runs)}.pt",
+            on_step=no_cut,
+        )
         runs.append(student.state_dict())
     assert same(runs[0], runs[1]) and not same(runs[0], runs[2])
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components.detectors.subspaces import SplitLinear, Triplets, decomposed
+from components.detectors.parts.subspaces import SplitLinear, Triplets, decomposed
 from components.losses import subspaces
 
 Golden = Callable[[str], dict[str, np.ndarray]]

@@ -117,10 +117,10 @@ def test_ewc_hands_down_the_decayed_sum_of_the_fisher_information(golden: Golden
     for before, expected in (({}, "fisher"), (handed, "online_after")):
         ewc, student = built("ewc", decay=float(file["gamma"])), perceptron(file, "star")
         ewc.prepare(student, None, task, before)
-        bequest = ewc.bequeath(student, task)
-        assert len(bequest) == len(WEIGHTS)
+        carried = ewc.carry_over(student, task)
+        assert len(carried) == len(WEIGHTS)
         for name in WEIGHTS:
-            close(bequest[f"fisher.{name}"], file[f"{expected}_{name}"], atol=1e-12)
+            close(carried[f"fisher.{name}"], file[f"{expected}_{name}"], atol=1e-12)
 
 
 @pytest.mark.parametrize("kinds", [(0, 1, 2), (3,), (4, 2), (0, 1, 2, 3, 4)])
@@ -133,12 +133,12 @@ def test_the_fisher_information_is_of_every_face_whatever_its_label(golden: Gold
     student = perceptron({**file, "star_w2": wide, "star_b2": np.zeros(5)}, "star")
     ewc = built("ewc")
     ewc.prepare(student, None, task, {})
-    bequest = ewc.bequeath(student, task)
+    carried = ewc.carry_over(student, task)
     hidden = np.tanh(x @ file["star_w1"].T + file["star_b1"])
     answers = softmax(hidden @ wide.T, axis=1)
     slopes = (answers - np.eye(5)[y]) ** 2
-    close(bequest["fisher.b2"], slopes.mean(axis=0), atol=1e-12)
-    close(bequest["fisher.w2"], slopes.T @ hidden**2 / len(x), atol=1e-12)
+    close(carried["fisher.b2"], slopes.mean(axis=0), atol=1e-12)
+    close(carried["fisher.w2"], slopes.T @ hidden**2 / len(x), atol=1e-12)
 
 
 def test_the_ewc_term_and_its_gradient_are_the_formula_s(golden: Golden) -> None:
@@ -241,10 +241,10 @@ def test_icarl_hands_down_the_means_and_answers_by_them(golden: Golden) -> None:
     student = Formula(lambda x: x.new_zeros(len(x), 2), lambda x: (torch.tanh(x.flatten(1) @ projection),))
     icarl = built("icarl", batch=4)
     icarl.prepare(student, None, task, {})
-    bequest = icarl.bequeath(student, task)
+    carried = icarl.carry_over(student, task)
     for c in (0, 1):
-        close(bequest[f"prototype.{c}.task"], file["class_mean"][c])
-    answer = icarl.classifier(student, bequest)(tensor(file["query_images"])).logits
+        close(carried[f"prototype.{c}.task"], file["class_mean"][c])
+    answer = icarl.classifier(student, carried)(tensor(file["query_images"])).logits
     close((-answer).sqrt(), file["distance"][:, :2])
     ours = {f"prototype.{c}.task{t}": tensor(p) for c, t, p in _prototypes(file)}
     close(icarl.classifier(student, ours)(tensor(file["query_images"])).logits.softmax(1)[:, 1], file["prob_fake"])

@@ -17,14 +17,13 @@ from components.errors import BadParams, BrokenLineage
 from components.faces.table import FaceTable, encode_mask
 from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
-from components.params import Memory as Policy
-from components.params import Withdrawal
+from components.params import MemoryOptions, Withdrawal
 from components.tasks.dataset import Faces
 from components.vocabulary import FORGED, LABELS, NOBODY, REAL
 
 Candidate = Callable[..., Candidates]
 
-HYBRID = Policy(budget=20, policy="hybrid")
+HYBRID = MemoryOptions(budget=20, policy="hybrid")
 CHOOSING = ("hybrid", "reservoir", "herding", "entropy_and_mean")
 TASKS = ("swap", "mesh", "mask")
 
@@ -35,20 +34,20 @@ def colours(images: np.ndarray) -> np.ndarray:
     return images[:, 0, 0]
 
 
-def remember(old: Memory, new: Candidates, policy: Policy, folder: Path, seed: int = 0) -> Memory:
+def remember(old: Memory, new: Candidates, options: MemoryOptions, folder: Path, seed: int = 0) -> Memory:
     """The next memory, on disk and read again; the logits of a face are two of its colours."""
-    chosen = buffer.kept(old, new, policy, seed)
+    chosen = buffer.kept(old, new, options, seed)
     table = buffer.write_faces(folder, old, new, chosen)
     seen = table.images(range(len(table)))[:, 0, 0].astype(np.float32)
     buffer.write_exemplars(folder, chosen, table, seen[:, :2])
     return Memory.load(folder)
 
 
-def raised(folder: Path, tasks: list[Candidates], policy: Policy = HYBRID) -> list[Memory]:
+def raised(folder: Path, tasks: list[Candidates], options: MemoryOptions = HYBRID) -> list[Memory]:
     """The memories a line leaves after each of these tasks."""
     memories = [nobody(folder)]
     for number, task in enumerate(tasks, 1):
-        memories.append(remember(memories[-1], task, policy, folder / f"M{number}"))
+        memories.append(remember(memories[-1], task, options, folder / f"M{number}"))
     return memories[1:]
 
 
@@ -76,7 +75,7 @@ def test_the_budget_is_spent_never_exceeded_and_half_of_it_is_real(
     candidates: Candidate, tmp_path: Path, policy: str, budget: int
 ) -> None:
     tasks = [candidates(name) for name in ("swap", "mesh", "mask")]
-    for memory in raised(tmp_path, tasks, Policy(budget=budget, policy=policy)):
+    for memory in raised(tmp_path, tasks, MemoryOptions(budget=budget, policy=policy)):
         labels = rows(memory)["label"]
         assert len(memory) == budget
         assert 0 <= (labels == REAL).sum() - (labels == FORGED).sum() <= 1
@@ -113,7 +112,7 @@ def test_a_policy_that_does_not_look_needs_nothing_of_the_detector(candidates: C
     assert (blind.task, blind.table) == ("swap", seen.table)
     assert blind.p_forged.shape == (0, 26) and blind.embeddings.shape == (26, 0)
     for policy in buffer.UNSEEING:
-        memory = remember(nobody(tmp_path), blind, Policy(budget=8, policy=policy), tmp_path / policy)
+        memory = remember(nobody(tmp_path), blind, MemoryOptions(budget=8, policy=policy), tmp_path / policy)
         assert len(memory) == (26 if policy == "everything" else 8)
         offered = seen.table.rows.iloc[4:30][["clip", "frame"]].itertuples(index=False, name=None)
         assert set(rows(memory)[["clip", "frame"]].itertuples(index=False, name=None)) <= set(offered)
@@ -154,7 +153,7 @@ def test_a_memory_outlives_the_archives_it_was_made_of(candidates: Candidate, tm
 def test_the_least_budget_keeps_a_face_of_each_class_for_every_task(
     candidates: Candidate, tmp_path: Path, policy: str
 ) -> None:
-    last = raised(tmp_path, [candidates(n) for n in TASKS], Policy(budget=6, policy=policy))[-1]
+    last = raised(tmp_path, [candidates(n) for n in TASKS], MemoryOptions(budget=6, policy=policy))[-1]
     assert sorted(zip(rows(last)["task"], rows(last)["label"], strict=True)) == sorted(product(TASKS, LABELS))
 
 
@@ -182,11 +181,11 @@ def test_a_budget_that_would_leave_a_class_without_a_face_is_refused_in_words(
     tasks = [candidates(name) for name in TASKS]
     found = rf"at least \d, one face of each class for \d tasks, found {budget}\. Raise memory\.budget"
     with pytest.raises(BadParams, match=found):
-        raised(tmp_path, tasks, Policy(budget=budget, policy="hybrid"))
+        raised(tmp_path, tasks, MemoryOptions(budget=budget, policy="hybrid"))
 
 
 def test_a_budget_of_every_task_is_never_shared(candidates: Candidate, tmp_path: Path) -> None:
-    memories = raised(tmp_path, [candidates(n) for n in TASKS], Policy(budget=9, per_task=True, policy="hybrid"))
+    memories = raised(tmp_path, [candidates(n) for n in TASKS], MemoryOptions(budget=9, per_task=True, policy="hybrid"))
     assert [len(memory) for memory in memories] == [9, 18, 27]
     for earlier, later in pairwise(memories):
         kept = rows(later).merge(rows(earlier), on=["archive", "clip", "frame", "rank"])
@@ -195,7 +194,7 @@ def test_a_budget_of_every_task_is_never_shared(candidates: Candidate, tmp_path:
 
 def test_everything_is_kept_whatever_the_budget(candidates: Candidate, tmp_path: Path) -> None:
     tasks = [candidates(name) for name in TASKS]
-    last = raised(tmp_path, tasks, Policy(budget=2, policy="everything"))[-1]
+    last = raised(tmp_path, tasks, MemoryOptions(budget=2, policy="everything"))[-1]
     assert set(last.exemplars["reason"]) == {"everything"}
     for task in tasks:
         for label in LABELS:
@@ -206,26 +205,26 @@ def test_everything_is_kept_whatever_the_budget(candidates: Candidate, tmp_path:
 @pytest.mark.parametrize("policy", CHOOSING)
 def test_bytes_are_spent_and_never_exceeded_by_any_class(candidates: Candidate, tmp_path: Path, policy: str) -> None:
     tasks = [candidates(name, clips=20, noisy=True) for name in TASKS]
-    policy_ = Policy(budget_bytes=6_000, policy=policy)
-    for number, memory in enumerate(raised(tmp_path, tasks, policy_), 1):
+    options = MemoryOptions(budget_bytes=6_000, policy=policy)
+    for number, memory in enumerate(raised(tmp_path, tasks, options), 1):
         sizes = pd.Series([len(memory.table.encoded([i])[0]) for i in range(len(memory))])
         used = sizes.groupby([memory.exemplars["task"], memory.table.rows["label"]]).sum()
         assert len(used) == 2 * number
-        share = policy_.budget_bytes / len(used)
+        share = options.budget_bytes / len(used)
         assert used.max() <= share
         assert used.min() >= 0.75 * share, used  # a face more would have been too much, or nearly
 
 
 def test_bytes_too_few_for_a_face_are_refused_in_words(candidates: Candidate, tmp_path: Path) -> None:
     with pytest.raises(BadParams, match=r"room for a real face of 'swap' \(\d+ bytes\), found 10 bytes for each class"):
-        raised(tmp_path, [candidates("swap")], Policy(budget_bytes=20, policy="hybrid"))
+        raised(tmp_path, [candidates("swap")], MemoryOptions(budget_bytes=20, policy="hybrid"))
 
 
 def test_a_small_memory_can_be_told_to_prefer_typical_faces_to_hard_ones() -> None:
-    policy = Policy(hard=0.5, representative=0.25, hard_from=40)
-    assert buffer.shares(policy, 40) == (0.5, 0.25)
-    assert buffer.shares(policy, 20) == (0.25, 0.5)
-    assert buffer.shares(Policy(), 20) == (0.5, 0.25)
+    options = MemoryOptions(hard=0.5, representative=0.25, hard_from=40)
+    assert buffer.shares(options, 40) == (0.5, 0.25)
+    assert buffer.shares(options, 20) == (0.25, 0.5)
+    assert buffer.shares(MemoryOptions(), 20) == (0.5, 0.25)
 
 
 def test_what_was_withdrawn_is_not_read_and_does_not_come_back(candidates: Candidate, tmp_path: Path) -> None:
@@ -266,7 +265,7 @@ def test_a_table_without_its_exemplars_is_refused(candidates: Candidate, tmp_pat
 
 def test_a_task_with_fewer_faces_than_its_share_gives_all_it_has(candidates: Candidate, tmp_path: Path) -> None:
     few = candidates("swap", clips=1, faces=2)
-    memory = remember(nobody(tmp_path), few, Policy(budget=100, policy="hybrid"), tmp_path / "M1")
+    memory = remember(nobody(tmp_path), few, MemoryOptions(budget=100, policy="hybrid"), tmp_path / "M1")
     assert len(memory) == len(few.table)
 
 
@@ -275,14 +274,14 @@ def test_only_offered_rows_are_remembered(candidates: Candidate, tmp_path: Path)
     offered = np.flatnonzero(whole.table.rows["source"].isin(["1", "3"]).to_numpy())
     part = Candidates("swap", whole.table, offered, whole.p_forged[:, offered], whole.embeddings[offered])
     for policy in CHOOSING:
-        memory = remember(nobody(tmp_path), part, Policy(budget=8, policy=policy), tmp_path / policy)
+        memory = remember(nobody(tmp_path), part, MemoryOptions(budget=8, policy=policy), tmp_path / policy)
         assert set(rows(memory)["source"]) <= {"1", "3"}
 
 
 def test_another_seed_fills_another_reservoir_and_the_same_seed_the_same(candidates: Candidate, tmp_path: Path) -> None:
-    task, policy = candidates("swap"), Policy(budget=10, policy="reservoir")
+    task, options = candidates("swap"), MemoryOptions(budget=10, policy="reservoir")
     digests = [
-        remember(nobody(tmp_path), task, policy, tmp_path / f"{n}", seed).digest for n, seed in enumerate((0, 0, 1))
+        remember(nobody(tmp_path), task, options, tmp_path / f"{n}", seed).digest for n, seed in enumerate((0, 0, 1))
     ]
     assert digests[0] == digests[1] != digests[2]
 
@@ -297,7 +296,9 @@ def test_how_long_an_embedding_is_makes_nobody_more_typical(
     few = np.arange(len(task.table)) % 5 > 0 if fair else None
     here = replace(task, fair=few)
     there = replace(here, embeddings=here.embeddings * lengths)
-    chosen, again = (buffer.kept(nobody(tmp_path), seen, Policy(budget=20, policy=policy), 0) for seen in (here, there))
+    chosen, again = (
+        buffer.kept(nobody(tmp_path), seen, MemoryOptions(budget=20, policy=policy), 0) for seen in (here, there)
+    )
     pd.testing.assert_frame_equal(chosen, again)
 
 

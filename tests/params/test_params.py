@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from components import detectors, strategies
 from components.errors import BadParams
-from components.params import Archive, Faces, Params, load, parse
+from components.params import Archive, CropOptions, MemoryOptions, Params, load, parse
 
 ROOT = Path(__file__).parents[2]
 
@@ -148,7 +148,7 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str) -> N
 
 
 def test_what_was_read_cannot_be_changed() -> None:
-    faces = Faces()
+    faces = CropOptions()
     with pytest.raises(ValidationError, match="frozen"):
         faces.frames = 1
 
@@ -157,3 +157,9 @@ def test_params_survive_being_written_and_read(tmp_path: Path) -> None:
     params = load(ROOT / "params.yaml").model_copy(update={"archives": {"swap": Archive(layout="lab")}})
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params.model_dump(mode="json")))
     assert load(tmp_path / "params.yaml") == params
+
+
+def test_shares_beyond_the_whole_are_refused() -> None:
+    with pytest.raises(BadParams, match=r"hard and representative to sum to 1 at most, found 0\.8 and 0\.3"):
+        parse(MemoryOptions, {"hard": 0.8, "representative": 0.3}, "params.yaml")
+    assert parse(MemoryOptions, {"hard": 0.7, "representative": 0.3}, "params.yaml").hard == 0.7

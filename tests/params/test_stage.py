@@ -17,11 +17,11 @@ import sys, time
 from pathlib import Path
 from components import stage
 from components.errors import NoFaceFound
-from components.params import Faces, Params, Validation
+from components.params import CropOptions, Params, ValidationOptions
 
-def cut(clips: Path, faces: Path, *, name: str, limit: int = 3, chosen: Faces, whole: Params) -> None:
+def cut(clips: Path, faces: Path, *, name: str, limit: int = 3, faces_params: CropOptions, params: Params) -> None:
     """Cut faces."""
-    print(repr(clips), repr(faces), name, limit, chosen.size_px, whole.seed, sep="|", flush=True)
+    print(repr(clips), repr(faces), name, limit, faces_params.size_px, params.seed, sep="|", flush=True)
     if name == "empty":
         raise NoFaceFound("expected a face, found none. Look.")
     if name == "broken":
@@ -53,7 +53,7 @@ def start(tmp_path: Path) -> Start:
     return run
 
 
-def test_paths_come_in_order_options_by_name_and_params_by_type(start: Start) -> None:
+def test_paths_come_in_order_options_and_sections_by_name(start: Start) -> None:
     out, err = start("data/a", "data/b", "--name", "swap", "--limit", "5").communicate(timeout=60)
     assert out.strip().split("|") == ["PosixPath('data/a')", "PosixPath('data/b')", "swap", "5", "96", "7"], err
 

@@ -15,6 +15,9 @@ import torch
 import yaml
 
 from components import detectors
+from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation.scores import METRICS_FILE
+from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CURVE, WEIGHTS, file_digest
 from components.generations.generation import save_generation
 from components.tracking import DATABASE, Tracking, _create_database, connect
@@ -86,8 +89,8 @@ class Born:
                 for i, name in enumerate(names)
             },
         }
-        _write(self.verdict / "verdict.json", verdict)
-        _write(self.verdict / "matrix.json", matrix)
+        _write(self.verdict / VERDICT_FILE, verdict)
+        _write(self.verdict / MATRIX_FILE, matrix)
 
 
 def _estimate(value: float) -> dict[str, Any]:
@@ -102,7 +105,7 @@ def _write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
-def _birth(root: Path, index: int, line: str, seed: int) -> Born:
+def _birth(root: Path, index: int, line: str, seed: int, about: dict[str, Any]) -> Born:
     name, teacher = f"{line}-M{index}", f"{line}-M{index - 1}" if index > 1 else "nobody"
     folder = root / "data/generations" / name
     shutil.rmtree(folder, ignore_errors=True)
@@ -120,6 +123,7 @@ def _birth(root: Path, index: int, line: str, seed: int) -> Born:
         "faces": hashlib.sha256(TASKS[index - 1].encode()).hexdigest(),
         "memory": hashlib.sha256(b"memory").hexdigest() if index > 1 else None,
         "environment": {},
+        **about,
     }
     save_generation(folder, detector, {}, card)
     (folder / CURVE).write_text("epoch,cross_entropy,distil\n0,0.7,\n1,0.5,0.2\n2,0.4,0.1\n")
@@ -134,7 +138,7 @@ def _birth(root: Path, index: int, line: str, seed: int) -> Born:
         | {"auc": _estimate(0.9 - 0.05 * j), "eer": {"value": None, "low": None, "high": None, "reason": "one class"}}
         for j, b in enumerate(TASKS)
     }
-    _write(born.scores / "metrics.json", {"generation": name, "weights": born.weights, "benchmarks": cells})
+    _write(born.scores / METRICS_FILE, {"generation": name, "weights": born.weights, "benchmarks": cells})
     return born
 
 
@@ -143,12 +147,18 @@ Bear = Callable[..., Born]
 
 @pytest.fixture
 def bear(tmp_path: Path) -> Bear:
-    """``bear(2, opens=True, champion=first)``: the files of the second generation, judged."""
+    """``bear(2, opens=True, champion=first)``: the files of the second generation, judged; `about` goes on its card."""
 
     def birth(
-        index: int, *, opens: bool = True, champion: Born | None = None, line: str = "rsia", seed: int = 0
+        index: int,
+        *,
+        opens: bool = True,
+        champion: Born | None = None,
+        line: str = "rsia",
+        seed: int = 0,
+        about: dict[str, Any] | None = None,
     ) -> Born:
-        born = _birth(tmp_path, index, line, seed or index)
+        born = _birth(tmp_path, index, line, seed or index, about or {})
         born.judge(opens=opens, champion=champion)
         return born
 

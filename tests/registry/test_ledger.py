@@ -7,14 +7,14 @@ import sys
 from pathlib import Path
 
 from components.registry import ledger
-from components.registry.ledger import Entry, Holder
+from components.registry.ledger import Decision, Holder
 
 ROOT = Path(__file__).parents[2]
 
 
-def entry(to: str, came_from: str | None = None, line: str = "rsia", action: str = ledger.PROMOTE) -> Entry:
+def entry(to: str, came_from: str | None = None, line: str = "rsia", action: str = ledger.PROMOTE) -> Decision:
     before = Holder(came_from, came_from * 2) if came_from else None
-    return Entry(ledger.now(), "ada", action, line, before, Holder(to, to * 2), why="because")
+    return Decision(ledger.now(), "ada", action, line, before, Holder(to, to * 2), why="because")
 
 
 def test_a_decision_is_read_as_it_was_written(tmp_path):
@@ -58,10 +58,10 @@ def test_many_writers_at_once_leave_whole_lines(tmp_path):
     books = tmp_path / "ledger.jsonl"
     script = (
         "import sys; from pathlib import Path; from components.registry import ledger\n"
-        "from components.registry.ledger import Entry, Holder\n"
+        "from components.registry.ledger import Decision, Holder\n"
         "for i in range(50):\n"
         "    line, to = sys.argv[2], Holder(f'{sys.argv[2]}-{i}', 'w')\n"
-        "    ledger.append(Path(sys.argv[1]), Entry(ledger.now(), 'ada', 'promote', line, None, to, 'x' * 200))\n"
+        "    ledger.append(Path(sys.argv[1]), Decision(ledger.now(), 'ada', 'promote', line, None, to, 'x' * 200))\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, str(books), f"line{n}"], cwd=ROOT) for n in range(3)]
     assert [writer.wait() for writer in writers] == [0, 0, 0]

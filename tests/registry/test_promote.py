@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from components.errors import BrokenLineage, Refused
+from components.gates.verdict import VERDICT_FILE
+from components.generations.card import CARD
 from components.registry import catalogue, ledger
 from components.registry.promote import Promotion, promote
 from components.registry.record import record
@@ -72,7 +74,7 @@ def test_a_person_may_go_on_against_a_closed_gate_and_the_ledger_says_why(bear, 
 def test_no_verdict_is_no_approval(bear, put, tracking, books):
     first = bear(1)
     record(first.generation, tracking=tracking, **first.recording)
-    (first.verdict / "verdict.json").unlink()
+    (first.verdict / VERDICT_FILE).unlink()
     with pytest.raises(Refused, match="expected a verdict of 'rsia-M1'"):
         promote(first.generation, verdict=first.verdict, ledger_path=books, tracking=tracking)
 
@@ -80,7 +82,7 @@ def test_no_verdict_is_no_approval(bear, put, tracking, books):
 def test_a_verdict_on_other_weights_is_refused(bear, put, tracking, books):
     first = bear(1)
     record(first.generation, tracking=tracking, **first.recording)
-    verdict = first.verdict / "verdict.json"
+    verdict = first.verdict / VERDICT_FILE
     verdict.write_text(verdict.read_text().replace(first.weights, "f" * 64))
     with pytest.raises(Refused, match="found one on ffffffffffff"):
         promote(first.generation, verdict=first.verdict, ledger_path=books, tracking=tracking)
@@ -197,7 +199,7 @@ def test_the_champion_is_handed_out_with_its_weights_on_disk(bear, put, tracking
     put(first)
     champion = catalogue.champion("rsia", tracking)
     assert champion is not None and (champion.name, champion.weights) == ("rsia-M1", first.weights)
-    assert json.loads((champion.folder / "card.json").read_text())["generation"] == "rsia-M1"
+    assert json.loads((champion.folder / CARD).read_text())["generation"] == "rsia-M1"
 
 
 def test_lines_do_not_meet(bear, put, tracking):

@@ -13,8 +13,12 @@ import numpy as np
 import pytest
 
 from components.errors import BrokenLineage
+from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation.scores import METRICS_FILE
+from components.gates.verdict import VERDICT_FILE
 from components.registry import catalogue
-from components.registry.record import record
+from components.registry.record import CODE_STATE_TAG, CODE_TAG, COMMIT_TAG, record, tell_code
+from components.reports.pages import PAGE_FILE
 from components.tracking import Tracking, connect
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +62,7 @@ def test_a_generation_is_a_run_under_its_line_with_params_losses_row_inputs_and_
     inputs = {(i.dataset.name, i.tags[0].value) for i in run.inputs.dataset_inputs}
     assert inputs == {("deepfakes", "training")} | {(b, "evaluation") for b in ("deepfakes", "face2face", "faceswap")}
     files = {file.path for file in tracking.client.list_artifacts(recorded.run_id)}
-    assert files == {"verdict.json", "matrix.json", "metrics.json"}
+    assert files == {VERDICT_FILE, MATRIX_FILE, METRICS_FILE}
 
 
 def test_the_line_shows_its_matrix_and_its_forgetting_over_generations(bear, tracking):
@@ -74,7 +78,7 @@ def test_the_line_shows_its_matrix_and_its_forgetting_over_generations(bear, tra
 
 def test_recording_again_changes_nothing(bear, tracking, tmp_path):
     first = bear(1)
-    page = tmp_path / "index.html"
+    page = tmp_path / PAGE_FILE
     page.write_text("<p>page</p>")
     before = record(first.generation, tracking=tracking, report=page, **first.recording)
     counted = counts(tracking)
@@ -84,7 +88,7 @@ def test_recording_again_changes_nothing(bear, tracking, tmp_path):
 
 def test_the_page_of_the_line_follows_while_a_generation_keeps_its_own(bear, tracking, tmp_path):
     first = bear(1)
-    page = tmp_path / "index.html"
+    page = tmp_path / PAGE_FILE
     page.write_text("old")
     recorded = record(first.generation, tracking=tracking, report=page, **first.recording)
     page.write_text("new")
@@ -172,10 +176,46 @@ def test_an_unfinished_run_is_made_again_and_leaves_no_trace(bear, tracking):
 
 def test_weights_that_are_not_those_of_the_verdict_are_not_recorded(bear, tracking):
     first = bear(1)
-    verdict = first.verdict / "verdict.json"
+    verdict = first.verdict / VERDICT_FILE
     verdict.write_text(verdict.read_text().replace(first.weights, "f" * 64))
     with pytest.raises(BrokenLineage, match=f"speak of weights {first.weights[:12]}, found ffffffffffff"):
         record(first.generation, tracking=tracking, **first.recording)
+
+
+MADE = {
+    "code": {"digest": "a" * 64, "commit": "c0ffee"},
+    "environment": {"device": "cpu", "versions": {"torch": "2.9"}},
+}
+
+
+def test_a_run_says_which_code_raised_it_and_where(bear, tracking):
+    first = bear(1, about=MADE)
+    recorded = record(first.generation, tracking=tracking, today="a" * 64, **first.recording)
+    run = tracking.client.get_run(recorded.run_id)
+    said = [run.data.tags[tag] for tag in (CODE_TAG, COMMIT_TAG, CODE_STATE_TAG)]
+    assert said == ["a" * 64, "c0ffee", "today's"]
+    assert run.data.params["environment.device"] == "cpu" and run.data.params["environment.versions.torch"] == "2.9"
+
+
+def test_a_run_follows_when_todays_code_becomes_another_and_back(bear, tracking):
+    first = bear(1, about=MADE)
+    recorded = record(first.generation, tracking=tracking, today="a" * 64, **first.recording)
+    for today, changed, state in [("b", True, "older"), ("b", False, "older"), ("a" * 64, True, "today's")]:
+        assert tell_code(first.generation, today=today, tracking=tracking) is changed
+        assert tracking.client.get_run(recorded.run_id).data.tags[CODE_STATE_TAG] == state
+
+
+def test_a_generation_of_an_older_release_was_raised_by_code_before_it(bear, tracking):
+    first = bear(1)
+    assert tell_code(first.generation, today="a" * 64, tracking=tracking) is False, "it has no run yet"
+    tags = tracking.client.get_run(record(first.generation, tracking=tracking, **first.recording).run_id).data.tags
+    assert tags[CODE_STATE_TAG] == "before 0.2" and CODE_TAG not in tags and COMMIT_TAG not in tags
+
+
+def test_nobody_says_of_code_what_nobody_asked(bear, tracking):
+    first = bear(1, about=MADE)
+    tags = tracking.client.get_run(record(first.generation, tracking=tracking, **first.recording).run_id).data.tags
+    assert tags[CODE_TAG] == "a" * 64 and CODE_STATE_TAG not in tags
 
 
 def test_the_challenger_is_the_newest_generation_until_it_is_champion(bear, tracking):
@@ -191,7 +231,8 @@ import os, shutil, signal, sys
 from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from components.registry.record import record
+from components.registry.record import CODE_STATE_TAG, CODE_TAG, COMMIT_TAG, record, tell_code
+from components.reports.pages import PAGE_FILE
 from components.tracking import connect
 
 root, empty, moments = Path(sys.argv[1]), Path(sys.argv[2]), [int(n) for n in sys.argv[3:]]

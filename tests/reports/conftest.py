@@ -14,7 +14,9 @@ import torch
 import yaml
 
 from components import detectors
+from components.evaluation.matrix import MATRIX_FILE
 from components.faces.table import FaceTable, encode, write_parquet
+from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CURVE, WEIGHTS, file_digest
 from components.generations.generation import save_generation
 
@@ -39,18 +41,27 @@ def write(path: Path, content: Any) -> None:
 def grow(tmp_path_factory: pytest.TempPathFactory) -> Grow:
     """``grow(2)``: a workspace with a line of two generations, the second of which `opens` or not."""
 
-    def workspace(count: int, *, opens: bool = True, method: str = "swap", undefined: bool = False) -> Path:
+    def workspace(
+        count: int,
+        *,
+        opens: bool = True,
+        method: str = "swap",
+        undefined: bool = False,
+        line: str = "rsia",
+        tasks: tuple[str, ...] = TASKS,
+        codes: tuple[str | None, ...] = (None, None, None),
+    ) -> Path:
         root = tmp_path_factory.mktemp("line")
-        names = [f"rsia-M{i + 1}" for i in range(count)]
-        tables = {task: _faces(root, task, method) for task in TASKS}
+        names = [f"{line}-M{i + 1}" for i in range(count)]
+        tables = {task: _faces(root, task, method) for task in tasks}
         cells: dict[str, Any] = {}
         summary: dict[str, Any] = {}
         champion = None
         for i, name in enumerate(names):
-            weights = _raise(root / "data/generations" / name, i, names)
-            aucs = [0.9 - 0.04 * (i - j) if j <= i else 0.55 for j in range(len(TASKS))]
+            weights = _raise(root / "data/generations" / name, _about(names, i, line, tasks), codes[i])
+            aucs = [0.9 - 0.04 * (i - j) if j <= i else 0.55 for j in range(len(tasks))]
             cells[name] = {
-                t: {"auc": estimate(None if undefined and not i else a)} for t, a in zip(TASKS, aucs, strict=True)
+                t: {"auc": estimate(None if undefined and not i else a)} for t, a in zip(tasks, aucs, strict=True)
             }
             summary[name] = {
                 "average_auc": {"value": 0.9 - 0.02 * i, "reason": None},
@@ -60,7 +71,7 @@ def grow(tmp_path_factory: pytest.TempPathFactory) -> Grow:
             refusal = {"rule": "relative", "passed": opened, "words": "fell <b>too far</b>" if not opened else "held"}
             verdict = {
                 "generation": name,
-                "line": "rsia",
+                "line": line,
                 "opens": opened,
                 "candidate": {"name": name, "weights": weights},
                 "champion": {"name": champion, "weights": "0"} if champion else None,
@@ -68,14 +79,14 @@ def grow(tmp_path_factory: pytest.TempPathFactory) -> Grow:
                 "rules": [refusal, {"rule": "infra", "passed": None, "words": "skipped"}],
             }
             champion = verdict["champion_after"]
-            write(root / "data/verdicts" / name / "verdict.json", verdict)
+            write(root / "data/verdicts" / name / VERDICT_FILE, verdict)
             matrix = {
-                "line": "rsia",
+                "line": line,
                 "generations": names[: i + 1],
-                "learns": dict(zip(names[: i + 1], TASKS, strict=False)),
+                "learns": dict(zip(names[: i + 1], tasks, strict=False)),
             }
-            matrix |= {"benchmarks": list(TASKS), "cells": dict(cells), "summary": dict(summary)}
-            write(root / "data/verdicts" / name / "matrix.json", matrix)
+            matrix |= {"benchmarks": list(tasks), "cells": dict(cells), "summary": dict(summary)}
+            write(root / "data/verdicts" / name / MATRIX_FILE, matrix)
             scores = root / "data/scores" / name
             scores.mkdir(parents=True)
             for number, (task, table) in enumerate(tables.items()):
@@ -83,8 +94,8 @@ def grow(tmp_path_factory: pytest.TempPathFactory) -> Grow:
                 write_parquet(table.rows[list(EXAMINED)].assign(p_fake=forged), scores / f"{task}.parquet")
         rows = {
             name: {
-                "line": "rsia", "detector": "rsia_net", "strategy": "cffd", "learns": TASKS[i],
-                "teacher": names[i - 1] if i else "nobody", "bench": TASKS[-1],
+                "line": line, "detector": "rsia_net", "strategy": "cffd", "learns": tasks[i],
+                "teacher": names[i - 1] if i else "nobody", "bench": tasks[-1],
             }
             for i, name in enumerate(names)
         }  # fmt: skip
@@ -94,12 +105,16 @@ def grow(tmp_path_factory: pytest.TempPathFactory) -> Grow:
     return workspace
 
 
-def _raise(folder: Path, index: int, names: list[str]) -> str:
-    torch.manual_seed(index)
+def _about(names: list[str], index: int, line: str, tasks: tuple[str, ...]) -> dict[str, Any]:
+    teacher = names[index - 1] if index else "nobody"
+    return {"generation": names[index], "line": line, "learns": tasks[index], "teacher": teacher}
+
+
+def _raise(folder: Path, about: dict[str, Any], code: str | None) -> str:
+    torch.manual_seed(int(folder.name.rpartition("M")[2]))
     detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
-    about = {"generation": names[index], "line": "rsia", "learns": TASKS[index]}
     made = {"detector": "rsia_net", "options": OPTIONS, "strategy": "cffd"}
-    save_generation(folder, detector, {}, about | made | {"teacher": names[index - 1] if index else "nobody"})
+    save_generation(folder, detector, {}, about | made | ({"code": {"digest": code}} if code else {}))
     (folder / CURVE).write_text("epoch,cross_entropy,distil\n0,0.7,\n1,0.5,0.2\n")
     return file_digest(folder / WEIGHTS)
 

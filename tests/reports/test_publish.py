@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from components.errors import BrokenLineage
+from components.gates.verdict import VERDICT_FILE
+from components.reports.pages import PAGE_FILE
 from components.reports.publish import publish
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +27,7 @@ class WellFormed(HTMLParser):
     def __init__(self) -> None:
         super().__init__()
         self.open: list[str] = []
+        self.texts: list[str] = []
 
     def handle_starttag(self, tag, attrs):
         if tag not in VOID:
@@ -32,11 +36,14 @@ class WellFormed(HTMLParser):
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
 
+    def handle_data(self, data):
+        self.texts.append(data.strip())
+
 
 def page_of(root: Path, last: str, page: Path, **keywords) -> str:
     data = root / "data"
     publish(data / "verdicts", data / "scores", data / "generations", data / "faces", page, last=last, **keywords)
-    return (page / "index.html").read_text()
+    return (page / PAGE_FILE).read_text()
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +83,7 @@ def test_the_same_files_give_the_same_bytes_in_another_process(grown, html, tmp_
     command = [sys.executable, "-m", "components.reports.publish", *data, str(tmp_path), "--last", "rsia-M3"]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([*command, "--beside", "finetune"], check=True, cwd=ROOT, env=environment)
-    assert (tmp_path / "index.html").read_text() == html
+    assert (tmp_path / PAGE_FILE).read_text() == html
 
 
 def test_a_founder_alone_has_a_page(grow, tmp_path):
@@ -101,8 +108,41 @@ def test_words_from_data_cannot_become_markup(grow, tmp_path):
     assert "<script" not in html and "fell &lt;b&gt;too far&lt;/b&gt;" in html
 
 
+def test_names_that_look_like_markup_stay_names(grow, tmp_path):
+    names = ('<b>&"', "'<u onload='", "x&amp;y")
+    root = grow(2, line=names[0], tasks=names, method=names[1])
+    page = page_of(root, f"{names[0]}-M2", tmp_path, beside=names[1])
+    parser = WellFormed()
+    parser.feed(page)
+    assert parser.open == [] and "<u " not in page and '<b>&"' not in page
+    assert {*names, f"learned {names[1]} last"} <= set(parser.texts), "a reader sees them as they are"
+    assert 'href="../%27%3Cu%20onload%3D%27/index.html"' in page
+
+
+def test_the_page_says_what_code_raised_whom(grow, tmp_path):
+    html = page_of(grow(3, codes=(None, "a" * 64, "b" * 64)), "rsia-M3", tmp_path)
+    assert "code before 0.2" in html and f"<code>{'a' * 64}</code>" in html and f"<code>{'b' * 64}</code>" in html
+    assert html.count("raised by older code") == 2 and html.count(">older code</text>") == 2
+
+
+@pytest.mark.parametrize("code", [None, "a" * 64])
+def test_a_line_raised_by_one_code_has_no_mark(grow, tmp_path, code):
+    html = page_of(grow(2, codes=(code, code)), "rsia-M2", tmp_path)
+    assert ">older code<" not in html and "raised by older code" not in html
+
+
+def test_a_verdict_on_other_weights_is_named(grow, tmp_path):
+    root = grow(2)
+    verdict = root / "data/verdicts/rsia-M1" / VERDICT_FILE
+    said = json.loads(verdict.read_text())
+    said["candidate"]["weights"] = "f" * 64
+    verdict.write_text(json.dumps(said))
+    with pytest.raises(BrokenLineage, match=r"verdicts/rsia-M1/verdict\.json' to speak of weights"):
+        page_of(root, "rsia-M2", tmp_path)
+
+
 def test_a_missing_verdict_is_named(grow, tmp_path):
     root = grow(2)
-    (root / "data/verdicts/rsia-M1/verdict.json").unlink()
+    (root / "data/verdicts/rsia-M1" / VERDICT_FILE).unlink()
     with pytest.raises(BrokenLineage, match=r"verdicts/rsia-M1/verdict\.json"):
         page_of(root, "rsia-M2", tmp_path)

@@ -16,10 +16,10 @@ from PIL import Image
 
 from components.errors import BadParams, BrokenLineage
 from components.evaluation.estimate import Estimate
-from components.evaluation.matrix import Matrix
-from components.evaluation.scores import COLUMNS, Scores
-from components.generations.card import write_card
-from components.reports.study import COLOURS, Entry, Run, differences, read_run, table, tell
+from components.evaluation.matrix import MATRIX_FILE, Matrix
+from components.evaluation.scores import COLUMNS, METRICS_FILE, Scores
+from components.generations.card import CARD, CARRY_OVER, write_card
+from components.reports.study import COLOURS, Run, RunKey, differences, read_run, table, tell
 
 GOOD = [[0.9, 0.6], [0.8, 0.95]]  # average 0.875, forgets 0.1
 POOR = [[0.8, 0.5], [0.4, 0.85]]  # average 0.625, forgets 0.4
@@ -34,7 +34,7 @@ def raised(tmp_path: Path) -> Raise:
     """``raised("er", R)``: a run, and the scores of its last generation, which is `certain` of every clip or guesses."""
 
     def make(label: str, auc: Any, *, seed: int = 0, order: int = 0, tasks: Iterable[str] = TASKS, **about: Any) -> Run:
-        tasks, entry = tuple(tasks), Entry(f"{label}_s{seed}_o{order}", label, seed, order)
+        tasks, entry = tuple(tasks), RunKey(f"{label}_s{seed}_o{order}", label, seed, order)
         certain, sources = about.pop("certain", True), about.pop("sources", 40)
         folder = tmp_path / "scores" / entry.line
         folder.mkdir(parents=True)
@@ -313,6 +313,10 @@ def test_clips_of_one_source_show_a_difference_and_prove_nothing(raised: Raise, 
 # -- what a line left behind ----------------------------------------------------------------------------------------------
 
 
+def place(root: Path) -> Callable[[str, str], Path]:
+    return lambda kind, name: root / "data" / kind / name
+
+
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
     """The files of line er_s0 that a study reads: two generations, the second of them examined on three archives."""
@@ -325,7 +329,7 @@ def workspace(tmp_path: Path) -> Path:
         for kind in ("verdicts", "generations", "memories", "scores"):
             (data / kind / name).mkdir(parents=True)
         write_card(data / "generations" / name, {"images_seen": 120})
-        (data / "generations" / name / "bequest.safetensors").write_bytes(b"b" * 70)
+        (data / "generations" / name / CARRY_OVER).write_bytes(b"b" * 70)
         (data / "memories" / name / "exemplars.parquet").write_bytes(b"m" * 500)
     matrix.write(data / "verdicts" / "er_s0-M2")
     Scores("er_s0-M2", "0", {}, {}).write(data / "scores" / "er_s0-M2")
@@ -338,13 +342,13 @@ CLOCKED = {
 
 
 def test_a_run_is_read_from_what_its_line_left_behind(workspace: Path) -> None:
-    run = read_run(workspace, Entry("er_s0", "er", 0), ("er_s0-M1", "er_s0-M2"), CLOCKED)
+    run = read_run(place(workspace), RunKey("er_s0", "er", 0), ("er_s0-M1", "er_s0-M2"), CLOCKED)
     assert run.tasks == ("swap", "mesh")
     assert run.auc.tolist() == GOOD
     assert run.acc.tolist() == [[0.7, 0.7], [0.7, 0.7]]
     assert run.unseen == {"diffusion": Estimate(0.55)}
     assert run.images == 240, "of both generations"
-    assert run.stored_bytes == 570, "memory and bequest of the last generation alone"
+    assert run.stored_bytes == 570, "memory and carry-over of the last generation alone"
     assert run.seconds == 60.0, "raising and curating both; examining is no cost of a strategy"
     assert run.metric("average").value == pytest.approx(0.875)
     assert run.metric("average", "acc").value == pytest.approx(0.7)
@@ -352,13 +356,13 @@ def test_a_run_is_read_from_what_its_line_left_behind(workspace: Path) -> None:
 
 def test_a_run_of_which_one_stage_came_out_of_the_cache_has_no_time(workspace: Path) -> None:
     known = {stage: seconds for stage, seconds in CLOCKED.items() if stage != "curate@er_s0-M2"}
-    assert read_run(workspace, Entry("er_s0", "er", 0), ("er_s0-M1", "er_s0-M2"), known).seconds is None
+    assert read_run(place(workspace), RunKey("er_s0", "er", 0), ("er_s0-M1", "er_s0-M2"), known).seconds is None
 
 
 @pytest.mark.parametrize(
-    "lost", ["verdicts/er_s0-M2/matrix.json", "scores/er_s0-M2/metrics.json", "generations/er_s0-M1/card.json"]
+    "lost", [f"verdicts/er_s0-M2/{MATRIX_FILE}", f"scores/er_s0-M2/{METRICS_FILE}", f"generations/er_s0-M1/{CARD}"]
 )
 def test_a_run_with_a_lost_file_is_a_broken_line(workspace: Path, lost: str) -> None:
     (workspace / "data" / lost).unlink()
     with pytest.raises(BrokenLineage, match="expected"):
-        read_run(workspace, Entry("er_s0", "er", 0), ("er_s0-M1", "er_s0-M2"), CLOCKED)
+        read_run(place(workspace), RunKey("er_s0", "er", 0), ("er_s0-M1", "er_s0-M2"), CLOCKED)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,14 +13,17 @@ import torch
 from PIL import Image
 
 from components import detectors
-from components.errors import BrokenLineage
-from components.generations.card import WEIGHTS
+from components.errors import BrokenLineage, Refused
+from components.faces import detection
+from components.faces.extraction import profile_of
+from components.faces.table import named_profile
+from components.generations.card import WEIGHTS, read_card, write_card
 from components.generations.generation import save_generation
-from components.params import Faces
+from components.params import CropOptions
 from components.serving.verdicts import FrameAnswer, score, strip
 
 OPTIONS = {"size": "tiny", "trunk": "small", "width": 8, "input_px": 96}
-PARAMS = Faces(frames=5, size_px=64)
+PARAMS = CropOptions(frames=5, size_px=64)
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +31,17 @@ def champion(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("champion")
     torch.manual_seed(0)
     detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
-    save_generation(folder, detector, {}, {"detector": "rsia_net", "options": OPTIONS, "strategy": "finetune"})
+    about = {"generation": "small-M1", "detector": "rsia_net", "options": OPTIONS, "strategy": "finetune"}
+    learned = named_profile({"detector": "none", "weights": None, **PARAMS.model_dump()})
+    save_generation(folder, detector, {}, {**about, "profiles": [learned]})
+    return folder
+
+
+def taught(champion: Path, folder: Path, **profile: Any) -> Path:
+    """The champion as if it had learned faces of that profile; without one, as if it did not say."""
+    shutil.copytree(champion, folder)
+    profiles = [named_profile(profile)] if profile else []
+    write_card(folder, {**read_card(folder), "profiles": profiles})
     return folder
 
 
@@ -61,7 +76,7 @@ def test_every_file_gets_an_answer_and_a_broken_one_says_why(champion, files):
     assert json.loads(json.dumps(clip.as_json()))["frames"][0]["frame"] == clip.frames[0].frame
 
 
-def test_a_picture_without_a_face_is_an_answer_too(champion, files, real_data, monkeypatch):
+def test_a_picture_without_a_face_is_an_answer_too(champion, files, real_data, monkeypatch, tmp_path):
     from components import settings
 
     weights = real_data / "weights/face_detection_yunet.onnx"
@@ -69,7 +84,10 @@ def test_a_picture_without_a_face_is_an_answer_too(champion, files, real_data, m
     settings.settings.cache_clear()
     try:
         portrait = sorted((real_data / "portraits/lfw").rglob("*.jpg"))[0]
-        empty, face = score([files / "a.png", portrait], champion, params=Faces(), face_detector="yunet")
+        cut = CropOptions()
+        found = detection.build("yunet", cut)
+        asked = taught(champion, tmp_path / "photographs", **profile_of(found, cut))
+        empty, face = score([files / "a.png", portrait], asked, params=cut)
     finally:
         settings.settings.cache_clear()
     assert empty.verdict is None and empty.error and "expected a face" in empty.error
@@ -101,3 +119,41 @@ def test_a_strip_has_a_block_a_frame_higher_and_redder_where_it_is_suspicious():
     reds = [span.style.color.triplet.red for span in drawn.spans]
     greens = [span.style.color.triplet.green for span in drawn.spans]
     assert reds[0] < reds[2] and greens[0] > greens[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"size_px": 128}, "size_px 128"),
+        ({"margin": 1.0}, "margin 1.0"),
+        ({"detector": "yunet", "weights": "ab" * 32}, "detector yunet, weights abababababab"),
+    ],
+)
+def test_faces_cut_otherwise_than_those_it_learned_get_no_answer(champion, files, tmp_path, change, words):
+    other = taught(
+        champion, tmp_path / "other", **{"detector": "none", "weights": None, **PARAMS.model_dump(), **change}
+    )
+    with pytest.raises(
+        Refused, match=f"expected faces cut as 'small-M1' learned them \\({words}\\), found .*do not compare"
+    ):
+        list(score([files / "a.png"], other, params=PARAMS, face_detector="none"))
+
+
+def test_a_generation_that_learned_annotated_faces_answers_no_file(champion, files, tmp_path):
+    other = taught(champion, tmp_path / "other", detector="annotated", weights=None, **PARAMS.model_dump())
+    with pytest.raises(Refused, match="landmarks came with their archive"):
+        list(score([files / "a.png"], other, params=PARAMS))
+
+
+def test_a_generation_that_does_not_say_how_its_faces_were_cut_answers_no_file(champion, files, tmp_path):
+    with pytest.raises(Refused, match="perennial upgrade"):
+        list(score([files / "a.png"], taught(champion, tmp_path / "old"), params=PARAMS))
+
+
+def test_what_an_ancestor_learned_compares_too(champion, files, tmp_path):
+    other = taught(champion, tmp_path / "other", detector="yunet", weights="ab", **PARAMS.model_dump())
+    write_card(
+        other, {**read_card(other), "profiles": [*read_card(champion)["profiles"], *read_card(other)["profiles"]]}
+    )
+    (answer,) = score([files / "a.png"], other, params=PARAMS, face_detector="none")
+    assert answer.verdict is not None

@@ -29,7 +29,7 @@ def test_two_archives_raise_two_generations_of_one_line(raised):
     for generation in ("cffd-M1", "cffd-M2"):
         assert (raised.root / "recipes" / f"{generation}.yaml").is_file()
         names = {path.name for path in (data / "generations" / generation).iterdir()}
-        assert {"weights.safetensors", "bequest.safetensors", "card.json", "curve.csv"} <= names
+        assert {"weights.safetensors", "carry_over.safetensors", "card.json", "curve.csv"} <= names
         assert (data / "memories" / generation / "exemplars.parquet").is_file()
         assert (data / "scores" / generation / "metrics.json").is_file()
         assert (data / "verdicts" / generation / "verdict.json").is_file()
@@ -71,7 +71,7 @@ def test_a_plain_repro_of_the_whole_pipeline_has_nothing_to_do_either(raised):
 def test_a_third_archive_runs_its_own_stages_and_those_of_the_new_generation_and_no_others(grown):
     _, outcome = grown
     wanted = [f"{stage}@third" for stage in EARLY[1:]]  # `land` has ingested it
-    wanted += ["enrol@third", *(f"{stage}@cffd-M3" for stage in LATE), "publish@cffd"]
+    wanted += ["add_benchmark@third", *(f"{stage}@cffd-M3" for stage in LATE), "publish@cffd"]
     assert sorted(outcome["ran"]) == sorted(wanted)
     assert (outcome["planned"], outcome["promoted"]) == (["cffd-M3"], ["cffd-M3"])
     assert (outcome["failed"], outcome["refused"]) == ({}, {})

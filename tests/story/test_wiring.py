@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components import code
+
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+CODE = STAGES.pop("code")
 TEXT = {".py", ".md", ".yaml", ".yml", ".toml", ".txt", ".lock", ".css", ".html", ".json", ".sh", ".cfg", ".ini", ""}
 
 
@@ -35,16 +38,17 @@ def tracked() -> list[Path]:
 
 def test_every_stage_of_the_wiring_runs_the_module_of_its_verb_and_every_stage_module_is_wired():
     wired = {verb: re.search(r"python -m (\S+)", stage["do"]["cmd"])[1] for verb, stage in STAGES.items()}
-    assert wired == modules()
+    assert wired == modules() == code.STAGES
     assert all(module.rpartition(".")[2] == verb for verb, module in wired.items())
 
 
 @pytest.mark.parametrize("verb", STAGES)
-def test_every_file_a_stage_depends_on_exists_its_own_module_among_them(verb):
-    code = [dep for dep in STAGES[verb]["do"]["deps"] if dep.startswith("components/")]
-    missing = [dep for dep in code if not list(ROOT.glob(re.sub(r"\$\{[^}]+\}", "*", dep)))]
-    assert not missing
-    assert modules()[verb].replace(".", "/") + ".py" in code
+def test_a_stage_depends_on_the_code_it_is_made_of_and_is_told_so(verb):
+    stage = STAGES[verb]["do"]
+    made_of = [dep for dep in stage["deps"] if dep.startswith("data/code/")]
+    assert made_of[0] == f"data/code/stages/{verb}"
+    assert all(re.fullmatch(rf"data/code/({'|'.join(code.CATALOGUES)})/\$\{{item\.\w+\}}", dep) for dep in made_of[1:])
+    assert stage["cmd"].split("--made-of ")[1].split() == made_of
 
 
 @pytest.mark.parametrize("verb", STAGES)

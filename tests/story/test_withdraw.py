@@ -34,6 +34,7 @@ def test_nothing_that_was_raised_before_is_raised_again(raised, asked):
     assert source not in set(remembered(place, "cffd-M2").query("archive == 'first'")["source"])
     changed = {name for name in raised.outs if place.outs[name] != raised.outs[name]}
     assert changed == {"curate@cffd-M2"}
+    assert "up to date" in place.dvc("status")
     assert "Everything is up to date" in place.perennial("run")
     assert "Running stage" not in place.dvc("repro")
     history = json.loads(place.perennial("history", "--json"))

@@ -139,12 +139,12 @@ def built() -> Callable[..., Strategy]:
 
 @pytest.fixture
 def taught(built: Callable[..., Strategy], pinhole: Callable[[int], Pinhole]) -> Callable[..., Pinhole]:
-    """`taught(strategy, task)`: a finished founder, frozen and in eval mode, with its `bequest`."""
+    """`taught(strategy, task)`: a finished founder, frozen and in eval mode, with what it `carried`."""
 
-    def make(name: str, task: Faces) -> Pinhole:
-        strategy, founder = built(name), pinhole(1)
+    def make(name: str, task: Faces, founder: Pinhole | None = None) -> Pinhole:
+        strategy, founder = built(name), founder or pinhole(1)
         strategy.prepare(founder, None, task, {})
-        founder.bequest = strategy.bequeath(founder, task)
+        founder.carried = strategy.carry_over(founder, task)
         founder.shown.clear()
         return founder.eval().requires_grad_(False)
 

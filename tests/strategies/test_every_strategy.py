@@ -15,6 +15,7 @@ from components import strategies
 from components.detectors import Detector
 from components.errors import BadParams, UnknownName
 from components.generations.generation import save_tensors
+from components.params import MemoryPolicy
 from components.strategies import Strategy
 from components.tasks.dataset import Batch, Faces
 
@@ -45,7 +46,7 @@ def learn(strategy: Strategy, student: Detector, teacher: Detector | None, batch
 
 
 def test_the_catalogue_is_whole() -> None:
-    assert set(strategies.names()) == {
+    assert set(strategies.names()) >= {
         "finetune", "joint", "lwf", "ewc", "er", "icarl", "cored", "hdu", "dfil", "cffd"
     }  # fmt: skip
 
@@ -57,7 +58,7 @@ def test_a_founder_learns_without_a_teacher(name: str, built: Make, pinhole: Mak
     terms = strategy.losses(student, None, batch(old=0))
     assert "cross_entropy" in terms
     assert all(term.shape == () and term.isfinite() for term in terms.values())
-    assert all(isinstance(tensor, Tensor) for tensor in strategy.bequeath(student, task).values())
+    assert all(isinstance(tensor, Tensor) for tensor in strategy.carry_over(student, task).values())
 
 
 @every_strategy
@@ -67,9 +68,9 @@ def test_the_teacher_is_the_same_to_the_last_bit_after_teaching(
     strategy, student, teacher = built(name), pinhole(0), taught(name, task)
     before, start = copied(teacher.state_dict()), copied(student.state_dict())
     assert "fine.1.running_mean" in before
-    strategy.prepare(student, teacher, faces_of("mesh"), teacher.bequest)
+    strategy.prepare(student, teacher, faces_of("mesh"), teacher.carried)
     learn(strategy, student, teacher, [batch(seed=step) for step in range(3)])
-    strategy.bequeath(student, faces_of("mesh"), task)
+    strategy.carry_over(student, faces_of("mesh"), task)
     assert same(teacher.state_dict(), before)
     assert not any(part.training for part in teacher.modules())
     assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
@@ -77,14 +78,14 @@ def test_the_teacher_is_the_same_to_the_last_bit_after_teaching(
 
 
 @every_strategy
-@pytest.mark.parametrize("heir", [False, True], ids=["founder", "heir"])
+@pytest.mark.parametrize("has_teacher", [False, True], ids=["founder", "student"])
 def test_the_loss_falls_on_a_toy_task(
-    name: str, heir: bool, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
+    name: str, has_teacher: bool, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
 ) -> None:
     strategy, student = built(name), pinhole(0)
-    teacher = taught(name, task) if heir else None
-    strategy.prepare(student, teacher, task, teacher.bequest if teacher else {})
-    losses = learn(strategy, student, teacher, [batch(old=4 * heir)] * 30)
+    teacher = taught(name, task) if has_teacher else None
+    strategy.prepare(student, teacher, task, teacher.carried if teacher else {})
+    losses = learn(strategy, student, teacher, [batch(old=4 * has_teacher)] * 30)
     assert losses[-1] < 0.8 * losses[0]
 
 
@@ -93,11 +94,33 @@ def test_every_term_reaches_the_student(
     name: str, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
 ) -> None:
     strategy, teacher, student = built(name), taught(name, task), pinhole(0)
-    strategy.prepare(student, teacher, task, teacher.bequest)
+    strategy.prepare(student, teacher, task, teacher.carried)
     for term in strategy.losses(student, teacher, batch()):
         student.zero_grad()
         strategy.losses(student, teacher, batch())[term].backward()
         assert any(p.grad is not None and p.grad.any() for p in student.parameters()), term
+
+
+@every_strategy
+def test_it_declares_every_term_it_adds_and_each_goes_alone_where_its_weight_is_zero(
+    name: str, built: Make, taught: Make, two_domains: Make, batch: Make, task: Faces
+) -> None:
+    teacher = taught(name, task, two_domains(1))
+
+    def losses(**said: float) -> dict[str, Tensor]:
+        strategy, student = built(name, **said), two_domains(0)
+        strategy.prepare(student, teacher, task, teacher.carried)
+        torch.manual_seed(0)
+        return dict(strategy.losses(student, teacher, batch()))
+
+    declared, whole = strategies.find(name).terms, losses()
+    own = set(Strategy(strategies.options("finetune", {})).losses(two_domains(0), None, batch()))
+    assert set(whole) - own == set(declared)
+    assert len(set(declared.values())) == len(declared), "every term has a weight of its own"
+    for term, weight in declared.items():
+        without = losses(**{weight: 0.0})
+        assert whole[term] != 0 and without.pop(term, 0) == 0, term
+        assert same(without, {key: value for key, value in whole.items() if key != term}), term
 
 
 @every_strategy
@@ -107,7 +130,7 @@ def test_a_batch_of_one_class_and_few_replayed_faces_gives_finite_terms_and_grad
     name: str, label: int, new: int, old: int, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
 ) -> None:
     strategy, teacher, student = built(name), taught(name, task), pinhole(0)
-    strategy.prepare(student, teacher, task, teacher.bequest)
+    strategy.prepare(student, teacher, task, teacher.carried)
     given = batch(new=new, old=old)
     only = torch.full_like(given.labels, label)
     terms = strategy.losses(student, teacher, Batch(given.faces, only, only, given.replayed))
@@ -121,7 +144,7 @@ def test_every_term_is_a_single_precision_scalar_even_where_networks_run_in_half
     name: str, built: Make, taught: Make, pinhole: Make, batch: Make, task: Faces
 ) -> None:
     strategy, teacher, student = built(name), taught(name, task), pinhole(0)
-    strategy.prepare(student, teacher, task, teacher.bequest)
+    strategy.prepare(student, teacher, task, teacher.carried)
     with torch.autocast("cpu", torch.bfloat16):
         terms = strategy.losses(student, teacher, batch())
     own = {"cross_entropy", "spread"}  # the toy detector's, which takes no care
@@ -129,27 +152,27 @@ def test_every_term_is_a_single_precision_scalar_even_where_networks_run_in_half
 
 
 @every_strategy
-def test_what_it_bequeaths_survives_the_disk_and_is_handed_on(
+def test_what_it_carries_over_survives_the_disk_and_is_handed_on(
     name: str, built: Make, taught: Make, pinhole: Make, batch: Make, faces_of: Make, tmp_path: Path
 ) -> None:
     first, second = faces_of("swap"), faces_of("mesh")
     teacher, student, strategy = taught(name, first), pinhole(0), built(name)
-    save_tensors(teacher.bequest, tmp_path / "bequest.safetensors")
-    handed = load_file(tmp_path / "bequest.safetensors")
-    assert same(handed, teacher.bequest)
+    save_tensors(teacher.carried, tmp_path / "carry_over.safetensors")
+    handed = load_file(tmp_path / "carry_over.safetensors")
+    assert same(handed, teacher.carried)
     strategy.prepare(student, teacher, second, handed)
     learn(strategy, student, teacher, [batch()])
-    assert set(handed) <= set(strategy.bequeath(student, second, first))
+    assert set(handed) <= set(strategy.carry_over(student, second, first))
 
 
 @every_strategy
-def test_to_bequeath_changes_nothing_in_the_student(
+def test_to_carry_over_changes_nothing_in_the_student(
     name: str, built: Make, pinhole: Make, task: Faces, faces_of: Make
 ) -> None:
     strategy, student = built(name), pinhole(0)
     before = copied(student.state_dict())
     strategy.prepare(student, None, task, {})
-    strategy.bequeath(student, task, faces_of("mesh"))
+    strategy.carry_over(student, task, faces_of("mesh"))
     assert same(student.state_dict(), before)
     assert all(part.training for part in student.modules())
     assert all(p.grad is None and p.requires_grad for p in student.parameters())
@@ -164,8 +187,8 @@ def test_before_and_after_the_lessons_nothing_is_left_to_luck(
         torch.manual_seed(seed)
         luck = torch.get_rng_state()
         strategy, student = built(name), pinhole(0)
-        strategy.prepare(student, teacher, task, teacher.bequest)
-        wills.append(strategy.bequeath(student, task))
+        strategy.prepare(student, teacher, task, teacher.carried)
+        wills.append(strategy.carry_over(student, task))
         assert torch.equal(torch.get_rng_state(), luck)
     assert same(*wills)
 
@@ -175,7 +198,7 @@ def test_who_answers_for_a_generation_says_something_about_every_face(
     name: str, taught: Make, batch: Make, task: Faces
 ) -> None:
     detector, faces = taught(name, task), batch().faces
-    answering = strategies.find(name).classifier(detector, detector.bequest)
+    answering = strategies.find(name).classifier(detector, detector.carried)
     found = answering(faces)
     assert found.logits.shape == (8, 2) and found.logits.isfinite().all()
     assert torch.equal(found.embedding, detector(faces).embedding)
@@ -184,11 +207,11 @@ def test_who_answers_for_a_generation_says_something_about_every_face(
 
 @every_strategy
 def test_what_it_remembers_is_a_policy(name: str) -> None:
-    assert strategies.find(name).remembers in get_args(strategies.Policy)
+    assert strategies.find(name).remembers in get_args(MemoryPolicy)
 
 
 def test_each_paper_has_its_own_memory() -> None:
-    assert {name: strategies.find(name).remembers for name in strategies.names()} == {
+    of_papers = {
         "finetune": "nothing",
         "joint": "everything",
         "lwf": "nothing",
@@ -200,6 +223,7 @@ def test_each_paper_has_its_own_memory() -> None:
         "dfil": "entropy_and_mean",
         "cffd": "hybrid",
     }
+    assert {name: strategies.find(name).remembers for name in of_papers} == of_papers
 
 
 @every_strategy

@@ -30,7 +30,7 @@ def fisher_by_hand(student: Any, task: Any) -> dict[str, torch.Tensor]:
 def test_the_fisher_information_is_of_single_faces_in_eval_mode(built: Make, pinhole: Make, task: Any) -> None:
     ewc, student = built("ewc"), pinhole(0)
     ewc.prepare(student, None, task, {})
-    found = ewc.bequeath(student, task)
+    found = ewc.carry_over(student, task)
     expected = fisher_by_hand(pinhole(0), task)
     assert set(found) == {f"fisher.{name}" for name in expected}  # weights, and no batch statistics
     for name, value in expected.items():
@@ -41,11 +41,11 @@ def test_the_gradient_of_its_term_is_the_formula_s(
     built: Make, taught: Make, pinhole: Make, batch: Make, task: Any
 ) -> None:
     ewc, student, teacher = built("ewc", strength=7), pinhole(0), taught("ewc", task)
-    ewc.prepare(student, teacher, task, teacher.bequest)
+    ewc.prepare(student, teacher, task, teacher.carried)
     ewc.losses(student, teacher, batch())["ewc"].backward()
     anchors = dict(teacher.named_parameters())
     for name, theta in student.named_parameters():
-        expected = 7 * teacher.bequest[f"fisher.{name}"] * (theta - anchors[name])
+        expected = 7 * teacher.carried[f"fisher.{name}"] * (theta - anchors[name])
         torch.testing.assert_close(theta.grad, expected.detach())
 
 
@@ -54,7 +54,7 @@ def test_a_student_that_has_not_moved_pays_nothing(
 ) -> None:
     ewc, teacher = built("ewc"), taught("ewc", task)
     student = pinhole(1)
-    ewc.prepare(student, teacher, task, teacher.bequest)
+    ewc.prepare(student, teacher, task, teacher.carried)
     assert ewc.losses(student, teacher, batch())["ewc"] == 0
 
 
@@ -64,14 +64,14 @@ def test_strong_springs_hold_the_student_near_its_teacher(
     moved = {}
     for strength in (0, 300):
         ewc, teacher, student = built("ewc", strength=strength), taught("ewc", task), pinhole(1)
-        ewc.prepare(student, teacher, task, teacher.bequest)
+        ewc.prepare(student, teacher, task, teacher.carried)
         optimiser = torch.optim.SGD(student.parameters(), lr=0.005)
         for step in range(20):
             optimiser.zero_grad()
             torch.stack(list(ewc.losses(student, teacher, batch(seed=step)).values())).sum().backward()
             optimiser.step()
         moved[strength] = sum(
-            (teacher.bequest[f"fisher.{name}"] * (theta - anchor) ** 2).sum().item()
+            (teacher.carried[f"fisher.{name}"] * (theta - anchor) ** 2).sum().item()
             for (name, theta), anchor in zip(student.named_parameters(), teacher.parameters(), strict=True)
         )
     assert moved[300] < 0.5 * moved[0]
@@ -82,7 +82,7 @@ def test_the_older_tasks_fade_as_the_decay_says(built: Make, pinhole: Make, task
     ewc, student = built("ewc", decay=decay), pinhole(0)
     handed = {f"fisher.{name}": torch.full_like(p, 3) for name, p in student.named_parameters()}
     ewc.prepare(student, None, task, handed)
-    found, new = ewc.bequeath(student, task), fisher_by_hand(pinhole(0), task)
+    found, new = ewc.carry_over(student, task), fisher_by_hand(pinhole(0), task)
     for name, value in new.items():
         torch.testing.assert_close(found[f"fisher.{name}"], 3 * decay + value)
 
@@ -95,12 +95,12 @@ def test_what_the_student_gained_since_its_teacher_has_no_spring(
     grown = nn.Linear(6, 4)  # as a head of a detector that met more methods
     student.head, teacher.head = grown, nn.Linear(6, 2).requires_grad_(False)
     student.forward = lambda faces: _narrow(type(student).forward(student, faces))
-    ewc.prepare(student, teacher, task, teacher.bequest)
+    ewc.prepare(student, teacher, task, teacher.carried)
     terms = ewc.losses(student, teacher, batch())
     terms["ewc"].backward()
     assert student.wider.weight.grad is None and grown.weight.grad is None
     assert student.coarse[0].weight.grad is not None
-    found = ewc.bequeath(student, task)
+    found = ewc.carry_over(student, task)
     assert found["fisher.head.weight"].shape == (4, 6) and not found["fisher.wider.weight"].any()
 
 
@@ -112,9 +112,9 @@ def _narrow(found: Any) -> Any:
 def test_what_is_frozen_has_no_spring(built: Make, taught: Make, pinhole: Make, batch: Make, task: Any) -> None:
     ewc, student, teacher = built("ewc"), pinhole(0), taught("ewc", task)
     student.fine.requires_grad_(False)
-    ewc.prepare(student, teacher, task, teacher.bequest)
+    ewc.prepare(student, teacher, task, teacher.carried)
     ewc.losses(student, teacher, batch())["ewc"].backward()
-    assert not any(name.startswith("fisher.fine") for name in ewc.bequeath(student, task))
+    assert not any(name.startswith("fisher.fine") for name in ewc.carry_over(student, task))
 
 
 def test_no_more_faces_are_looked_at_than_allowed_and_both_classes_alike(
@@ -122,5 +122,5 @@ def test_no_more_faces_are_looked_at_than_allowed_and_both_classes_alike(
 ) -> None:
     ewc, student, task = built("ewc", faces=6), pinhole(0), faces_of("swap", clips=9)
     ewc.prepare(student, None, task, {})
-    ewc.bequeath(student, task)
+    ewc.carry_over(student, task)
     assert student.shown == [1] * 6

@@ -45,8 +45,8 @@ def test_prototypes_of_every_task_are_measured_by_the_newest_student(
 ) -> None:
     first, memory, newest = faces_of("swap"), faces_of("swap", "mesh", clips=3), faces_of("mask")
     icarl, student, teacher = built("icarl", batch=3), pinhole(0), taught("icarl", first)
-    icarl.prepare(student, teacher, newest, teacher.bequest)
-    found = icarl.bequeath(student, newest, memory)
+    icarl.prepare(student, teacher, newest, teacher.carried)
+    found = icarl.carry_over(student, newest, memory)
     assert set(found) == {f"prototype.{label}.{task}" for label in (0, 1) for task in ("swap", "mesh", "mask")}
     for label in (0, 1):
         mine = seen(student, newest, lambda row, label=label: row.label == label)
@@ -60,18 +60,18 @@ def test_a_task_without_exemplars_keeps_what_was_handed_down(
     built: Make, taught: Make, pinhole: Make, faces_of: Make
 ) -> None:
     icarl, student, teacher = built("icarl"), pinhole(0), taught("icarl", faces_of("swap"))
-    icarl.prepare(student, teacher, faces_of("mesh"), teacher.bequest)
-    found = icarl.bequeath(student, faces_of("mesh"))
+    icarl.prepare(student, teacher, faces_of("mesh"), teacher.carried)
+    found = icarl.carry_over(student, faces_of("mesh"))
     assert len(found) == 4
-    assert all(torch.equal(found[name], value) for name, value in teacher.bequest.items())
+    assert all(torch.equal(found[name], value) for name, value in teacher.carried.items())
 
 
 def test_a_generation_answers_by_the_nearest_prototype(taught: Make, task: Any) -> None:
     detector = taught("icarl", task)
-    answering = strategies.find("icarl").classifier(detector, detector.bequest)
+    answering = strategies.find("icarl").classifier(detector, detector.carried)
     faces = task.batch(range(len(task))).faces
     z = F.normalize(detector(faces).embedding)
-    d = torch.stack([(z - detector.bequest[f"prototype.{label}.swap"]).square().sum(1) for label in (0, 1)], dim=1)
+    d = torch.stack([(z - detector.carried[f"prototype.{label}.swap"]).square().sum(1) for label in (0, 1)], dim=1)
     torch.testing.assert_close(answering(faces).logits.softmax(1), (-d).softmax(1))
     assert not torch.allclose(answering(faces).logits, detector(faces).logits)
 
@@ -79,5 +79,5 @@ def test_a_generation_answers_by_the_nearest_prototype(taught: Make, task: Any) 
 def test_a_task_s_own_prototypes_are_of_no_more_faces_than_allowed(built: Make, pinhole: Make, faces_of: Make) -> None:
     icarl, student, task = built("icarl", faces=6), pinhole(0), faces_of("swap", clips=9)
     icarl.prepare(student, None, task, {})
-    icarl.bequeath(student, task)
+    icarl.carry_over(student, task)
     assert sum(student.shown) == 12  # three of each class, and their mirror images

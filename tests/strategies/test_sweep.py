@@ -1,4 +1,4 @@
-"""Every detector with every strategy: two tasks, from faces to a bequest, at the smallest size."""
+"""Every detector with every strategy: two tasks, from faces to what is carried over, at the smallest size."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from components import detectors, strategies
+from components import detectors, machine, strategies
 from components.detectors import Detector
 from components.generations import training
 from components.generations.generation import save_tensors
-from components.params import Training
+from components.generations.training import Lesson
+from components.params import TrainingOptions
 from components.tasks.dataset import Faces
 
 Make = Callable[..., Any]
@@ -38,13 +39,13 @@ def pairs() -> list[Any]:
 def test_two_generations_are_raised(detector: str, strategy: str, faces_of: Make, tmp_path: Path) -> None:
     first, second = faces_of("swap", clips=2, side_px=SIDE_PX), faces_of("mesh", clips=2, side_px=SIDE_PX)
     second = Faces.whole(second.name, second.table, first.methods)
-    founder, bequest = raised(detector, strategy, None, first, None, {}, tmp_path / "M1")
+    founder, carried = raised(detector, strategy, None, first, None, {}, tmp_path / "M1")
     before = {name: tensor.clone() for name, tensor in founder.state_dict().items()}
-    heir, handed = raised(detector, strategy, founder, second, first, bequest, tmp_path / "M2")
+    student, handed = raised(detector, strategy, founder, second, first, carried, tmp_path / "M2")
     assert all(torch.equal(tensor, before[name]) for name, tensor in founder.state_dict().items())
-    assert any(not torch.equal(p, before.get(name, p.new_zeros(0))) for name, p in heir.named_parameters())
-    assert set(bequest) <= set(handed)
-    answering = strategies.find(strategy).classifier(heir, handed)
+    assert any(not torch.equal(p, before.get(name, p.new_zeros(0))) for name, p in student.named_parameters())
+    assert set(carried) <= set(handed)
+    answering = strategies.find(strategy).classifier(student, handed)
     with torch.inference_mode():
         logits = answering(second.batch(range(len(second))).faces).logits
     assert logits.shape == (8 // 2, 2) and logits.isfinite().all()
@@ -56,11 +57,11 @@ def raised(
     teacher: Detector | None,
     task: Faces,
     memory: Faces | None,
-    bequest: dict[str, torch.Tensor],
+    carried: dict[str, torch.Tensor],
     folder: Path,
 ) -> tuple[Detector, dict[str, torch.Tensor]]:
-    """A generation as it comes back from the disk, in eval mode and frozen, and what it bequeaths."""
-    training.deterministic(1)
+    """A generation as it comes back from the disk, in eval mode and frozen, and what it carries over."""
+    machine.deterministic(1)
     torch.manual_seed(0)
     options = detectors.options(detector, {"size": "tiny"})
     student = detectors.build(detector, options, blank=True)  # random weights: pairs must fit, not learn well
@@ -68,14 +69,17 @@ def raised(
         student.load_state_dict(teacher.state_dict())
     method = strategies.build(strategy, strategies.options(strategy, QUICK.get(strategy, {})))
     said = {"batch": 4, "faces_per_clip": 1, "augment": {}, "learning_rate": 1e-3}
-    plan = Training.model_validate({**detectors.recipe(detector, options), **said})
+    chosen = TrainingOptions.model_validate({**detectors.paper_training(detector, options), **said})
     progress = training.train(
-        student, teacher, method, task, memory, plan, epochs=2 if memory is None else 1, seed=0, bequest=bequest,
-        checkpoint=folder / "checkpoint.pt", watch=lambda *_: None,
-    )  # fmt: skip
+        Lesson(
+            student, teacher, method, task, memory, chosen, epochs=2 if memory is None else 1, seed=0, carried=carried
+        ),
+        checkpoint=folder / "checkpoint.pt",
+        on_step=lambda *_: None,
+    )
     assert all(torch.tensor(list(row.values())).isfinite().all() for row in progress.rows)
     save_tensors(student.state_dict(), folder / "weights.safetensors")
-    save_tensors(method.bequeath(student, task, memory), folder / "bequest.safetensors")
+    save_tensors(method.carry_over(student, task, memory), folder / "carry_over.safetensors")
     finished = detectors.build(detector, options, blank=True)
     finished.load_state_dict(load_file(folder / "weights.safetensors"))
-    return finished.eval().requires_grad_(False), load_file(folder / "bequest.safetensors")
+    return finished.eval().requires_grad_(False), load_file(folder / "carry_over.safetensors")

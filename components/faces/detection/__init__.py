@@ -1,27 +1,30 @@
-"""Where the faces of a frame are: one interface, four ways to know.
+"""Where the faces of a frame are: the catalogue of face detectors, one file each, its name is the detector's.
 
 annotated    landmarks that came with the archive
 none         the frames are face crops already
 retinaface   RetinaFace-ResNet50 (retinaface-pytorch); what the field uses
 yunet        YuNet (OpenCV); small, fast on a CPU
+
+A file has `build(params, archive) -> FaceDetector`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib
+import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 
 from components.errors import UnknownName
 from components.faces.table import Images
-from components.params import Faces
-
-NAMES = ("annotated", "none", "retinaface", "yunet")
+from components.params import CropOptions
 
 
 @dataclass(frozen=True)
@@ -62,26 +65,20 @@ class FaceDetector(Protocol):
         ...
 
 
-def build(name: str, params: Faces, *, archive: Path | None = None) -> FaceDetector:
+def names() -> tuple[str, ...]:
+    """Every face detector there is, by file name."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__)))
+
+
+def build(name: str, params: CropOptions, *, archive: Path | None = None) -> FaceDetector:
     """The face detector `name`; `archive` is where `annotated` finds its landmarks.
 
     Raises UnknownName, MissingWeights, or BadArchive where the archive brings no landmarks.
     """
-    if name == "none":
-        return WholeFrame()
-    if name == "annotated":
-        from components.faces.detection.annotated import Annotated
-
-        return Annotated.read(archive)
-    if name == "yunet":
-        from components.faces.detection.yunet import YuNet
-
-        return YuNet.from_settings(params)
-    if name == "retinaface":
-        from components.faces.detection.retinaface import RetinaFace
-
-        return RetinaFace.from_settings(params)
-    raise UnknownName("face detector", name, NAMES)
+    if name not in names():
+        raise UnknownName("face detector", name, names())
+    found: FaceDetector = importlib.import_module(f"{__name__}.{name}").build(params, archive)
+    return found
 
 
 def largest(faces: Sequence[Face]) -> Face | None:
@@ -95,17 +92,10 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-class WholeFrame:
-    """`none`: every frame is a face crop already, and where its landmarks lie is not known."""
-
-    name = "none"
-    weights_digest = None
-
-    def detect(self, frames: Sequence[Frame]) -> list[list[Face]]:
-        """One face a frame, as large as the frame."""
-        return [[_whole(frame.pixels)] for frame in frames]
-
-
-def _whole(pixels: Images) -> Face:
+def shrink(pixels: Images, max_px: int) -> tuple[Images, npt.NDArray[np.float64]]:
+    """The frame with no side longer than `max_px`, and what its x and y are to be multiplied by, (2,)."""
     height, width = pixels.shape[:2]
-    return Face(np.array([0.0, 0.0, width, height]), np.full((5, 2), np.nan), 1.0)
+    factor = min(1.0, max_px / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    small = pixels if factor == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return np.asarray(small, np.uint8), np.array([width / size[0], height / size[1]])

@@ -27,10 +27,9 @@ from torch import Tensor, nn
 
 from components import torchvision_ops
 from components.errors import MissingWeights
-from components.faces.detection import Face, Frame, file_digest
-from components.faces.detection.yunet import shrink
+from components.faces.detection import Face, Frame, file_digest, shrink
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 from components.settings import settings
 
 FILE = "retinaface_resnet50_2020-07-20-f168fae3c.zip"  # the name ends in the first digits of its sha256
@@ -43,6 +42,33 @@ STRIDE = 32  # of the coarsest level
 VARIANCES = (0.1, 0.2)
 MEAN = np.array([0.485, 0.456, 0.406], np.float32) * 255
 STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
+
+
+def build(params: CropOptions, archive: Path | None) -> RetinaFace:  # noqa: ARG001 every file of the catalogue is asked alike
+    """With local weights, or fetched by name where there is a network; raises MissingWeights."""
+    path = settings().retinaface_weights or _fetched()
+    if not path.is_file():
+        raise MissingWeights(
+            f"face detector 'retinaface' expected {FILE} or its state dict at {VARIABLE}, "
+            f"found no file at '{path}'. "
+            f"Fetch {URL} (about 100 MB, sha256 {HASH_PREFIX}...), or unset the variable to have it fetched."
+        )
+    device = settings().device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        return RetinaFace(
+            _state(path),
+            file_digest(path),
+            min_score=params.min_score,
+            max_input_px=params.max_input_px,
+            device=device,
+        )
+    except (RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as fault:
+        raise MissingWeights(
+            f"expected the RetinaFace-ResNet50 state dict of {FILE} at '{path}', found something else "
+            f"({_short(fault)}). Fetch {URL} and point {VARIABLE} to it."
+        ) from fault
 
 
 class RetinaFace:
@@ -61,33 +87,6 @@ class RetinaFace:
         self.network = _network()
         self.network.load_state_dict(state)
         self.network.to(self._device).eval()  # in train mode its batch norms would judge a frame by its neighbours
-
-    @classmethod
-    def from_settings(cls, params: Faces) -> RetinaFace:
-        """With local weights, or fetched by name where there is a network; raises MissingWeights."""
-        path = settings().retinaface_weights or _fetched()
-        if not path.is_file():
-            raise MissingWeights(
-                f"face detector 'retinaface' expected {FILE} or its state dict at {VARIABLE}, "
-                f"found no file at '{path}'. "
-                f"Fetch {URL} (about 100 MB, sha256 {HASH_PREFIX}...), or unset the variable to have it fetched."
-            )
-        device = settings().device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            return cls(
-                _state(path),
-                file_digest(path),
-                min_score=params.min_score,
-                max_input_px=params.max_input_px,
-                device=device,
-            )
-        except (RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as fault:
-            raise MissingWeights(
-                f"expected the RetinaFace-ResNet50 state dict of {FILE} at '{path}', found something else "
-                f"({_short(fault)}). Fetch {URL} and point {VARIABLE} to it."
-            ) from fault
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Face]]:
         """Every face of each frame with a score of at least `min_score`."""

@@ -15,13 +15,18 @@ import numpy as np
 import numpy.typing as npt
 
 from components.errors import MissingWeights
-from components.faces.detection import Face, Frame, file_digest
+from components.faces.detection import Face, Frame, file_digest, shrink
 from components.faces.table import Images
-from components.params import Faces
+from components.params import CropOptions
 from components.settings import settings
 
 OVERLAP = 0.3  # boxes that overlap more are one face: OpenCV's default
 CANDIDATES = 5000  # boxes kept before that: OpenCV's default
+
+
+def build(params: CropOptions, archive: Path | None) -> YuNet:  # noqa: ARG001 every file of the catalogue is asked alike
+    """With the weights PERENNIAL_YUNET_WEIGHTS points to; raises MissingWeights."""
+    return YuNet(weights_file(), min_score=params.min_score, max_input_px=params.max_input_px)
 
 
 class YuNet:
@@ -36,11 +41,6 @@ class YuNet:
         self._max_input_px = max_input_px
         self._local = threading.local()
         self._network()  # a file that is no YuNet is reported here, not in the middle of an archive
-
-    @classmethod
-    def from_settings(cls, params: Faces) -> YuNet:
-        """With the weights PERENNIAL_YUNET_WEIGHTS points to; raises MissingWeights."""
-        return cls(weights_file(), min_score=params.min_score, max_input_px=params.max_input_px)
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Face]]:
         """Every face of each frame with a score of at least `min_score`."""
@@ -57,15 +57,6 @@ class YuNet:
         if not hasattr(self._local, "network"):
             self._local.network = _load(self._weights, self._min_score)
         return self._local.network
-
-
-def shrink(pixels: Images, max_px: int) -> tuple[Images, npt.NDArray[np.float64]]:
-    """The frame with no side longer than `max_px`, and what its x and y are to be multiplied by, (2,)."""
-    height, width = pixels.shape[:2]
-    factor = min(1.0, max_px / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    small = pixels if factor == 1 else cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(small, np.uint8), np.array([width / size[0], height / size[1]])
 
 
 def weights_file() -> Path:

@@ -37,7 +37,7 @@ class Pinhole(Detector):
         self.head = nn.Linear(options.width, 2)
 
     @staticmethod
-    def recipe(options: PinholeOptions) -> dict[str, Any]:
+    def paper_training(options: PinholeOptions) -> dict[str, Any]:
         return {"batch": 6, "epochs": 1, "step_epochs": 4}
 
     def forward(self, faces: Tensor) -> Detection:

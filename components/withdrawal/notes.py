@@ -5,20 +5,19 @@ They stand between the promotions, one line of JSON each, and move no champion: 
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from components.params import Withdrawal
+from components.registry.ledger import append_line, now, somebody
 
 WITHDRAW = "withdraw"
 
 
 @dataclass(frozen=True)
-class Entry:
+class Note:
     """One withdrawal."""
 
     when: str
@@ -37,39 +36,32 @@ class Entry:
         return f"archive '{self.what['archive']}'" if whole else Withdrawal.model_validate(self.what).words
 
 
-def append(path: Path, entry: Entry) -> bool:
-    """Write `entry` unless the same was withdrawn before; True if it was written.
-
-    Safe against another process appending at the same time and against a crash, as `ledger.append` is.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if any(known.what == entry.what for known in read(path)):
-            return False
-        written = path.read_bytes()
-        torn = written and not written.endswith(b"\n")
-        line = json.dumps({"action": WITHDRAW, **asdict(entry)}, sort_keys=True)
-        file.write((b"\n" if torn else b"") + line.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return True
+def note(path: Path, what: dict[str, Any], why: str, saw: dict[str, dict[str, int]] | None = None) -> bool:
+    """Write down that `what` is withdrawn now, by whoever runs this; True unless it was written down before."""
+    return append(path, Note(now(), somebody(), what, why, saw or {}))
 
 
-def read(path: Path) -> list[Entry]:
+def append(path: Path, entry: Note) -> bool:
+    """Write `entry` unless the same was withdrawn before; True if it was written."""
+
+    def is_known() -> bool:
+        return any(known.what == entry.what for known in read(path))
+
+    return append_line(path, {"action": WITHDRAW, **asdict(entry)}, unless=is_known)
+
+
+def read(path: Path) -> list[Note]:
     """The withdrawals in order; promotions, and a line torn by a crash, are passed over."""
     if not path.is_file():
         return []
     return [entry for text in path.read_bytes().split(b"\n") if (entry := _parse(text)) is not None]
 
 
-def _parse(text: bytes) -> Entry | None:
+def _parse(text: bytes) -> Note | None:
     try:
         raw = json.loads(text)
         return (
-            Entry(**{key: value for key, value in raw.items() if key != "action"})
-            if raw["action"] == WITHDRAW
-            else None
+            Note(**{key: value for key, value in raw.items() if key != "action"}) if raw["action"] == WITHDRAW else None
         )
     except (ValueError, TypeError, KeyError):
         return None

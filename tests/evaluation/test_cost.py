@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from components import detectors
-from components.detectors import card
+from components.evaluation import cost
 
 CATALOGUE = Path(__file__).parent / "catalogue"
 CPU = torch.device("cpu")
 WIDE = 4 * 2**17
 ANSWERING = 3 * 4 + 4 * 2 + 2
-TRAINED = 4 * 2 + 2 + 4 * 5 + WIDE + len(card.METHODS) * 4
+TRAINED = 4 * 2 + 2 + 4 * 5 + WIDE + len(cost.METHODS) * 4
 FACE_FLOPS = 2 * (64 * 3 * 4 + 2 * 64 * 64 * 4 + 4 * 2)  # convolution; queries on keys, weights on values; head
 
 
@@ -30,7 +30,7 @@ def weighed(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 
 def test_counts_are_those_of_arithmetic(weighed: str) -> None:
-    found = card.count(weighed, detectors.options(weighed, {}))
+    found = cost.count(weighed, detectors.options(weighed, {}))
     assert found.parameters == 3 * 4 + TRAINED and found.trained == TRAINED and found.answering == ANSWERING
     assert found.weights_bytes == 4 * found.parameters
     assert found.face_flops == FACE_FLOPS
@@ -38,22 +38,22 @@ def test_counts_are_those_of_arithmetic(weighed: str) -> None:
 
 
 def test_a_card_names_the_paper_and_the_weights_it_would_start_from(weighed: str) -> None:
-    found = card.count(weighed, detectors.options(weighed, {}))
+    found = cost.count(weighed, detectors.options(weighed, {}))
     assert (found.detector, found.paper) == ("weighed", "Weighed, arXiv 0000.00000 (nowhere)")
     assert (found.input_px, found.pretrained) == (8, "imagenet")
 
 
 def test_counting_fills_no_large_tensor(weighed: str) -> None:
-    out_of_bounds = torch.full((card.WRITTEN + 1,), 9.0)  # as memory that nobody wrote may be; bounds are -2 and 2
-    filled = torch.empty(card.WRITTEN)
-    with card._Unwritten():
+    out_of_bounds = torch.full((cost.WRITTEN + 1,), 9.0)  # as memory that nobody wrote may be; bounds are -2 and 2
+    filled = torch.empty(cost.WRITTEN)
+    with cost._Unwritten():
         torch.nn.init.trunc_normal_(out_of_bounds)
         torch.nn.init.ones_(filled)
     assert out_of_bounds.eq(9).all() and filled.all()
 
 
 def test_a_measured_card_adds_what_a_batch_took(weighed: str) -> None:
-    found = card.measure(weighed, detectors.options(weighed, {}), batch=6, device="cpu")
+    found = cost.measure(weighed, detectors.options(weighed, {}), batch=6, device="cpu")
     taken = found.measured
     assert taken is not None and (taken.device, taken.batch) == ("cpu", 6)
     assert taken.step_flops > 6 * FACE_FLOPS
@@ -66,12 +66,12 @@ def test_a_measured_card_adds_what_a_batch_took(weighed: str) -> None:
 def test_measuring_twice_finds_the_same(weighed: str) -> None:
     options = detectors.options(weighed, {})
     torch.rand(5)
-    first = card.measure(weighed, options, batch=4, device="cpu")
-    assert card.measure(weighed, options, batch=4, device="cpu") == first
+    first = cost.measure(weighed, options, batch=4, device="cpu")
+    assert cost.measure(weighed, options, batch=4, device="cpu") == first
 
 
 def test_memory_counts_what_is_held_and_no_view_twice() -> None:
-    with card.memory(CPU) as held:
+    with cost.memory(CPU) as held:
         kept = torch.zeros(1000)
         view = kept[10:].view(-1, 10)
         kept.add_(1)
@@ -89,7 +89,7 @@ def test_memory_counts_what_is_held_and_no_view_twice() -> None:
 
 
 def test_noise_meets_every_method_and_both_classes() -> None:
-    batch = card.noise(16, 12, CPU)
+    batch = cost.noise(16, 12, CPU)
     assert batch.faces.shape == (16, 3, 12, 12) and batch.labels.tolist() == [0, 1] * 8
     assert set(batch.methods[1::2].tolist()) == {1, 2, 3, 4} and not batch.methods[::2].any()
 
@@ -102,8 +102,8 @@ VIT_L_FLOPS = 2 * (256 * 3 * 14**2 * 1024 + 24 * (257 * 12 * 1024**2 + 2 * 257**
 @pytest.mark.parametrize("name", detectors.names())
 def test_every_detector_has_a_card(name: str) -> None:
     options = detectors.options(name, {"size": "tiny"})
-    found = card.count(name, options)
-    built = card.built(name, options, CPU)
+    found = cost.count(name, options)
+    built = cost.built(name, options, CPU)
     assert found.parameters == sum(p.numel() for p in built.parameters())
     assert found.trained == sum(p.numel() for p in built.parameters() if p.requires_grad)
     assert 0 < found.answering <= found.parameters
@@ -114,7 +114,7 @@ def test_every_detector_has_a_card(name: str) -> None:
 
 @pytest.mark.parametrize("name", detectors.names())
 def test_every_detector_can_be_measured(name: str) -> None:
-    found = card.measure(name, detectors.options(name, {"size": "tiny"}), batch=4, device="cpu")
+    found = cost.measure(name, detectors.options(name, {"size": "tiny"}), batch=4, device="cpu")
     taken = found.measured
     assert taken is not None
     assert found.weights_bytes < taken.scoring_bytes < taken.step_bytes
@@ -133,6 +133,6 @@ KNOWN = {  # from each paper's own layers, counted apart from this code
 @pytest.mark.slow
 @pytest.mark.parametrize("name", detectors.names())
 def test_paper_sizes_have_the_numbers_of_their_papers_and_need_no_weights(name: str) -> None:
-    found = card.count(name, detectors.options(name, {}))
+    found = cost.count(name, detectors.options(name, {}))
     assert {key: getattr(found, key) for key in KNOWN.get(name, {})} == KNOWN.get(name, {})
     assert 1e9 < found.face_flops < 1e12

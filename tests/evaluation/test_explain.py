@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from components import detectors
-from components.detectors import Detection, Detector, explain
+from components.detectors import Detection, Detector
+from components.evaluation import explain
 from components.params import Section
 
 

@@ -40,7 +40,7 @@ class Measured:
     precision: str
     batch: int
     step_flops: int
-    """Of a training step, as `Card.face_flops` counts."""
+    """Of a training step, as `Cost.face_flops` counts."""
     scoring_bytes: int
     """Most bytes that tensors held while a batch was scored: weights, buffers, faces, maps."""
     step_bytes: int
@@ -51,7 +51,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Card:
+class Cost:
     """A detector of one size, having met METHODS."""
 
     detector: str
@@ -72,8 +72,8 @@ class Card:
     measured: Measured | None = None
 
 
-def count(name: str, options: Section) -> Card:
-    """The card without measurements; raises UnknownName, BadParams.
+def count(name: str, options: Section) -> Cost:
+    """The cost without measurements; raises UnknownName, BadParams.
 
     Large parameters are reserved, never written, and take no memory.
     """
@@ -85,7 +85,7 @@ def count(name: str, options: Section) -> Card:
     detector.requires_grad_(True)
     with torch.enable_grad(), _arithmetic() as flops:
         reached = _leaves(detector(face).logits)
-    return Card(
+    return Cost(
         detector=name,
         paper=_paper(name),
         input_px=detector.input_px,
@@ -98,8 +98,8 @@ def count(name: str, options: Section) -> Card:
     )
 
 
-def measure(name: str, options: Section, *, batch: int, device: str | torch.device) -> Card:
-    """The card with what `batch` faces take on `device`; raises UnknownName, BadParams."""
+def measure(name: str, options: Section, *, batch: int, device: str | torch.device) -> Cost:
+    """The cost with what `batch` faces take on `device`; raises UnknownName, BadParams."""
     return replace(count(name, options), measured=took(name, options, batch=batch, device=torch.device(device)))
 
 
@@ -108,7 +108,7 @@ def took(
 ) -> Measured:
     """What scoring a batch of noise and learning from it takes; weights are drawn at random.
 
-    Memory is that of the second step: from then on gradients and Adam's moments are there.
+    PeakMemory is that of the second step: from then on gradients and Adam's moments are there.
     """
     with memory(device) as held, torch.random.fork_rng():
         detector = built(name, options, device)
@@ -168,16 +168,16 @@ def _autocast(batch: Batch, precision: torch.dtype) -> torch.autocast:
 
 
 @contextmanager
-def memory(device: torch.device) -> Iterator[Memory]:
+def memory(device: torch.device) -> Iterator[PeakMemory]:
     """Watches what tensors made inside hold on `device`."""
     if device.type == "cuda":
-        yield _CudaMemory(device)
+        yield _CudaPeak(device)
     else:
-        with _HostMemory() as held:
+        with _HostPeak() as held:
             yield held
 
 
-class Memory:
+class PeakMemory:
     """`peak`: most bytes held at once since `restart`, without what was there before the watch began."""
 
     peak: int
@@ -186,7 +186,7 @@ class Memory:
         raise NotImplementedError
 
 
-class _CudaMemory(Memory):
+class _CudaPeak(PeakMemory):
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self.before = torch.cuda.memory_allocated(device)
@@ -199,7 +199,7 @@ class _CudaMemory(Memory):
         return torch.cuda.max_memory_allocated(self.device) - self.before
 
 
-class _HostMemory(TorchDispatchMode, Memory):  # type: ignore[no-untyped-call]
+class _HostPeak(TorchDispatchMode, PeakMemory):  # type: ignore[no-untyped-call]
     """Counts every storage an operator returns until nobody holds it any more."""
 
     def __init__(self) -> None:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.detectors import backbones
+from components.detectors.parts import backbones
 from components.errors import BadParams, MissingWeights, UnknownName
 
 SMALL = "small"

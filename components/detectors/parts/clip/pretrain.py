@@ -1,4 +1,6 @@
-"""Pretrains the small tower on the lab's genuine people: `python -m components.detectors.clip.pretrain small.safetensors`.
+"""Pretrains the small tower on the lab's genuine people.
+
+python -m components.detectors.parts.clip.pretrain small.safetensors
 
 World    people of the lab from number 100000 on, whom no archive shows, one picture each; nobody else's pixels, no forgery
 Pretext  a picture is disturbed in a region or throughout (`disturbances`), goes through the lab's last camera and is cut
@@ -34,8 +36,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from components.detectors import clip
-from components.detectors.clip.disturbances import KINDS, disturb
+from components.detectors.parts import clip
+from components.detectors.parts.clip.disturbances import KINDS, disturb
 from components.faces import alignment
 from components.lab.camera import finish
 from components.lab.people import HAIRSTYLES

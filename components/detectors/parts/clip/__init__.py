@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from components import torchvision_ops
-from components.detectors.clip import weights
-from components.detectors.clip.weights import SMALL
+from components.detectors.parts.clip import weights
+from components.detectors.parts.clip.weights import SMALL
 from components.errors import BadParams, UnknownName
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)

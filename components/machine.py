@@ -1,0 +1,62 @@
+"""Where the numbers are crunched: device, precision, threads and deterministic kernels."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+import torch
+
+from components.settings import settings
+from components.vocabulary import Precision
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+
+LIBRARIES = {
+    "timm": "timm",
+    "open_clip": "open_clip_torch",
+    "numpy": "numpy",
+    "opencv": "opencv-python-headless",
+    "av": "av",
+}
+"""Library -> distribution."""
+
+
+def device() -> torch.device:
+    """The device of the settings; of several the first that is there: CUDA, Apple's, the CPU."""
+    chosen = settings().device
+    if chosen != "auto":
+        return torch.device(chosen)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def fabric(precision: Precision) -> Fabric:
+    """The engine of a training, on the device of the settings."""
+    from lightning_fabric import Fabric
+
+    return Fabric(accelerator=device().type, devices=1, precision=precision)
+
+
+def deterministic(threads: int, *, kernels: bool = True) -> None:
+    """Same inputs, same bytes: a fixed number of threads and, with `kernels`, deterministic ones where torch has them."""
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(kernels, warn_only=torch.cuda.is_available())
+
+
+def versions() -> dict[str, str | None]:
+    """Of Python and of the libraries whose numbers go into a result; None for one that is not installed."""
+    return {"python": platform.python_version(), "torch": torch.__version__} | {
+        name: _version(distribution) for name, distribution in LIBRARIES.items()
+    }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,50 @@
+"""Pages by template: every word from data is escaped, what a template asks for and is not told is an error."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from components.evaluation.estimate import Estimate
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE_FILE = "index.html"
+
+
+def render(template: str, **said: Any) -> str:
+    """The template of that name in ``templates/``, filled with what is said."""
+    return _ENVIRONMENT.get_template(template).render(said)
+
+
+def write_page(folder: Path, template: str, **said: Any) -> None:
+    """Write the filled template as the page in that folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / PAGE_FILE).write_text(render(template, **said), encoding="utf-8")
+
+
+def fixed(value: float | None, digits: int) -> str:
+    """``0.123``, never ``-0.000``; a dash for None."""
+    return "–" if value is None else f"{value:z.{digits}f}"
+
+
+def interval(estimate: Estimate) -> str:
+    """``0.81–0.93``; empty where there is none."""
+    return "" if estimate.low is None or estimate.high is None else f"{estimate.low:.2f}–{estimate.high:.2f}"
+
+
+def data_url(image: bytes, kind: str) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
+
+
+_ENVIRONMENT = Environment(
+    loader=FileSystemLoader(TEMPLATES),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+_ENVIRONMENT.filters |= {"fixed": fixed, "interval": interval, "data_url": data_url}
