@@ -113,8 +113,8 @@ def _is_what_landed(workspace: Workspace, source: str, target: Path) -> bool:
         pipeline.checkout(workspace.root)
     if not target.is_dir():
         raise BadArchive(
-            f"'{target.name}' landed, but its files are neither in '{target}' nor in the cache, so nothing can be "
-            "compared with them. Fetch them with `dvc pull`."
+            f"'{target.name}' landed, but its files are neither in '{target}' nor in the cache: there is "
+            "nothing to compare with. Fetch them with `dvc pull`."
         )
     if not source.startswith(CLOUD):
         return _same(Path(source).expanduser().resolve(), target)

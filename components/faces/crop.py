@@ -181,8 +181,8 @@ def _expect_yield(outcomes: pd.DataFrame, name: str, detector: str, least: float
     more = f" and {len(without) - NAMED} more" if len(without) > NAMED else ""
     raise NoFaceFound(
         f"{len(without)} of {len(shows)} clips in '{name}' gave no face to '{detector}' (allowed: {1 - least:.0%}): "
-        f"{', '.join(repr(clip) for clip in without[:NAMED])}{more}. Is faces.min_score too high, are the faces "
-        "smaller than faces.max_input_px leaves visible, or does another face detector suit them? Else leave them out."
+        f"{', '.join(repr(clip) for clip in without[:NAMED])}{more}. Lower faces.min_score, raise "
+        "faces.max_input_px, choose another face detector, or leave these clips out."
     )
 
 
