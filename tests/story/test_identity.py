@@ -141,7 +141,7 @@ def test_a_card_tells_the_code_and_the_machine(made: Installed) -> None:
     one, other = (read_card(made.root / "data" / "generations" / name) for name in ("one-M1", "other-M1"))
     assert one["code"]["digest"] != other["code"]["digest"]
     assert one["environment"]["precision"] == "32-true"
-    assert one["environment"]["timm"]
+    assert one["environment"]["versions"]["timm"]
 
 
 def test_a_study_under_changed_code_never_gives_the_old_weights(made: Installed) -> None:
