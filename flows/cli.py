@@ -62,6 +62,14 @@ def init(path: Path) -> None:
 
 
 @app.command()
+def upgrade(root: Root = None) -> None:
+    """Bring a workspace of an older version into today's form; nothing is raised again."""
+    from flows import upgrade as upgrading
+
+    print(upgrading.told(upgrading.upgrade(root or settings().workspace)))
+
+
+@app.command()
 def demo(
     path: Annotated[Path, typer.Option(help="Where the demo's workspace lives.")] = Path(".perennial/demo"),
 ) -> None:
