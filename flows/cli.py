@@ -452,7 +452,7 @@ def forge(
     first_person: int = 0,
 ) -> None:
     """Forge photographs into an archive in layout lab; faces are found by YuNet (PERENNIAL_YUNET_WEIGHTS)."""
-    from components.faces.detection.yunet import weights_file
+    from components.faces.detection import yunet
     from components.lab.archive import forge_portraits
 
     forge_portraits(
@@ -462,7 +462,7 @@ def forge(
         people=people,
         per_person=per_person,
         seed=seed,
-        yunet=weights_file(),
+        yunet=yunet.weights(),
         first_person=first_person,
         up_to=up_to,
     )

@@ -22,6 +22,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from components import code
 from components.errors import PerennialError, Refused, StageFailed, UnknownName
 from components.evaluation.add_benchmark import BENCH_FILE
+from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
@@ -72,6 +73,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
         pipeline.refresh(workspace.root, patience_s=PATIENCE_S)
         reborn = descendants(workspace, again)
         withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)
+        weights.resolve(workspace.data(), workspace.params())
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
         births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
