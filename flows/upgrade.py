@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import yaml
 from ruamel.yaml.comments import CommentedMap
 
 from components.errors import BrokenLineage
@@ -55,7 +56,7 @@ def upgrade(root: Path) -> Upgraded | None:
         return None
     with only_one(workspace, patience_s=0):
         pipeline.checkout(workspace.root)
-        lineage = workspace.lineage()
+        lineage = _with_choices(workspace)
         born = [name for name in lineage.generations if (workspace.data("generations", name) / CARD).is_file()]
         for name in born:
             _expect_whole(workspace.data("generations", name))
@@ -79,6 +80,17 @@ def told(found: Upgraded | None) -> str:
         f"In today's form, nothing raised again: {found.stages} results stand as they were made.\n"
         f"Code before 0.2: {names}. Next: perennial status"
     )
+
+
+def _with_choices(workspace: Workspace) -> Lineage:
+    """The lineage, its heads with detector and strategy, which 0.1 did not say there."""
+    raw = yaml.safe_load(workspace.lineage_file.read_text()) or {}
+    for head in (raw.get("heads") or {}).values():
+        row = raw["generations"][head["generation"]]
+        head.update({key: row[key] for key in ("detector", "strategy")})
+    lineage = parse(Lineage, raw, "lineage.yaml")
+    lineage.write(workspace.lineage_file)
+    return lineage
 
 
 def _expect_whole(folder: Path) -> None:
@@ -137,8 +149,8 @@ def _write_withdrawals(workspace: Workspace, params: Params, lineage: Lineage) -
             _write(files.file_of(data, files.GENERATIONS, name), said)
         if (memory / EXEMPLARS).is_file():
             table = Memory.load(memory).table
-            rows = None if table is None else table.rows
-            _write(files.file_of(data, files.MEMORIES, name), _heeded(params.withdrawn, lineage.tasks(name), rows))
+            kept = None if table is None else table.rows
+            _write(files.file_of(data, files.MEMORIES, name), _heeded(params.withdrawn, lineage.tasks(name), kept))
     files.resolve(data, params, lineage)
 
 
