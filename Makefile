@@ -48,7 +48,7 @@ check: $(TOOLS) $(if $(wildcard infra/mkdocs.yml),docs)
 	mypy
 
 docs: $(TOOLS) # every page and link of docs/, as a site in .perennial/site
-	mkdocs build --strict --quiet --config-file infra/mkdocs.yml --site-dir $(CURDIR)/.perennial/site
+	NO_MKDOCS_2_WARNING=1 mkdocs build --strict --config-file infra/mkdocs.yml --site-dir $(CURDIR)/.perennial/site
 
 mutants: $(TOOLS)
 	python tests/mutants.py

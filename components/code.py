@@ -98,6 +98,11 @@ def digest(of: Iterable[Mapping[str, str]]) -> str:
     return hashlib.sha256(text(together).encode()).hexdigest()
 
 
+def raised_by(found: Mapping[str, Parts], detector: str, strategy: str) -> str:
+    """The digest a generation of this detector and strategy has in its card, if that code raised it."""
+    return digest(found.get(name, {}) for name in ("stages/evolve", f"detectors/{detector}", f"strategies/{strategy}"))
+
+
 def commit(root: Path = ROOT) -> str | None:
     """The commit that is checked out where the package lies; None where it is no checkout."""
     if not (root / ".git").exists():

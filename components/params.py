@@ -52,7 +52,7 @@ class Line(Section):
     seed: int | None = None
     """Its own, where several lines repeat one experiment."""
     sequence: tuple[Name, ...] = ()
-    """Its own order of tasks; empty: that of all."""
+    """Its own order of tasks; where it is empty, `sequence`."""
     changes: Changes = Changes()
 
 
@@ -80,8 +80,8 @@ class ValidationOptions(Section):
 
 
 class TrainingOptions(Section):
-    """Stage evolve: the loop. What is not said here is said by the detector's paper (`Detector.paper_training`); a detector's
-    section may say it for that detector alone, under `training`."""
+    """Stage evolve: the loop. What is left out here is taken from the detector's paper (`Detector.paper_training`). A
+    detector's section may set it for that detector alone, under `training`."""
 
     founder_epochs: int = Field(20, ge=1)
     epochs: int = Field(10, ge=1)
@@ -89,7 +89,7 @@ class TrainingOptions(Section):
     """Faces a step."""
     replayed: float = Field(0.5, gt=0, lt=1)
     """Share of a batch that is remembered, where there is a memory. An epoch ends when every drawn face of the new task was
-    seen, so more of the one is more steps."""
+    seen, so a larger share means more steps."""
     faces_per_clip: int = Field(8, ge=1)
     """Faces drawn from a clip per epoch."""
     pairs: bool = False
@@ -169,7 +169,7 @@ class MemoryOptions(Section):
     """In place of `budget`: bytes of their encoded faces."""
     per_task: bool = False
     """The budget is every task's own (DFIL) instead of all tasks' together."""
-    policy: Literal["own"] | MemoryPolicy = "own"
+    policy: Literal["own", MemoryPolicy] = "own"
     """`own`: what the strategy's paper uses. `everything` knows no budget."""
     hard: Share = 0.5
     representative: Share = 0.25
@@ -254,7 +254,7 @@ class Params(Section):
     faces: CropOptions = CropOptions()
     validation: ValidationOptions = ValidationOptions()
     detectors: dict[Name, dict[str, Any]] = {}
-    """Options by detector, and under `training` what differs for it; what is not said here is the paper's."""
+    """Options by detector, and under `training` what differs for it. What is left out is the paper's."""
     strategies: dict[Name, dict[str, Any]] = {}
     memory: MemoryOptions = MemoryOptions()
     training: TrainingOptions = TrainingOptions()

@@ -181,7 +181,9 @@ def status(
 @app.command()
 def promote(
     generation: str,
-    override: Annotated[str, typer.Option(help="Go on although the gate says no; the reason is kept.")] = "",
+    override: Annotated[
+        str, typer.Option(help="Promote although the gate says no, for this reason, which is kept.")
+    ] = "",
     root: Root = None,
 ) -> None:
     """Make a generation the champion of its line, if its verdict opens against the champion of today."""
@@ -234,16 +236,19 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
 def withdraw(
     archive: Annotated[str, typer.Option(help="The archive it landed with.", show_default=False)],
     source: Annotated[str, typer.Argument(help="A source of the archive; default: the archive itself.")] = "",
-    identity: Annotated[str, typer.Option(help="Everything that shows this person, in place of a source.")] = "",
+    identity: Annotated[str, typer.Option(help="A person, in place of a source: everything that shows them.")] = "",
     clip: Annotated[
         list[str] | None, typer.Option(help="One clip, as in the manifest; may be given more than once.")
     ] = None,
-    frame: Annotated[int | None, typer.Option(help="Of the clip: one face.", min=0)] = None,
+    frame: Annotated[int | None, typer.Option(help="One frame of the clip: one face.", min=0)] = None,
     why: Annotated[str, typer.Option(help="Kept in the ledger.")] = "asked for",
-    purge: Annotated[bool, typer.Option(help="Delete tables that show it from the local cache too.")] = False,
+    purge: Annotated[bool, typer.Option(help="Also delete the tables that show it from the local cache.")] = False,
     root: Root = None,
 ) -> None:
-    """Never learn or replay a source, a person, a clip or a face again, and say who did; or take out an unused archive."""
+    """Never learn or replay a source, a person, a clip or a face again, and say which generations did.
+
+    With none of them named, take out an archive that no generation has used.
+    """
     from components.withdrawal.orders import named
     from components.withdrawal.told import told
     from flows import withdraw as withdrawing
@@ -254,7 +259,7 @@ def withdraw(
         print(told(withdrawing.withdraw(workspace, orders, why=why, purge=purge)))
     else:
         withdrawing.withdraw_archive(workspace, archive, why=why)
-        print(f"'{archive}' is out of params.yaml and of the workspace. Mended, it may land again.")
+        print(f"'{archive}' is out of params.yaml and of the workspace. Once it is mended, it may land again.")
 
 
 @app.command()
@@ -306,7 +311,9 @@ def study(
         int, typer.Option(help="Orders of the sequence: the given one, and others at random.", min=1)
     ] = 1,
     benchmarks: Annotated[str, typer.Option(help="Archives to examine on that nobody learns: a,b.")] = "",
-    ablate: Annotated[str, typer.Option(help="Instead: this strategy, and it without each of its parts.")] = "",
+    ablate: Annotated[
+        str, typer.Option(help="Instead: compare this strategy with itself, each of its parts left out in turn.")
+    ] = "",
     only_tell: Annotated[bool, typer.Option(help="Run nothing; report on what is finished.")] = False,
     root: Root = None,
 ) -> None:
@@ -345,7 +352,7 @@ def study(
 def detectors(
     size: Annotated[Literal["paper", "tiny"], typer.Option(help="As in the paper, or for one CPU core.")] = "paper",
     measure: Annotated[
-        bool, typer.Option("--measure", help="Also score and learn from a batch, here and now.")
+        bool, typer.Option("--measure", help="Also run a batch here, scoring it and learning from it.")
     ] = False,
     batch: Annotated[int, typer.Option(min=2, help="Faces of the measured batch.")] = 2,
     as_json: Json = False,
@@ -408,12 +415,14 @@ def render(
     family: Annotated[list[str], typer.Option(help="A forgery family; may be given more than once.")],
     people: Annotated[int, typer.Option(min=6)] = 36,
     clips: Annotated[
-        int, typer.Option(min=1, help="Genuine clips of each person, and as many forged ones a family.")
+        int, typer.Option(min=1, help="Genuine clips of each person, and as many forged ones of each family.")
     ] = 2,
     frames: Annotated[int, typer.Option(min=1)] = 8,
     size_px: int = 160,
     seed: int = 0,
-    first_person: Annotated[int, typer.Option(help="Archives with other numbers have other people.")] = 0,
+    first_person: Annotated[
+        int, typer.Option(help="Number of the first person: archives with other numbers show other people.")
+    ] = 0,
 ) -> None:
     """Render an archive of clips in layout lab; land it with --layout lab."""
     from components.lab.archive import render_archive
@@ -437,13 +446,13 @@ def forge(
     portraits: Annotated[Path, typer.Argument(help="Photographs: <identity>/<file>.jpg.")],
     family: Annotated[list[str], typer.Option(help="A forgery family; may be given more than once.")],
     people: Annotated[int, typer.Option(min=6)] = 60,
-    per_person: Annotated[int, typer.Option(min=1, help="Photographs a person must have, and gives.")] = 3,
-    up_to: Annotated[int | None, typer.Option(min=1, help="Photographs a person gives who has more.")] = None,
+    per_person: Annotated[int, typer.Option(min=1, help="Photographs of each person; who has fewer is left out.")] = 3,
+    up_to: Annotated[int | None, typer.Option(min=1, help="The most photographs of a person who has more.")] = None,
     seed: int = 0,
     first_person: int = 0,
 ) -> None:
     """Forge photographs into an archive in layout lab; faces are found by YuNet (PERENNIAL_YUNET_WEIGHTS)."""
-    from components.faces.detection.yunet import weights_file
+    from components.faces.detection import yunet
     from components.lab.archive import forge_portraits
 
     forge_portraits(
@@ -453,7 +462,7 @@ def forge(
         people=people,
         per_person=per_person,
         seed=seed,
-        yunet=weights_file(),
+        yunet=yunet.weights(),
         first_person=first_person,
         up_to=up_to,
     )
@@ -519,7 +528,7 @@ def _show(workspace: Workspace) -> None:
 
 
 def _end(outcome: Outcome | None) -> None:
-    """What was refused is told; what failed is told and makes the exit code 1."""
+    """Say what was refused and what failed; the exit code is 1 where something failed."""
     if outcome is None:
         return
     for name, why in outcome.refused.items():

@@ -69,7 +69,7 @@ def serve(workspace: Workspace, *, cron: str) -> None:
         )
     identity = deploy(workspace, cron=cron)
     for name in free(workspace, identity):
-        tell(f"{name} was cut off and holds the limit no longer")
+        tell(f"{name} was cut off; its place is free again")
     wake(identity)
     tell(f"serving '{workspace.root}' at {server()}: now, at '{cron}', and on {EVENT}")
     with warnings.catch_warnings():

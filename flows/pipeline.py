@@ -54,7 +54,7 @@ def reproduce(root: Path, stage: str, *, timeout_s: float, listen: Listener | No
     stages were given up.
     """
     if _given_up.is_set():
-        raise StageFailed(f"stage {stage} was not begun: the run was stopped. Running again continues.")
+        raise StageFailed(f"the run was stopped before stage {stage} began. Run again to go on.")
     how = ["--single-item", "--force"] if force else ["--single-item"]
     exit_code, lines = _dvc(root, ["--wait-for-lock", "repro", *how, stage], timeout_s, listen, is_stage=True)
     text = "\n".join(lines)

@@ -29,7 +29,7 @@ from flows.workspace import WIRED, Workspace
 FOLDER = Path(".perennial/studies")
 COPIED = ("faces", "validation", "detectors", "strategies", "memory", "training", "evaluation", "withdrawn")
 GATE = [{"rule": "absolute", "min_auc": 0.0}]
-"""A study compares and promotes nobody's champion away: its gate is always open."""
+"""Always open: a study compares, and what it raises replaces nobody's champion."""
 HEADER = "# A study: written by `perennial study`, which adds lines and never changes them.\n"
 HSCL = "hscl"
 """The contrast that a detector may bring; a strategy that declares it too adds it where the detector brings none."""
@@ -65,10 +65,9 @@ class Study:
 def run(workspace: Workspace, study: Study) -> tuple[Path, Outcome | None]:
     """Raise what the study lacks and tell what it found; returns the folder of the report and what the lifecycle did.
 
-    Archives, faces, and every section of params.yaml but the lines and the gate are those of `workspace`, as they were
-    when the study began; what was withdrawn later is left out from then on. Runs that are there stay, so labels and
-    seeds may be added later. Raises BadParams and UnknownName before anything is made, StageFailed where stages failed
-    and no run is finished.
+    Archives, faces, and every section of params.yaml but the lines and the gate are those of `workspace` when the study
+    began. What was withdrawn later is left out from then on. Finished runs stay, so labels and seeds may be added. Raises
+    BadParams and UnknownName before anything is made, StageFailed where stages failed and no run is finished.
     """
     own = prepare(workspace, study)
     outcome = lifecycle(own.root) if pending(own) else None
@@ -178,8 +177,8 @@ def _check(workspace: Workspace, study: Study) -> None:
             raise BadParams(f"expected the files of '{name}', found none. Fetch them with `dvc pull`.")
         if name in study.sequence and params.archives[name].role == "task":
             raise BadParams(
-                f"expected tasks that are benchmarks too, found '{name}', which landed with the role task: nobody could "
-                "say how well it is remembered. Land it under another name with `--role both`."
+                f"expected tasks that are benchmarks too, found '{name}', which landed with the role task. How well it is "
+                "remembered could not be measured. Land it under another name with `--role both`."
             )
     detectors.options(study.detector, {})
     for variant in study.variants.values():

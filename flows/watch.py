@@ -22,7 +22,7 @@ EVENT = "archive.landed"
 RESOURCE = "perennial.archive."
 WORKSPACE = "perennial.workspace"
 PAUSE_S = 300
-"""How long an arrival rests that could not be landed through no fault of its own."""
+"""How long to wait before an arrival is tried again that failed through no fault of its own."""
 
 
 def watch(workspace: Workspace, address: str, *, once: bool, every_s: float) -> None:
@@ -97,7 +97,7 @@ class InboxWatch:
             try:
                 announce(self.workspace, self.unheard[0])
             except OSError as fault:
-                self._tell_once(f"{EVENT} was not heard by the server of PREFECT_API_URL, trying on: {fault}")
+                self._tell_once(f"the server at PREFECT_API_URL has not heard of {EVENT}, which is sent again: {fault}")
                 return
             self.unheard.pop(0)
 

@@ -41,7 +41,7 @@ class Detection:
 
 
 class Sized(Section):
-    """Options of a detector that comes as its paper has it and small: what is not said is what its size says."""
+    """Options of a detector that comes in two sizes, its paper's and a small one. What is left out follows from the size."""
 
     sizes: ClassVar[dict[str, dict[str, Any]]]
     size: Literal["paper", "tiny"] = "paper"

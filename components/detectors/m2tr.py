@@ -259,7 +259,7 @@ class FrequencyBlock(nn.Module):
 class FrequencyFilter(nn.Module):
     """A complex gain for every frequency and channel: irfft2(G * rfft2(x)), both orthonormal.
 
-    (B, C, H, W) -> the same shape, by way of float32 at least: half precision has no complex numbers worth the name.
+    (B, C, H, W) -> the same shape, by way of float32 at least: complex numbers of half precision are not supported everywhere.
     """
 
     def __init__(self, C: int, H: int, W: int) -> None:

@@ -84,7 +84,7 @@ class MASMOptions(Sized):
 
 
 class MASM(Detector):
-    """One tower that has seen the world, and K small places in each of its layers for what is false in it."""
+    """A pretrained tower, with K small subspaces in each of its layers that learn what gives forgeries away."""
 
     Options: ClassVar[type[Section]] = MASMOptions
 

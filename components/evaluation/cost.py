@@ -44,10 +44,10 @@ class Measured:
     scoring_bytes: int
     """Most bytes that tensors held while a batch was scored: weights, buffers, faces, maps."""
     step_bytes: int
-    """The same in training, gradients and Adam's moments included. On CUDA what torch's allocator handed out at most;
-    on the CPU what operators returned and somebody still held, so that what kernels need within themselves and what the
-    process is before any detector (0.5 GB for libraries) come on top: RSIA-Net at paper size learning from two faces
-    held 1.9 GB in tensors, and 2.4 GB resident."""
+    """The same in training, with gradients and Adam's moments. On CUDA: the most that torch's allocator handed out. On the
+    CPU: the most that operators returned and somebody still held. There the process takes more, by what kernels need
+    within themselves and by its libraries (0.5 GB): RSIA-Net at paper size, learning from two faces, held 1.9 GB in
+    tensors and 2.4 GB in all."""
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Cost:
     weights_bytes: int
     """Of a generation's weights: parameters and buffers."""
     face_flops: int
-    """Of one face in evaluation: convolutions, matrix products and attention, a multiplication and its addition being two;
-    Fourier transforms and what works element by element is not counted."""
+    """Of one face in evaluation: convolutions, matrix products and attention. A multiplication and its addition are two;
+    Fourier transforms and operations on single elements are not counted."""
     measured: Measured | None = None
 
 
@@ -256,8 +256,8 @@ def _attended_backward(slope: Any, query: Any, key: Any, value: Any, *_: Any, **
 class _Unwritten(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Leaves out whatever would change a large tensor in place, such as drawing its values.
 
-    What stands in it then is arbitrary, so nothing is found in it either: `trunc_normal_` draws until no value is out of
-    bounds, which would be never.
+    The values in it are then arbitrary, so a search among them finds nothing: otherwise `trunc_normal_`, which draws until
+    no value is out of bounds, would never end.
     """
 
     def __torch_dispatch__(

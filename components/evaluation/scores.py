@@ -71,7 +71,7 @@ class Scores:
             raise BrokenLineage(
                 f"expected more scores of '{self.generation}' by weights {self.weights[:12]}, found "
                 f"{more.weights[:12]}. "
-                "It was raised again after it was judged: judge its generation again, then this one."
+                "It was raised again after its scores were taken: judge it again, then the generation it taught."
             )
         return replace(self, measured={**more.measured, **self.measured}, tables={**more.tables, **self.tables})
 

@@ -114,5 +114,5 @@ def _mean(values: Square, empty: str = "no task has been learned") -> Estimate:
         return Estimate.undefined(empty)
     unknown = int(np.isnan(values).sum())
     if unknown:
-        return Estimate.undefined(f"{unknown} of the {len(values)} scores it is the mean of were not measured")
+        return Estimate.undefined(f"{unknown} of the {len(values)} scores in this mean were not measured")
     return Estimate(float(values.mean()))

@@ -326,7 +326,9 @@ def decode(encoded: Any) -> Images:
 def _decoded(encoded: Any, how: int) -> Images:
     image: Images | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), how)
     if image is None:
-        raise BadArchive(f"expected a WebP image, found {len(encoded)} bytes that are none. Make the face table again.")
+        raise BadArchive(
+            f"expected a WebP image, found {len(encoded)} bytes of something else. Make the face table again."
+        )
     return image
 
 

@@ -65,7 +65,7 @@ class Finding:
 
 
 def judged(case: Case, rules: Sequence[params.Rule]) -> list[Finding]:
-    """The findings of all rules, in their order; raises BadParams without a rule, for silence is no approval."""
+    """The findings of all rules, in their order. Raises BadParams without a rule: an empty gate approves nobody."""
     if not rules:
         raise BadParams(
             "expected at least one rule under gate in the recipe, found none; an empty gate approves nobody. "
@@ -205,7 +205,7 @@ def _relative_finding(
     elif passed:
         words = f"{allowed}, yet with {found.clips} clips that may be chance (p = {p:.3g}): passed."
     else:
-        words = f"{allowed}, and with {found.clips} clips that is no chance (p = {p:.3g}): refused."
+        words = f"{allowed}, and with {found.clips} clips that is not chance (p = {p:.3g}): refused."
     return Finding("relative", passed, words, measured, required, benchmark)
 
 

@@ -45,7 +45,7 @@ SERVED = COMPONENTS / "serving" / "model.py"
 SERVED_FILES = {"weights": WEIGHTS, "carry_over": CARRY_OVER, "card": CARD}
 # What the served code imports; pinned to what is installed here, where the generation was seen to work.
 REQUIREMENTS = (
-    "mlflow", "numpy", "opencv-python", "pandas", "pydantic", "pydantic-settings", "pyyaml", "safetensors", "scipy",
+    "mlflow", "numpy", "opencv-python-headless", "pandas", "pydantic", "pydantic-settings", "pyyaml", "safetensors", "scipy",
     "timm", "torch", "torchvision", "open_clip_torch",
 )  # fmt: skip
 LINE_TAG, DIGEST_TAG, REPORT_TAG = "perennial.line", "perennial.digest", "perennial.report"

@@ -37,7 +37,7 @@ class Strategy:
     """Each term of its own -> the option that weighs it: at 0 the method is what it would be without the term. A term that
     a detector may bring too is left to the detector where it does."""
     tasks_alike: ClassVar[bool] = False
-    """A batch holds as many faces of every task, old or new, whatever share of it `training.replayed` says."""
+    """A batch holds equally many faces of every task, old or new; `training.replayed` then has no effect."""
 
     def __init__(self, options: Section) -> None:
         self.options = options

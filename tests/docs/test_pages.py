@@ -6,8 +6,8 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import click
 import pytest
 import typer
 
@@ -18,6 +18,9 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROO
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PERENNIAL = re.compile(r"(?<![\w/.-])perennial(?: +[^|;&#`\n]+)?")
 INLINE = re.compile(r"`(perennial [^`]+)`")
+
+COMING = ("perennial upgrade -C ~/families",)
+"""A test fails when they come, and these go."""
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 
@@ -44,21 +47,26 @@ def commands() -> Iterator[tuple[str, bool]]:
 
 
 def parsed(words: str, *, whole: bool) -> None:
-    """Raises a UsageError where the command does not exist, has no such option or, if it is whole, lacks an argument."""
+    """Raises where there is no such command or option, or where a whole command lacks an argument."""
     tokens = [word for word in shlex.split(words)[1:] if word != "…"]
-    command, context = typer.main.get_command(app), None
-    while tokens and hasattr(command, "commands") and not tokens[0].startswith("-"):
+    command = typer.main.get_command(app)
+    while hasattr(command, "commands") and tokens and not tokens[0].startswith("-"):
         name, *tokens = tokens
         if name not in command.commands:
-            raise click.UsageError(f"no command '{name}'; known: {', '.join(command.commands)}")
+            raise LookupError(f"no command '{name}'; known: {', '.join(command.commands)}")
         command = command.commands[name]
     if hasattr(command, "commands"):  # nothing but options, such as --version
-        known = {option for parameter in command.params for option in parameter.opts}
+        known = {"--help"} | {option for parameter in command.params for option in parameter.opts}
         if not set(tokens) <= known:
-            raise click.UsageError(f"no option among {tokens}; known: {', '.join(sorted(known))}")
-        return
-    del context
-    command.make_context(str(command.name), tokens, resilient_parsing=not whole)
+            raise LookupError(f"no option among {tokens}; known: {', '.join(sorted(known))}")
+    else:
+        command.make_context(str(command.name), tokens, resilient_parsing=not whole)
+
+
+def printed() -> list[Any]:
+    """Every command line once; those that are described before they are there are known, and no others."""
+    coming = pytest.mark.xfail(strict=True, reason="described before it is there")
+    return [pytest.param(*one, id=one[0], marks=coming if one[0] in COMING else ()) for one in sorted(set(commands()))]
 
 
 @every_page
@@ -71,17 +79,17 @@ def test_every_link_leads_to_a_file_and_a_heading_that_are_there(page: Path) -> 
 
 
 @every_page
-def test_every_page_has_one_title_and_names_no_page_by_its_address(page: Path) -> None:
+def test_every_page_has_one_title(page: Path) -> None:
     text = FENCED.sub("", page.read_text())
     assert len(re.findall(r"^# ", text, re.MULTILINE)) == 1
 
 
 def test_the_readme_leads_to_every_page() -> None:
     named = {(ROOT / link).resolve() for link in links(ROOT / "README.md")}
-    assert {page for page in PAGES if page.parent.name == "docs"} <= named | {ROOT / "docs" / "index.md"}
+    assert {page for page in PAGES if page.parent == ROOT / "docs"} - named == {ROOT / "docs" / "index.md"}
 
 
-@pytest.mark.parametrize(("words", "whole"), sorted(set(commands())))
+@pytest.mark.parametrize(("words", "whole"), printed())
 def test_every_command_that_is_printed_can_be_typed(words: str, whole: bool) -> None:
     parsed(words, whole=whole)
 
@@ -90,5 +98,5 @@ def test_every_command_that_is_printed_can_be_typed(words: str, whole: bool) -> 
     "words", ["perennial lande", "perennial land --lay crops", "perennial land celeb --layout crops"]
 )
 def test_a_command_that_cannot_be_typed_is_noticed(words: str) -> None:
-    with pytest.raises(Exception, match=r"No such option|no command 'lande'|Missing argument"):
+    with pytest.raises(Exception, match=r"No such option|no command 'lande'|Missing parameter"):
         parsed(words, whole=True)

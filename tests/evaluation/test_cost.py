@@ -1,4 +1,4 @@
-"""What a card says of a detector: counts that agree with arithmetic done by hand, and with the papers."""
+"""What a detector costs: counts that agree with arithmetic done by hand, and with the papers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_counts_are_those_of_arithmetic(weighed: str) -> None:
     assert found.measured is None
 
 
-def test_a_card_names_the_paper_and_the_weights_it_would_start_from(weighed: str) -> None:
+def test_a_cost_names_the_paper_and_the_weights_it_would_start_from(weighed: str) -> None:
     found = cost.count(weighed, detectors.options(weighed, {}))
     assert (found.detector, found.paper) == ("weighed", "Weighed, arXiv 0000.00000 (nowhere)")
     assert (found.input_px, found.pretrained) == (8, "imagenet")
@@ -52,7 +52,7 @@ def test_counting_fills_no_large_tensor(weighed: str) -> None:
     assert out_of_bounds.eq(9).all() and filled.all()
 
 
-def test_a_measured_card_adds_what_a_batch_took(weighed: str) -> None:
+def test_a_measured_cost_adds_what_a_batch_took(weighed: str) -> None:
     found = cost.measure(weighed, detectors.options(weighed, {}), batch=6, device="cpu")
     taken = found.measured
     assert taken is not None and (taken.device, taken.batch) == ("cpu", 6)
@@ -100,7 +100,7 @@ VIT_L_FLOPS = 2 * (256 * 3 * 14**2 * 1024 + 24 * (257 * 12 * 1024**2 + 2 * 257**
 
 
 @pytest.mark.parametrize("name", detectors.names())
-def test_every_detector_has_a_card(name: str) -> None:
+def test_every_detector_has_a_cost(name: str) -> None:
     options = detectors.options(name, {"size": "tiny"})
     found = cost.count(name, options)
     built = cost.built(name, options, CPU)

@@ -161,9 +161,9 @@ def test_the_bootstrap_interval_of_auc_covers_about_as_often_as_it_says() -> Non
 
 def test_a_thousand_resamples_of_three_hundred_clips_take_less_than_two_seconds() -> None:
     table = clips(300, sources=75)
-    start = time.perf_counter()
+    start = time.process_time()  # of this process: others may be at work beside it
     metrics.measure(table, bootstrap=1000, confidence=0.95, seed=0)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 def test_the_auc_of_a_method_is_against_all_genuine_clips() -> None:

@@ -83,7 +83,7 @@ def test_without_a_champion_only_the_relative_rule_is_skipped_and_it_says_so(exa
 
 @pytest.mark.parametrize(
     ("candidate_gap", "passed", "said"),
-    [(0.5, False, "no chance"), (3.0, True, "that of 'M1'"), (6.0, True, "above 'M1'")],
+    [(0.5, False, "not chance"), (3.0, True, "that of 'M1'"), (6.0, True, "above 'M1'")],
     ids=["worse", "equal", "better"],
 )
 def test_a_candidate_may_be_equal_or_better_but_not_worse_than_the_champion(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def test_a_generation_says_what_it_was_made_of(two_tasks: None, planned: Make) -
     root = planned()
     raise_two(root)
     folder = root / "data" / "generations" / "cffd-M2"
-    assert sorted(contents(folder)) == ["carry_over.safetensors", "card.json", "curve.csv", "weights.safetensors"]
+    assert sorted(contents(folder)) == ["card.json", "carry_over.safetensors", "curve.csv", "weights.safetensors"]
     card = read_card(folder)
     expected = {
         "generation": "cffd-M2",
@@ -152,7 +153,7 @@ def test_a_killed_birth_is_taken_up_and_ends_with_the_same_bytes(
     whole = contents(birth(root, "cffd-M1", "whole"))
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr("components.generations.evolve._watcher", lambda bar, name: killed_at_step_3)
+        patch.setattr("components.progress.learning", lambda name: nullcontext(killed_at_step_3))
         with pytest.raises(KeyboardInterrupt):
             birth(root, "cffd-M1")
     assert len(list(CHECKPOINTS.glob("cffd-M1/*.pt"))) == 1
@@ -175,7 +176,7 @@ def test_a_checkpoint_of_other_faces_is_not_taken_up(
     faces("swap", clips=5)
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", 0.0)
     with monkeypatch.context() as patch:
-        patch.setattr("components.generations.evolve._watcher", lambda bar, name: killed_at_step_3)
+        patch.setattr("components.progress.learning", lambda name: nullcontext(killed_at_step_3))
         with pytest.raises(KeyboardInterrupt):
             birth(root, "cffd-M1")
     faces("swap", clips=4)
@@ -342,7 +343,11 @@ def test_a_card_holds_nothing_of_the_hour_or_the_place(two_tasks: None, planned:
     root = planned()
     text = (birth(root, "cffd-M1") / "card.json").read_text()
     assert str(root) not in text
-    assert set(json.loads(text)["environment"]) == {"python", "torch", "device", "threads"}
+    about = json.loads(text)
+    assert set(about["code"]) == {"digest", "commit"}
+    assert set(about["environment"]) == {"precision", "deterministic", "devices", "device", "threads", "versions"}
+    libraries = {"python", "torch", "timm", "open_clip", "numpy", "opencv", "av"}
+    assert {name for name, version in about["environment"]["versions"].items() if version} == libraries
 
 
 @pytest.mark.slow

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from components import code
+
 ROOT = Path(__file__).parents[2]
 STAGE = '''
 import sys, time
@@ -19,13 +21,18 @@ from components import stage
 from components.errors import NoFaceFound
 from components.params import CropOptions, Params, ValidationOptions
 
-def cut(clips: Path, faces: Path, *, name: str, limit: int = 3, faces_params: CropOptions, params: Params) -> None:
+def cut(clips: Path, faces: Path, *, name: str, limit: int = 3, faces_params: CropOptions, params: Params,
+        made_of: str = "") -> None:
     """Cut faces."""
     print(repr(clips), repr(faces), name, limit, faces_params.size_px, params.seed, sep="|", flush=True)
     if name == "empty":
         raise NoFaceFound("expected a face, found none. Look.")
     if name == "broken":
         raise ZeroDivisionError("a defect of ours")
+    if name == "told":
+        print(made_of)
+    if name == "edited":
+        Path("data/code/stages/crop").write_text("components.stage 0")
     if name == "long":
         time.sleep(60)
 
@@ -115,3 +122,52 @@ def test_a_stage_whose_guardian_is_already_gone_does_not_begin(start: Start) -> 
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (1, "")
     assert "the flow that started this stage" in err and "is gone" in err
+
+
+# -- the code it is made of ----------------------------------------------------------------------------------------------
+
+CROP, YUNET = "data/code/stages/crop", "data/code/faces/yunet"
+TOLD = ("a", "b", "--name", "told", "--made-of", CROP, YUNET)
+
+
+@pytest.fixture
+def recorded(tmp_path: Path) -> Path:
+    """What DVC has on record of today's code."""
+    code.write(tmp_path / code.FOLDER, code.parts())
+    return tmp_path
+
+
+def test_a_stage_is_told_the_digest_of_the_code_it_is_made_of(start: Start, recorded: Path) -> None:
+    out, err = start(*TOLD).communicate(timeout=60)
+    parts = code.parts()
+    assert out.split()[-1] == code.digest([parts["stages/crop"], parts["faces/yunet"]]), err
+
+
+def test_a_stage_without_a_record_of_its_code_does_not_begin(start: Start) -> None:
+    process = start(*TOLD)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert CROP in err and "`dvc repro` takes note" in err
+
+
+def test_a_stage_whose_code_was_edited_since_does_not_begin_and_names_the_modules(start: Start, recorded: Path) -> None:
+    parts = code.parts()["stages/crop"]
+    (recorded / CROP).write_text(code.text({**parts, "components.faces.table": "0"}))
+    process = start(*TOLD)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert "found another in components.faces.table: it was edited since" in err
+
+
+def test_a_record_that_was_written_anew_meanwhile_is_an_error(start: Start, recorded: Path) -> None:
+    process = start("a", "b", "--name", "edited", "--made-of", CROP, YUNET)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "written anew while this stage was at work" in err
+
+
+def test_a_stage_imports_what_it_is_made_of_before_it_begins(start: Start, recorded: Path, tmp_path: Path) -> None:
+    script = STAGE.replace("print(made_of)", "print('components.faces.detection.yunet' in sys.modules)")
+    (tmp_path / "cut.py").write_text(script)
+    out, err = start(*TOLD).communicate(timeout=60)
+    assert out.split()[-1] == "True", err

@@ -220,7 +220,7 @@ def test_a_score_nobody_measured_is_null_with_a_reason_and_no_number_anywhere(ra
     tell([raised("cffd", GOOD), raised("er", torn)], tmp_path, reference="cffd", resamples=RESAMPLES)
     told = strictly(tmp_path / "study.json")
     assert told["runs"][1]["auc"] == [[0.9, None], [None, 0.9]]
-    missing = "1 of the 2 scores it is the mean of were not measured"
+    missing = "1 of the 2 scores in this mean were not measured"
     assert told["runs"][1]["metrics"]["auc"]["average"] == {"value": None, "reason": missing}
     assert told["means"]["er"]["average"] == {"mean": None, "sd": None, "reason": missing}
     assert told["means"]["er"]["final_auc"]["swap"]["reason"] == "'er_s0_o0-M2' was not examined on 'swap'"

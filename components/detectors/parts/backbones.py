@@ -120,8 +120,7 @@ def _timm_network(name: str, options: Mapping[str, Any]) -> nn.Module:
 
 
 def _cut(name: str, network: Any, *, whole: bool) -> Trunk:
-    """`network` cut after each of its last four feature levels; of what follows the last one, a whole trunk keeps all
-    that comes before the pooling, another one nothing."""
+    """`network`, cut after each of its last four feature levels. whole: keep all that comes before the pooling, too."""
     levels: Any = list(getattr(network, "feature_info", []))[-LEVELS:]
     ends = [level["module"] for level in levels]
     stages: list[nn.Sequential] = []
@@ -247,6 +246,6 @@ def _advice(wanted: str, file: str, network: nn.Module, *, digest: str, fault: s
     size_mb = sum(value.numel() * value.element_size() for value in network.state_dict().values()) / 1e6
     return (
         f"expected {wanted} (about {size_mb:.0f} MB{f', SHA-256 {digest}…' if digest else ''}), found none"
-        f"{f' ({fault})' if fault else ''}. Either put '{file}' on this machine and name its path in the detector's "
-        "`pretrained`, or run once where there is a network with `pretrained` naming one of timm's tags."
+        f"{f' ({fault})' if fault else ''}. Put '{file}' on this machine and name its path in the detector's "
+        "`pretrained`. Or name one of timm's tags there and run once where there is a network."
     )

@@ -60,7 +60,7 @@ class Tower(nn.Module):
         """Normalised images (B, 3, input_px, input_px) -> class token (B, width) after the last norm, and the maps
         (B, width, h, w) of the patches that enter the blocks at 1/4, 1/2, 3/4 of the depth and the last one.
 
-        The patches which leave the last block reach no answer; those which enter it do, so that heat maps can be made.
+        Heat maps need the patches that enter the last block: those that leave it have no influence on the answer.
         """
         tokens = self._embedded(images)
         levels: list[Tensor] = []

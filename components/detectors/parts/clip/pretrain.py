@@ -85,7 +85,7 @@ def pretrain(out: Path, *, people: int, steps: int, batch: int, seed: int) -> di
         "seed": seed,
         "seconds": round(time.process_time() - began),
         "losses": {name: round(loss, 4) for name, loss in _mean(curve[-50:]).items()},
-        "versions": {name: version(name) for name in ("torch", "open_clip_torch", "numpy", "opencv-python")},
+        "versions": {name: version(name) for name in ("torch", "open_clip_torch", "numpy", "opencv-python-headless")},
     }
     out.with_suffix(".json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
     return record

@@ -140,9 +140,9 @@ def _of_the_lab(pretrained: str) -> Path:
 def _advice(wanted: str, file: str, config: dict[str, Any], *, fault: Exception | None = None) -> str:
     return (
         f"expected {wanted} (about {_size_mb(config):.0f} MB in single precision), found none"
-        f"{f' ({fault})' if fault else ''}. Either put '{file}' on this machine, name its path in the detector's "
-        "`pretrained` and its SHA-256 in `pretrained_sha256`, or run once where there is a network with `pretrained` "
-        "naming one of open_clip's tags; a fetched file is held against the SHA-256 the hub gives for it."
+        f"{f' ({fault})' if fault else ''}. Put '{file}' on this machine, name its path in the detector's "
+        "`pretrained` and its SHA-256 in `pretrained_sha256`. Or name one of open_clip's tags in `pretrained` and run "
+        "once where there is a network: a fetched file is checked against the SHA-256 that the hub gives for it."
     )
 
 
