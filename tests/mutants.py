@@ -107,7 +107,10 @@ def equivalent() -> set[tuple[str, str, str]]:
 def tried(mutants: list[Mutant]) -> dict[str, str]:
     """What mutmut says of each: killed, survived, no tests, timeout, …"""
     shutil.rmtree(COPY, ignore_errors=True)
-    subprocess.run(["mutmut", "run", *(mutant.name for mutant in mutants)], check=True)
+    if subprocess.run(["mutmut", "run", *(mutant.name for mutant in mutants)]).returncode:
+        sys.exit(
+            "expected mutmut to try every mutant, found that it stopped: its last words stand above. Mend the tests."
+        )
     said = subprocess.run(["mutmut", "results", "--all", "true"], check=True, capture_output=True, text=True).stdout
     found = dict(line.strip().rsplit(": ", 1) for line in said.splitlines() if ": " in line)
     return {mutant.name: found[mutant.name] for mutant in mutants}
