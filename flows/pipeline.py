@@ -7,6 +7,7 @@ A flow that is killed takes its stages along: every stage watches the process na
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import shutil
@@ -152,11 +153,14 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
     """
     from dvc.repo import Repo
 
+    logging.getLogger("dvc").setLevel(logging.WARNING)  # it reports every entry it writes
     _rename_stages(root / "dvc.lock", renamed)
     reproduce(root, CODE, timeout_s=600)
     with Repo(str(root)) as repo, repo.lock:
         made = [
-            s for s in repo.index.stages if s.is_data_source is False and s.outs and all(o.hash_info for o in s.outs)
+            stage
+            for stage in repo.index.stages
+            if not stage.is_data_source and stage.name != CODE and all(out.hash_info for out in stage.outs)
         ]
         today = {}
         for output in (out for stage in made for out in stage.outs if out.def_path in changed):

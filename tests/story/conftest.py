@@ -166,3 +166,9 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, dirs_exist_ok=True)
     else:
         shutil.copyfile(source, target)
+
+
+@pytest.fixture(scope="session")
+def place_at() -> Callable[[Path], Place]:
+    """A workspace that is there already."""
+    return Place
