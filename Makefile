@@ -1,6 +1,6 @@
 # Everything sets up .venv by itself; a second run pays nothing for it.
 PYTHON ?= python3
-PROCESSES ?= 2
+PARALLEL := --numprocesses $(or $(PROCESSES),2) --dist loadgroup
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 RUNS := $(VENV)/.runs
@@ -30,10 +30,10 @@ demo: $(RUNS)
 	perennial demo
 
 test: $(TOOLS)
-	pytest -m "not slow and not long and not gpu" --numprocesses $(PROCESSES)
+	pytest -m "not slow and not long and not gpu" $(PARALLEL)
 
 test-slow: $(TOOLS)
-	pytest -m slow --timeout=1800 --numprocesses $(PROCESSES)
+	pytest -m slow --timeout=1800 $(PARALLEL)
 
 test-long: $(TOOLS) # longer than .ci/run has time for
 	pytest -m long --timeout=14400 --capture=no
