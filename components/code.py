@@ -22,6 +22,7 @@ import compileall
 import hashlib
 import json
 import os
+import py_compile
 import re
 import subprocess
 import sys
@@ -96,6 +97,11 @@ def digest(of: Iterable[Mapping[str, str]]) -> str:
     for found in of:
         together |= found
     return hashlib.sha256(text(together).encode()).hexdigest()
+
+
+def raised_by(found: Mapping[str, Parts], detector: str, strategy: str) -> str:
+    """The digest a generation of this detector and strategy has in its card, if that code raised it."""
+    return digest(found.get(name, {}) for name in ("stages/evolve", f"detectors/{detector}", f"strategies/{strategy}"))
 
 
 def commit(root: Path = ROOT) -> str | None:
@@ -370,8 +376,14 @@ def _plain(value: Any) -> tuple[bytes, bytes]:
 
 
 def main(folder: Path) -> None:
-    """Write the digests of today's code; compile it too, so that Python adds no file to the package after DVC has looked."""
-    compileall.compile_dir(str(ROOT / PACKAGE), quiet=2)
+    """Write the digests of today's code.
+
+    DVC looks at every file of the package, compiled ones too: compile all, so that no import adds one later, and by
+    content, so that a source that is restored is what it was. In a checkout `.dvcignore` leaves them out.
+    """
+    if Path.cwd() != ROOT:
+        by_content = py_compile.PycInvalidationMode.CHECKED_HASH
+        compileall.compile_dir(str(ROOT / PACKAGE), quiet=2, force=True, invalidation_mode=by_content)
     write(folder, parts(cache=CACHE))
 
 

@@ -62,6 +62,14 @@ def init(path: Path) -> None:
 
 
 @app.command()
+def upgrade(root: Root = None) -> None:
+    """Bring a workspace of an older version into today's form; nothing is raised again."""
+    from flows import upgrade as upgrading
+
+    print(upgrading.told(upgrading.upgrade(root or settings().workspace)))
+
+
+@app.command()
 def demo(
     path: Annotated[Path, typer.Option(help="Where the demo's workspace lives.")] = Path(".perennial/demo"),
 ) -> None:
@@ -452,7 +460,7 @@ def forge(
     first_person: int = 0,
 ) -> None:
     """Forge photographs into an archive in layout lab; faces are found by YuNet (PERENNIAL_YUNET_WEIGHTS)."""
-    from components.faces.detection.yunet import weights_file
+    from components.faces.detection import yunet
     from components.lab.archive import forge_portraits
 
     forge_portraits(
@@ -462,7 +470,7 @@ def forge(
         people=people,
         per_person=per_person,
         seed=seed,
-        yunet=weights_file(),
+        yunet=yunet.weights(),
         first_person=first_person,
         up_to=up_to,
     )

@@ -20,6 +20,7 @@ from components.archives.landing import stage_copy
 from components.archives.listing import MARKER
 from components.archives.report import passed
 from components.errors import BadArchive, BadParams, NameTaken, PerennialError
+from components.faces import weights
 from components.params import Params, parse
 from components.settings import settings
 from components.vocabulary import NOBODY
@@ -64,6 +65,7 @@ def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, 
     bring = _import if source.startswith(CLOUD) else _copy
     rows = bring(workspace, source, target, layout, role)
     files.tell_archive(workspace.data(), name, params)
+    weights.tell(workspace.data(), name, faces)
     workspace.rewrite(lambda document: _announce(document, name, entry))
     _ingest(workspace, name)
     return Landed(name, len(rows), manifest.content_digest(rows), already=False)

@@ -19,12 +19,14 @@ from prefect.events import emit_event
 from prefect.futures import PrefectFuture, wait
 from prefect.task_runners import ThreadPoolTaskRunner
 
+from components import code
 from components.errors import PerennialError, Refused, StageFailed, UnknownName
 from components.evaluation.add_benchmark import BENCH_FILE
+from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import pipeline
+from flows import pipeline, provenance
 from flows.durations import clock
 from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded, waiting
 from flows.workspace import Workspace
@@ -71,6 +73,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
         pipeline.refresh(workspace.root, patience_s=PATIENCE_S)
         reborn = descendants(workspace, again)
         withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)
+        weights.resolve(workspace.data(), workspace.params())
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
         births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
@@ -190,7 +193,8 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
 
     A tracking server that does not answer is asked no further; the next lifecycle goes on where this one stopped.
     """
-    for name in unrecorded(workspace):
+    news = unrecorded(workspace)
+    for name in news:
         future = record.submit(workspace, name)
         wait([future])
         said = future.result(raise_on_failure=False)
@@ -202,6 +206,20 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
             emit_event("generation.promoted", resource={"prefect.resource.id": f"perennial.generation.{name}"})
         if said.get("refused"):
             outcome.refused[name] = said["refused"]
+    if news:
+        tell_codes(workspace)
+
+
+def tell_codes(workspace: Workspace) -> None:
+    """Let MLflow say which of the generations it knows were raised by older code."""
+    from components.registry.record import tell_code
+    from components.tracking import connect
+
+    today, tracking = provenance.today(workspace), connect(workspace.root)
+    for name, row in workspace.lineage().generations.items():
+        if judged(workspace, name) and marker(workspace, name).exists():
+            digest = code.raised_by(today, row.detector, row.strategy)
+            tell_code(workspace.data("generations", name), today=digest, tracking=tracking)
 
 
 @task(
@@ -245,7 +263,8 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
     _tell(f"record {name}", "")
     tracking = connect(workspace.root)
     folder, verdict = workspace.data("generations", name), workspace.data("verdicts", name)
-    page = workspace.page(workspace.lineage().generations[name].line)
+    row = workspace.lineage().generations[name]
+    page = workspace.page(row.line)
     project(
         folder,
         recipe=workspace.recipes / f"{name}.yaml",
@@ -253,6 +272,7 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
         verdict=verdict,
         tracking=tracking,
         report=page if page.is_file() else None,
+        today=code.raised_by(provenance.today(workspace), row.detector, row.strategy),
     )
     said: dict[str, Any] = {}
     if read_verdict(verdict)["opens"]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -29,13 +30,14 @@ IGNORED = "# DVC looks for dvc.yaml everywhere else\n.perennial/\nmlartifacts/\n
 CODE = "code"
 """The stage that writes digests of the code, and the remote where it finds the package."""
 CODE_DEPENDENCY = f"remote://{CODE}/components"
+ADVICE = "run-perennial-status-here-first"
 CONFIG = f"""\
 [core]
     no_scm = True
     autostage = false
     analytics = false
 ['remote "{CODE}"']
-    url = ../run-perennial-status-here-first
+    url = ../{ADVICE}
 """
 """Of a workspace. In a clone, nothing is there until a `perennial` command was run: DVC's own message gives the advice."""
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
@@ -111,9 +113,9 @@ def refresh(root: Path, *, patience_s: float = 0) -> None:
     """
     if not (root / ".dvc").is_dir():
         return
-    if CODE_DEPENDENCY not in (root / "dvc.yaml").read_text(encoding="utf-8"):
+    if is_old(root):
         raise PerennialError(
-            f"expected '{root / 'dvc.yaml'}' to depend on {CODE_DEPENDENCY}, found the wiring of an older version. "
+            f"expected '{root}' to be wired as this version does, found the wiring of an older version. "
             "`perennial upgrade` mends the workspace; nothing is raised again."
         )
     _point_to_the_package(root)
@@ -126,6 +128,60 @@ def refresh(root: Path, *, patience_s: float = 0) -> None:
             if time.monotonic() >= waited_until:
                 return
             time.sleep(1)
+
+
+def is_old(root: Path) -> bool:
+    """Whether the workspace is wired as 0.1 did: its stages depend on source files."""
+    lock = root / "dvc.lock"
+    wired = CODE_DEPENDENCY in (root / "dvc.yaml").read_text(encoding="utf-8")
+    return not wired or (lock.is_file() and "- path: components/" in lock.read_text(encoding="utf-8"))
+
+
+def name_remote(root: Path) -> None:
+    """Name the remote where the stage `code` finds the package, as a new workspace does; other settings stay."""
+    if root.resolve() != code.ROOT:
+        _must(root, ["remote", "add", "--quiet", "--force", CODE, ADVICE])
+    _point_to_the_package(root)
+
+
+def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> int:
+    """Let what was made stand for what today's wiring would make; returns how many stage instances do.
+
+    ``dvc.lock`` keeps what it says of inputs and outputs. It takes up today's commands, the inputs it did not know, and
+    the outputs in `changed` as they are now, wherever they are inputs too. `renamed`: stages by their names before.
+    """
+    from dvc.repo import Repo
+
+    _rename_stages(root / "dvc.lock", renamed)
+    reproduce(root, CODE, timeout_s=600)
+    with Repo(str(root)) as repo, repo.lock:
+        made = [
+            s for s in repo.index.stages if s.is_data_source is False and s.outs and all(o.hash_info for o in s.outs)
+        ]
+        today = {}
+        for output in (out for stage in made for out in stage.outs if out.def_path in changed):
+            before = output.hash_info
+            output.save()
+            output.commit()
+            today[output.def_path] = (before, output)
+        for stage in made:
+            for dep in stage.deps:
+                before, output = today.get(dep.def_path, (None, None))
+                if not dep.hash_info:
+                    dep.save()
+                elif output is not None and dep.hash_info == before:
+                    dep.hash_info, dep.meta = output.hash_info, output.meta
+            stage.dump(update_pipeline=False)
+    return len(made)
+
+
+def _rename_stages(lock: Path, renamed: Mapping[str, str]) -> None:
+    if not lock.is_file():
+        return
+    text = lock.read_text(encoding="utf-8")
+    for old, new in renamed.items():
+        text = re.sub(rf"^  {old}@", f"  {new}@", text, flags=re.MULTILINE)
+    lock.write_text(text, encoding="utf-8")
 
 
 def _point_to_the_package(root: Path) -> None:

@@ -21,6 +21,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from components.errors import BadParams, BrokenLineage, PerennialError, UnknownName
+from components.faces import weights
 from components.params import Withdrawal
 from components.settings import settings
 from components.vocabulary import NOBODY
@@ -93,6 +94,7 @@ def withdraw_archive(workspace: Workspace, name: str, *, why: str) -> None:
             workspace.rewrite(lambda document: _remove(document, name))
         notes.note(workspace.ledger, {"archive": name}, why)
         files.forget_archive(workspace.data(), name)
+        weights.forget(workspace.data(), name)
         pipeline.remove(workspace.root, workspace.data("archives", name))
         for folder in folders:
             shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from components.settings import hush
 
@@ -15,6 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # its server's last words come after the streams are closed
 hush()
+settings.register_profile("patient", deadline=None)  # a busy machine is nobody's fault
+settings.load_profile("patient")
 
 ROOT = Path(__file__).parents[1]
 

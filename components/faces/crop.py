@@ -24,7 +24,7 @@ from components.archives import manifest as manifests
 from components.archives.listing import MASK, is_inside
 from components.archives.report import passed
 from components.errors import BadArchive, NoFaceFound
-from components.faces import detection
+from components.faces import detection, weights
 from components.faces.detection import FaceDetector
 from components.faces.extraction import OK, Crop, Outcome, extract, profile_of
 from components.faces.frames import is_still
@@ -46,6 +46,7 @@ def crop(
     manifest: Path,
     validation: Path,
     withdrawn_file: Path,
+    weights_file: Path,
     faces: Path,
     *,
     name: str,
@@ -56,9 +57,10 @@ def crop(
 ) -> FaceTable:
     """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `docs`.
 
-    archive, manifest and validation are the folders of the stages before; what `withdrawn_file` names is left out.
-    Raises BadArchive naming a clip that cannot be read, NoFaceFound where too few clips show a face, Invalid where the
-    faces break a rule; then `faces` stays as it was.
+    archive, manifest and validation are the folders of the stages before; what `withdrawn_file` names is left out,
+    and `weights_file` says which weights find the faces. Raises BadArchive naming a clip that cannot be read or other
+    weights, NoFaceFound where too few clips show a face, Invalid where the faces break a rule; then `faces` stays as it
+    was.
     """
     _expect_passed(validation, name)
     from components.archives import expectations  # takes seconds to import
@@ -73,6 +75,7 @@ def crop(
     jobs = _jobs(archive, clips["path"])
     masks = _masks(archive, clips)
     finder = detection.build(detector, faces_params, archive=archive)
+    weights.expect(weights_file, detector, finder.weights_digest)
     about = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict("index")
     single = {(order.clip, order.frame) for order in withdrawn if order.archive == name and order.frame is not None}
     outcomes: list[tuple[str, str, int, str]] = []

@@ -12,6 +12,8 @@ from components.errors import BrokenLineage
 
 WEIGHTS, CARRY_OVER, CARD, CURVE = "weights.safetensors", "carry_over.safetensors", "card.json", "curve.csv"
 
+IN_0_1 = ("bequest", "bequest.safetensors")
+"""The key and the file of a carry-over in version 0.1; registered versions of that time still have them."""
 CodeState = Literal["today's", "older", "before 0.2"]
 """What the code that raised a generation is to today's."""
 

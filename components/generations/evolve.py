@@ -101,10 +101,10 @@ def evolve(
             "images_seen": learned.images,
             "code": {"digest": made_of or None, "commit": code.commit()},
             "environment": {
-                **machine.versions(),
                 **recipe.machine.model_dump(),
                 "device": machine.device().type,
                 "threads": recipe.training.threads,
+                "versions": machine.versions(),
             },
         },
     )

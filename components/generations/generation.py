@@ -12,7 +12,7 @@ from torch import Tensor
 from components import detectors, strategies
 from components.detectors import Detector
 from components.errors import BrokenLineage
-from components.generations.card import CARRY_OVER, WEIGHTS, file_digest, read_card, write_card
+from components.generations.card import CARRY_OVER, IN_0_1, WEIGHTS, file_digest, read_card, write_card
 from components.vocabulary import NOBODY
 
 
@@ -55,10 +55,12 @@ def load_carry_over(folder: Path) -> dict[str, Tensor]:
     """What the strategy of that generation handed down, checked against its card; empty for nobody."""
     if folder.name == NOBODY:
         return {}
-    expected, found = read_card(folder)["carry_over"], file_digest(folder / CARRY_OVER)
+    card = read_card(folder)
+    key, file = ("carry_over", CARRY_OVER) if "carry_over" in card else IN_0_1
+    expected, found = card[key], file_digest(folder / file)
     if found != expected:
         raise BrokenLineage(
             f"expected carry-over {expected[:12]} in '{folder}', found {found[:12]}. "
             "Restore it with `dvc checkout`, or raise the generation again."
         )
-    return load_file(folder / CARRY_OVER)
+    return load_file(folder / file)

@@ -17,7 +17,7 @@ from rich.text import Text
 from components import code
 from components.evaluation.matrix import MATRIX_FILE
 from components.gates.verdict import verdict_if_any
-from components.generations.card import CARD, read_card
+from components.generations.card import CARD, code_state, read_card
 
 Status = dict[str, Any]
 """``{"lines": {LINE: {"champion": NAME|null, "generations": [...]}}}``, see `status_json`."""
@@ -88,13 +88,7 @@ def _code(folder: Path, row: Mapping[str, Any], today: Mapping[str, code.Parts])
     """Whether today's code would raise a generation as it was raised."""
     if not (folder / CARD).is_file():
         return None
-    said = read_card(folder).get("code")
-    if said is None:
-        return "before 0.2"
-    if not today:
-        return None
-    choices = ("stages/evolve", f"detectors/{row['detector']}", f"strategies/{row['strategy']}")
-    return "today's" if said["digest"] == code.digest(today.get(key, {}) for key in choices) else "older"
+    return code_state(read_card(folder), code.raised_by(today, row["detector"], row["strategy"]) if today else None)
 
 
 def _matrix(path: Path) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from components.detectors import Detection, Detector
 from components.errors import UnknownName
 from components.params import MemoryPolicy, Section, parse
 from components.tasks.dataset import Batch, Faces
-from components.vocabulary import LABELS
 
 Terms = dict[str, Tensor]
 
@@ -121,9 +120,13 @@ def evaluating(detector: Detector) -> Iterator[None]:
 
 
 def some(faces: Faces, most: int) -> np.ndarray:
-    """Positions of at most `most` faces, no more than half of them of one class; for the same faces always the same."""
-    of_class = [np.flatnonzero(faces.labels == label) for label in LABELS]
-    drawn = [np.random.default_rng(0).permutation(positions)[: most // 2] for positions in of_class]
+    """Positions of at most `most` faces, ascending; for the same faces always the same.
+
+    Every label that there is may have an equal share, one face at least, and none more than half.
+    """
+    labels = np.unique(faces.labels)
+    share = max(1, most // max(2, len(labels)))
+    drawn = [np.random.default_rng(0).permutation(np.flatnonzero(faces.labels == label))[:share] for label in labels]
     return np.sort(np.concatenate(drawn))
 
 

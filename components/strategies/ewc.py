@@ -3,7 +3,7 @@
 Flow     after a task: its faces one by one -> squared gradients of the cross entropy -> F, added to what was handed down
          next task: the detector's own losses + lambda/2 sum F (theta - theta*)^2, theta* being the teacher's weights
 Source   arXiv 1612.00796, Eq. 3; one decayed F for all tasks after Schwarz et al. 2018 (online EWC), Sec. 4
-Differs  F is of single faces with their true labels, averaged over at most a thousand of them, half of each class. Public
+Differs  F is of single faces with their true labels, averaged over at most a thousand of them, as many of each label. Public
          code squares gradients of batches (avalanche @ eb075be393e1) or weighs faces by their probability (mammoth @
          e75a491c69fd), and both leave out the 1/2.
 """

@@ -129,11 +129,26 @@ def test_outside_of_training_the_loss_is_of_what_was_seen(slerp: str) -> None:
     torch.testing.assert_close(first, terms_of(tiny_like(network, slerp="off"), labels))
 
 
+@pytest.mark.parametrize("term", ["cross_entropy", "alignment", "uniformity"])
 @pytest.mark.parametrize(("slerp", "draws"), [("expand", True), ("replace", True), ("off", False)])
-def test_training_draws_new_points_at_every_step(slerp: str, draws: bool) -> None:
+def test_training_draws_new_points_at_every_step_for_every_term(slerp: str, draws: bool, term: str) -> None:
     network = tiny(slerp=slerp)
-    first, second = (terms_of(network, [0, 1, 0, 1, 1, 0], seed)["alignment"] for seed in (0, 1))
+    first, second = (terms_of(network, [0, 1, 0, 1, 1, 0], seed)[term] for seed in (0, 1))
     assert torch.equal(first, second) is not draws
+
+
+def test_every_term_is_of_the_rows_and_of_those_between_them() -> None:
+    network, labels = tiny(factor=3, alignment_weight=0.2, uniformity_weight=0.7), torch.tensor([0, 1, 0, 1, 1])
+    seen = network(some_faces(5))
+    torch.manual_seed(0)
+    terms = network.losses(seen, Batch.of(some_faces(5), labels))
+    torch.manual_seed(0)
+    z, y = sphere.expanded(seen.embedding, labels, factor=3)
+    assert len(z) == 15
+    torch.testing.assert_close(terms["uniformity"], 0.7 * sphere.uniformity(z))
+    torch.testing.assert_close(terms["alignment"], 0.2 * sphere.alignment(z, y))
+    logits = network.options.scale * (z @ network.head.weight.T + network.head.bias)
+    torch.testing.assert_close(terms["cross_entropy"], nn.functional.cross_entropy(logits, y))
 
 
 def test_weights_of_the_terms_scale_them() -> None:

@@ -87,6 +87,18 @@ def test_the_embedding_is_the_mean_of_the_last_level() -> None:
     torch.testing.assert_close(detection.embedding, detection.levels[-1].mean(dim=(2, 3)))
 
 
+def test_the_trunk_sees_faces_in_the_statistics_of_imagenet() -> None:
+    from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+
+    network, met = tiny().eval(), list[Tensor]()
+    network.trunk.stages[0].register_forward_pre_hook(lambda stage, given: met.append(given[0]))
+    mean, deviation = (torch.tensor(values)[:, None, None] for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD))
+    asked = draw(2, 3, 96, 96).clamp(-1, 1)
+    with torch.no_grad():
+        network(mean + deviation * asked)
+    torch.testing.assert_close(met[0], asked, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("depth", [1, 3])
 def test_every_block_looks_at_both_domains(depth: int) -> None:
     detection = tiny(depth=depth)(batch([0, 1]).faces)
@@ -252,21 +264,6 @@ def test_the_moving_centre_moves_in_training_alone_and_is_saved() -> None:
     again = tiny(seed=1, center="ema")
     again.load_state_dict(network.state_dict())
     assert again.centre is not None and torch.equal(again.centre.centre, network.centre.centre)
-
-
-def test_focal_is_the_cross_entropy_of_the_unsure() -> None:
-    logits, labels = draw(6, 2), torch.tensor([0, 1] * 3)
-    torch.testing.assert_close(focal(logits, labels, gamma=0), F.cross_entropy(logits, labels))
-    p = logits.softmax(dim=1).gather(1, labels[:, None])[:, 0]
-    torch.testing.assert_close(focal(logits, labels, gamma=2), (-((1 - p) ** 2) * p.log()).mean())
-
-
-@pytest.mark.parametrize("gamma", [0, 0.5, 2])
-def test_focal_is_finite_where_an_answer_is_certain(gamma: float) -> None:
-    logits = torch.tensor([[200.0, 0.0], [200.0, 0.0]], requires_grad=True)
-    loss = focal(logits, torch.tensor([0, 1]), gamma=gamma)
-    loss.backward()
-    assert loss.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
 
 
 def test_focal_is_an_option() -> None:

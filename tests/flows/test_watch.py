@@ -81,7 +81,7 @@ def test_what_no_server_heard_is_kept_and_told_again(workspace, inbox, drop, spe
     watcher.round()
     watcher.round()
     assert [landed.name for landed in watcher.unheard] == ["first"]
-    assert capsys.readouterr().err.count("was not heard") == 1
+    assert capsys.readouterr().err.count("has not heard of archive.landed") == 1
 
 
 def test_an_inbox_that_goes_away_is_told_once_and_waited_for(workspace, inbox, drop, capsys):

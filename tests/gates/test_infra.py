@@ -15,7 +15,7 @@ from components.evaluation.scores import Scores
 from components.gates import probe
 from components.gates.rules import Case, Finding, judged
 from components.generations.card import WEIGHTS, file_digest, read_card, write_card
-from components.generations.generation import save_generation
+from components.generations.generation import load_classifier, save_generation
 from components.params import Infra
 
 OPTIONS = {"size": "tiny"}
@@ -37,10 +37,15 @@ def infra(generation: Path, **rule: float) -> Finding:
     return finding
 
 
-def test_saved_weights_answer_in_a_fresh_process_as_they_do_here(generation: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)  # a workspace need not hold the code
+@pytest.mark.parametrize("workspace", ["checkout", "elsewhere"])
+def test_saved_weights_answer_in_a_fresh_process_as_they_do_here(
+    generation: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workspace: str
+) -> None:
+    if workspace == "elsewhere":  # it need not hold the code
+        monkeypatch.chdir(tmp_path)
     finding = infra(generation)
     assert finding.passed, finding.words
+    assert (finding.rule, finding.required) == ("infra", {"max_seconds": 120, "max_difference": 1e-4})
     assert finding.measured == {"answered": True, "difference": 0.0}
     assert "answer a known input as they do here: passed" in finding.words
 
@@ -49,6 +54,8 @@ def test_weights_that_take_longer_than_allowed_are_refused(generation: Path) -> 
     finding = infra(generation, max_seconds=0.01)
     assert finding.passed is False
     assert "did not answer within 0.01 s" in finding.words
+    assert (finding.rule, finding.measured) == ("infra", {"answered": False})
+    assert finding.required == {"max_seconds": 0.01, "max_difference": 1e-4}
 
 
 def test_weights_that_were_damaged_are_refused(generation: Path, tmp_path: Path) -> None:
@@ -58,6 +65,8 @@ def test_weights_that_were_damaged_are_refused(generation: Path, tmp_path: Path)
     finding = infra(tmp_path)
     assert finding.passed is False
     assert "expected weights" in finding.words
+    assert (finding.rule, finding.measured) == ("infra", {"answered": False})
+    assert finding.required == {"max_seconds": 120, "max_difference": 1e-4}
 
 
 def test_a_file_that_is_no_safetensors_although_its_card_says_so_is_refused(generation: Path, tmp_path: Path) -> None:
@@ -84,9 +93,29 @@ def test_an_answer_that_is_no_number_is_refused(generation: Path, monkeypatch: p
 
 
 def test_the_question_is_the_same_every_time_and_its_answers_are_probabilities(generation: Path) -> None:
-    assert torch.equal(probe.question(), probe.question())
+    asked = probe.question()
+    assert asked.shape == (4, 3, 96, 96) and torch.equal(asked, probe.question())
+    x = torch.arange(96) / 96
+    torch.testing.assert_close(asked[2, 1, 0], 0.5 + 0.5 * torch.sin(6.2832 * 3 * x))  # waves of the face along x,
+    torch.testing.assert_close(asked[2, 1, :, 0], 0.5 + 0.5 * torch.sin(6.2832 * 2 * x))  # of the colour along y
     assert probe.question().min() >= 0 and probe.question().max() <= 1
     assert all(0 <= p <= 1 for p in probe.answer(generation))
+
+
+def test_the_probe_answers_on_the_cpu_by_one_thread_whatever_the_process_uses(
+    generation: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERENNIAL_DEVICE", "meta")  # where nothing could be answered
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        said = probe.answer(generation)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)
+    with torch.inference_mode():
+        logits = load_classifier(generation, "cpu")(probe.question()).logits.double()
+    assert said == pytest.approx((logits[:, 1].exp() / logits.exp().sum(dim=1)).tolist(), abs=1e-6)
 
 
 def test_the_probe_says_on_one_line_why_it_cannot_answer(tmp_path: Path) -> None:

@@ -199,6 +199,155 @@ def test_the_best_is_taken_over_generations_that_were_examined(examine) -> None:
     assert mean.passed and mean.measured["per_task"]["deepfakes"] == pytest.approx(0.02)
 
 
+# -- what a finding says -------------------------------------------------------------------------------------------
+
+
+def test_the_absolute_rule_says_what_was_measured_and_what_was_asked(examine) -> None:
+    rule = Absolute(rule="absolute", min_auc=0.5, max_false_alarms=0.1)
+    scores = examine("M1", {"deepfakes": 1.0})
+    value = {name: scores.estimates("deepfakes")[name].value for name in ("auc", "false_alarms")}
+    assert [f.as_json() for f in judged(case(scores), [rule])] == [
+        {
+            "rule": "absolute",
+            "passed": True,
+            "words": f"On 'deepfakes' AUC is {value['auc']:.3f}, at least 0.500 was asked: passed.",
+            "measured": {"auc": value["auc"]},
+            "required": {"min_auc": 0.5},
+            "benchmark": "deepfakes",
+        },
+        {
+            "rule": "absolute",
+            "passed": False,
+            "words": f"On 'deepfakes' the share of genuine clips called forged is {value['false_alarms']:.3f}, "
+            "at most 0.100 was asked: refused.",
+            "measured": {"false_alarms": value["false_alarms"]},
+            "required": {"max_false_alarms": 0.1},
+            "benchmark": "deepfakes",
+        },
+    ]
+
+
+def test_what_the_absolute_rule_cannot_measure_it_calls_undefined_and_says_why(examine) -> None:
+    auc, alarms = judged(case(examine("M1", {"faceswap": 3.0})), [Absolute(rule="absolute", min_auc=0.5)])
+    why = "is undefined ('M1' was not examined on 'deepfakes')"
+    assert auc.words == f"On 'deepfakes' AUC {why}; at least 0.500 was asked: refused."
+    assert alarms.words.startswith(f"On 'deepfakes' the share of genuine clips called forged {why}; at most ")
+    assert (auc.measured, alarms.measured) == ({"auc": None}, {"false_alarms": None})
+
+
+@pytest.mark.parametrize(
+    ("gap", "margin", "clips", "passed", "said"),
+    [
+        (
+            0.5,
+            0.02,
+            120,
+            False,
+            "below 'M1', at most 0.020 below was allowed, and with 120 clips that is no chance (p = ",
+        ),
+        (2.9, 0.1, 120, True, "below 'M1', at most 0.100 below was allowed: passed."),
+        (6.0, 0.02, 120, True, "above 'M1', at most 0.020 below was allowed: passed."),
+        (2.5, 0.0, 12, True, "below 'M1', at most 0.000 below was allowed, yet with 12 clips that may be chance (p = "),
+    ],
+    ids=["worse", "within the margin", "better", "perhaps chance"],
+)
+def test_the_relative_rule_says_how_far_the_candidate_moved_and_how_certain_that_is(
+    examine, gap: float, margin: float, clips: int, passed: bool, said: str
+) -> None:
+    champion, candidate = examine("M1", {"deepfakes": 3.0}, clips=clips), examine("M2", {"deepfakes": gap}, clips=clips)
+    rule = Relative(rule="relative", max_drop=margin, alpha=0.05)
+    (finding,) = judged(case(candidate, champion), [rule])
+    told = finding.as_json()
+    moved = candidate.estimates("deepfakes")["auc"].value - champion.estimates("deepfakes")["auc"].value
+    assert (told["rule"], told["passed"], told["benchmark"]) == ("relative", passed, "deepfakes")
+    assert told["required"] == {"max_drop": margin, "alpha": 0.05}
+    assert told["measured"].keys() == {"champion", "clips", "drop", "test", "p_worse", "p_worse_holm", "p_not_worse"}
+    assert told["measured"]["drop"] == pytest.approx(-moved) and told["measured"]["clips"] == clips
+    assert (told["measured"]["champion"], told["measured"]["test"]) == ("M1", "delong")
+    assert told["words"].startswith(f"On 'deepfakes' AUC is {abs(moved):.3f} {said}")
+    if "(p = " in said:
+        assert told["words"].endswith(f"(p = {told['measured']['p_worse']:.3g}): {'passed' if passed else 'refused'}.")
+
+
+def test_the_relative_rule_says_why_it_was_skipped_and_what_it_would_have_required(examine) -> None:
+    rule = Relative(rule="relative", max_drop=0.03, alpha=0.01)
+    (alone,) = judged(case(examine("M1", {"deepfakes": 3.0})), [rule])
+    (unmet,) = judged(case(examine("M2", {"faceswap": 3.0}), examine("M1", {"deepfakes": 3.0})), [rule])
+    assert alone.as_json() == {
+        "rule": "relative",
+        "passed": None,
+        "words": "Nobody of this line has passed the gate yet, so there is no champion to compare with: skipped.",
+        "measured": {},
+        "required": {"max_drop": 0.03, "alpha": 0.01},
+    }
+    told = unmet.as_json()
+    assert (told["rule"], told["passed"], told["benchmark"]) == ("relative", None, "faceswap")
+    assert told["required"] == {"max_drop": 0.03, "alpha": 0.01}
+    assert told["measured"]["champion"] == "M1" and told["measured"]["p_worse"] is None
+    assert told["words"] == (
+        "On 'faceswap' no comparison with the champion is possible (the champion 'M1' was not examined on it): skipped."
+    )
+
+
+def test_a_candidate_is_compared_by_as_many_resamples_as_the_case_says_and_by_its_seed(examine) -> None:
+    tables = {}
+    for name, seed in (("M1", 1), ("M2", 2)):
+        table = pd.read_parquet(examine(name, {"deepfakes": 0.8}, seed=seed).tables["deepfakes"])
+        tables[name] = table.assign(source=[f"s{i // 4}" for i in range(len(table))])
+    champion, candidate = (examine(name, {"deepfakes": table}) for name, table in tables.items())
+
+    def told(**more: int) -> dict[str, object]:
+        (finding,) = judged(case(candidate, champion, **more), [RELATIVE])
+        return finding.measured
+
+    assert told(bootstrap=0)["test"] == "delong"
+    assert told(bootstrap=50)["test"] == told()["test"] == "bootstrap over sources"
+    assert told(bootstrap=50) == told(bootstrap=50) != told(bootstrap=51)
+    assert told(bootstrap=50, seed=0) != told(bootstrap=50, seed=1)
+
+
+def test_forgetting_says_which_task_fell_how_far_and_what_was_allowed(examine) -> None:
+    matrix = line(
+        {"deepfakes": 0.9, "face2face": 0.5},
+        {"deepfakes": 0.8, "face2face": 0.9},
+        {"deepfakes": 0.75, "face2face": 0.88, "faceswap": 0.9},
+    )
+    mean, worst = (f.as_json() for f in judged(case(examine("M3", {}), matrix=matrix), [FORGETTING]))
+    falls = {"deepfakes": pytest.approx(0.15), "face2face": pytest.approx(0.02)}
+    assert mean == {
+        "rule": "forgetting",
+        "passed": False,
+        "words": "Over 'deepfakes', 'face2face' the mean AUC lost since its best is 0.085, at most 0.050 was allowed: refused.",
+        "measured": {"mean": pytest.approx(0.085), "per_task": falls},
+        "required": {"max_mean": 0.05},
+    }
+    assert worst == {
+        "rule": "forgetting",
+        "passed": False,
+        "words": "The worst is 'deepfakes', where the AUC lost since its best is 0.150, at most 0.100 was allowed: refused.",
+        "measured": {"worst": pytest.approx(0.15)},
+        "required": {"max_worst": 0.1},
+        "benchmark": "deepfakes",
+    }
+
+
+def test_forgetting_that_is_skipped_or_cannot_be_measured_says_so_with_what_it_required(examine) -> None:
+    required = {"max_mean": 0.05, "max_worst": 0.1}
+    (first,) = judged(case(examine("M1", {})), [FORGETTING])
+    assert first.as_json() == {
+        "rule": "forgetting",
+        "passed": None,
+        "words": "The first generation has no older task to forget: skipped.",
+        "measured": {},
+        "required": required,
+    }
+    matrix = line({"deepfakes": 0.5}, {"deepfakes": 0.5}, {"deepfakes": 0.5}, tasks=("deepfakes", "mesh", "mask"))
+    (unknown,) = judged(case(examine("M3", {}), matrix=matrix), [FORGETTING])
+    assert (unknown.rule, unknown.passed, unknown.required) == ("forgetting", False, required)
+    assert unknown.measured == {"unmeasured": ["mesh"]}
+    assert unknown.words.startswith("Forgetting of 'mesh' cannot be measured: there is no AUC on it before or after.")
+
+
 # -- the gate as a whole -------------------------------------------------------------------------------------------
 
 

@@ -136,6 +136,42 @@ def test_the_matrix_grows_by_a_row_and_the_teacher_fills_its_null_cells(judged: 
     assert alone.summary("M1")["fwt"].value is None
 
 
+def test_a_verdict_says_who_was_compared_with_whom_and_who_stands_after_it(judged: Judge, tmp_path: Path) -> None:
+    def identity(name: str) -> dict[str, str]:
+        return {"name": name, "weights": file_digest(tmp_path / "generations" / name / WEIGHTS)}
+
+    judged("M1", "nobody", {"deepfakes": 3.0})
+    verdict = judged("M2", "M1", {"deepfakes": 3.0, "faceswap": 3.0}, {"faceswap": 0.2})
+    rules = verdict.pop("rules")
+    assert verdict == {
+        "generation": "M2",
+        "line": "rsia_net",
+        "opens": True,
+        "founder": False,
+        "candidate": identity("M2"),
+        "champion": identity("M1"),
+        "champion_after": "M2",
+        "words": "M2: the gate opens (6 passed, 0 refused, 0 skipped).",
+    }
+    assert [rule["rule"] for rule in rules] == ["absolute"] * 2 + ["relative"] * 2 + ["forgetting"] * 2
+    text = (tmp_path / "verdicts" / "M2" / "verdict.json").read_text()
+    assert text == json.dumps({**verdict, "rules": rules}, indent=2, sort_keys=True) + "\n"  # to be read by eye, too
+
+
+def test_the_verdict_and_the_words_of_every_rule_are_printed(judged: Judge, capsys: pytest.CaptureFixture[str]) -> None:
+    verdict = judged("M1", "nobody", {"deepfakes": 3.0})
+    assert capsys.readouterr().out.splitlines() == [verdict["words"], *(f"  {r['words']}" for r in verdict["rules"])]
+
+
+def test_the_matrix_holds_what_the_scores_say_benchmark_by_benchmark(judged: Judge, tmp_path: Path) -> None:
+    judged("M1", "nobody", {"deepfakes": 2.0, "faceswap": 0.5})
+    matrix, scores = Matrix.read(tmp_path / "verdicts" / "M1"), Scores.read(tmp_path / "scores" / "M1")
+    assert (matrix.line, dict(matrix.learns)) == ("rsia_net", {"M1": "deepfakes"})
+    for name in ("deepfakes", "faceswap"):
+        known = scores.estimates(name)
+        assert matrix.cell("M1", name) == {metric: known[metric] for metric in ("auc", "acc", "ap", "eer")}
+
+
 def test_judging_again_gives_the_same_bytes(judged: Judge, tmp_path: Path) -> None:
     judged("M1", "nobody", {"deepfakes": 3.0})
     judged("M2", "M1", {"deepfakes": 3.0, "faceswap": 3.0}, {"faceswap": 0.2})
@@ -174,8 +210,12 @@ def test_a_verdict_on_somebody_else_is_not_the_teachers(judged: Judge, tmp_path:
 
 def test_scores_by_other_weights_than_the_candidates_are_refused(judged: Judge, tmp_path: Path) -> None:
     judged("M1", "nobody", {"deepfakes": 3.0})
+    before = file_digest(tmp_path / "generations" / "M1" / WEIGHTS)
     (tmp_path / "generations" / "M1" / WEIGHTS).write_bytes(b"other weights")
-    with pytest.raises(BrokenLineage, match="dvc repro evaluate@M1"):
+    now = file_digest(tmp_path / "generations" / "M1" / WEIGHTS)
+    known, found = before[:12], now[:12]
+    said = rf"names recipe 'M1', card 'M1', scores 'M1' and weights card {known}, file {found}, scores {known}\..*evaluate@M1"
+    with pytest.raises(BrokenLineage, match=said):
         judge(
             tmp_path / "recipes" / "M1.yaml",
             tmp_path / "generations" / "M1",

@@ -343,7 +343,11 @@ def test_a_card_holds_nothing_of_the_hour_or_the_place(two_tasks: None, planned:
     root = planned()
     text = (birth(root, "cffd-M1") / "card.json").read_text()
     assert str(root) not in text
-    assert set(json.loads(text)["environment"]) == {"python", "torch", "device", "threads"}
+    about = json.loads(text)
+    assert set(about["code"]) == {"digest", "commit"}
+    assert set(about["environment"]) == {"precision", "deterministic", "devices", "device", "threads", "versions"}
+    libraries = {"python", "torch", "timm", "open_clip", "numpy", "opencv", "av"}
+    assert {name for name, version in about["environment"]["versions"].items() if version} == libraries
 
 
 @pytest.mark.slow

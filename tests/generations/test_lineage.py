@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import yaml
 
 from components.errors import BadParams, BrokenLineage, UnknownName
 from components.generations.lineage import Lineage, append, check, propose
-from components.generations.recipe import Recipe
+from components.generations.recipe import Machine, Recipe
 from components.params import MemoryOptions, Params, TrainingOptions
+from components.settings import settings
 from components.vocabulary import NOBODY
 
 Make = Callable[..., Params]
@@ -391,3 +392,50 @@ def test_what_a_line_changes_is_checked_as_the_sections_are(
 ) -> None:
     with pytest.raises(BadParams, match=place):
         family.plan(params(lines={"x": {"detector": "pinhole", "strategy": "cffd", "changes": changes}}), "swap")
+
+
+# -- the machine ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """`said("DEVICES", "2")`: settings of this test alone."""
+
+    def say(name: str, value: str) -> None:
+        monkeypatch.setenv(f"PERENNIAL_{name}", value)
+        settings.cache_clear()
+
+    yield say
+    monkeypatch.undo()
+    settings.cache_clear()
+
+
+def test_a_recipe_freezes_how_the_machine_computes(
+    family: Family, params: Make, said: Callable[[str, str], None]
+) -> None:
+    said("PRECISION", "bf16-mixed")
+    said("DETERMINISTIC", "false")
+    family.plan(params(), "swap")
+    said("PRECISION", "32-true")
+    machine = family.recipe("cffd-M1").machine
+    assert (machine.precision, machine.deterministic, machine.devices) == ("bf16-mixed", False, 1)
+
+
+def test_more_devices_than_a_training_can_use_are_refused_and_nothing_is_written(
+    family: Family, params: Make, said: Callable[[str, str], None]
+) -> None:
+    said("DEVICES", "2")
+    with pytest.raises(BadParams, match="PERENNIAL_DEVICES to be 1, found 2"):
+        family.plan(params(), "swap")
+    assert not family.file.exists()
+
+
+def test_a_recipe_of_0_1_was_made_with_the_defaults_and_keeps_its_digest(family: Family, params: Make) -> None:
+    family.plan(params(), "swap")
+    path = family.recipes / "cffd-M1.yaml"
+    raw = yaml.safe_load(path.read_text())
+    del raw["machine"]
+    path.write_text(yaml.safe_dump(raw))
+    old = family.recipe("cffd-M1")
+    assert old.machine == Machine()
+    assert old.digest == hashlib.sha256(yaml.safe_dump(raw, sort_keys=True).encode()).hexdigest()

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from components import detectors, machine, strategies
 from components.detectors import Detector
-from components.faces.table import FaceTable
+from components.faces.table import FaceTable, encode
 from components.generations import training
+from components.generations.schedule import learning_rate
 from components.generations.training import Lesson, Progress
 from components.params import TrainingOptions
 from components.progress import OnStep
@@ -150,8 +151,16 @@ def test_the_curve_has_the_mean_of_every_term_a_row_an_epoch(task: Faces, replay
     assert progress.rows[-1]["images"] == progress.images
 
 
-def met(name: str, task: Faces, memory: Faces | None, folder: Path, plan: TrainingOptions = PLAN) -> list[Batch]:
-    """The batches of one epoch, as a strategy meets them."""
+def met(
+    name: str,
+    task: Faces,
+    memory: Faces | None,
+    folder: Path,
+    plan: TrainingOptions = PLAN,
+    epochs: int = 1,
+    seed: int = 0,
+) -> list[Batch]:
+    """The batches of one epoch or several, as a strategy meets them."""
     batches: list[Batch] = []
 
     class Listening(strategies.find(name)):
@@ -160,8 +169,8 @@ def met(name: str, task: Faces, memory: Faces | None, folder: Path, plan: Traini
             return super().losses(student, teacher, batch)
 
     training.train(
-        Lesson(pinhole(), None, Listening(strategies.options(name, {})), task, memory, plan, epochs=1, seed=0),
-        checkpoint=folder / f"{name}-{memory is None}.pt",
+        Lesson(pinhole(), None, Listening(strategies.options(name, {})), task, memory, plan, epochs=epochs, seed=seed),
+        checkpoint=folder / f"{name}-{memory is None}-{seed}.pt",
         on_step=no_cut,
     )
     return batches
@@ -175,6 +184,70 @@ def test_half_of_every_batch_is_remembered_unless_said_otherwise(
         batches = met("er", task, memory, tmp_path, plan)
         assert all(len(batch.labels) == 8 and batch.labels.sum() == 4 for batch in batches)
         assert {int(batch.replayed.sum()) for batch in batches} == ({replayed} if memory else {0})
+
+
+def test_the_student_learns_in_training_mode_at_every_step_and_the_teacher_in_eval_mode_at_none(
+    task: Faces, replay: Faces, tmp_path: Path
+) -> None:
+    student, teacher, modes = pinhole(0), pinhole(1), []
+
+    class Listening(strategies.find("cffd")):
+        def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> dict[str, Tensor]:
+            modes.append([{part.training for part in network.modules()} for network in (student, teacher)])
+            return super().losses(student, teacher, batch)
+
+    listening = Listening(strategies.options("cffd", {}))
+    progress = training.train(
+        Lesson(student.eval(), teacher.train(), listening, task, replay, PLAN, epochs=EPOCHS, seed=3),
+        checkpoint=tmp_path / "c.pt",
+        on_step=no_cut,
+    )
+    steps = progress.images // PLAN.batch
+    assert modes == [[{True}, {False}]] * steps
+    assert student.state_dict()["fine.1.num_batches_tracked"] == steps  # batch statistics learn beside the weights
+    assert teacher.state_dict()["fine.1.num_batches_tracked"] == 0
+
+
+def test_every_step_of_every_epoch_augments_by_draws_of_its_own(task: Faces, tmp_path: Path) -> None:
+    grey = encode(np.full((24, 24, 3), 128, np.uint8))  # no face differs from another but by what was done to it
+    alike = FaceTable.write(tmp_path / "grey", task.table.rows, [grey] * len(task.table), task.table.profile)
+    plan = PLAN.model_copy(update={"augment": {"brightness_contrast": 1}})
+    batches = [
+        batch for seed in (0, 1) for batch in met("finetune", Faces.whole("mesh", alike), None, tmp_path, plan, 2, seed)
+    ]
+    draws = {tuple(batch.faces.mean(dim=(1, 2, 3)).tolist()) for batch in batches}
+    assert len(draws) == len(batches) == 2 * 2 * 3
+    assert all(len(set(draw)) == plan.batch for draw in draws)
+
+
+@pytest.mark.parametrize("schedule", ["cosine_cycles", "constant", "steps"])
+def test_the_learning_rate_follows_its_schedule_at_every_step_within_an_epoch(
+    task: Faces, tmp_path: Path, schedule: str
+) -> None:
+    plan = PLAN.model_copy(
+        update={"schedule": schedule, "warmup_epochs": 1.0, "cycle_epochs": 2.0, "gamma": 0.5, "weight_decay": 0.0}
+    )
+    student, places, expected = pinhole(0), [], []
+
+    class Slope(strategies.find("finetune")):
+        """Falls by the same at every step, so that Adam goes as far as the learning rate says."""
+
+        def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> dict[str, Tensor]:
+            return {"slope": student.head.bias.sum()}
+
+    def note(progress: Progress, epochs: int, steps: int) -> None:
+        places.append(student.head.bias.detach().clone())
+        expected.append(learning_rate(plan, progress.epoch + (progress.step - 1) / steps))
+
+    before = student.head.bias.detach().clone()
+    training.train(
+        Lesson(student, None, Slope(strategies.options("finetune", {})), task, None, plan, epochs=2, seed=0),
+        checkpoint=tmp_path / "c.pt",
+        on_step=note,
+    )
+    went = torch.stack([before, *places]).diff(dim=0).neg()
+    torch.testing.assert_close(went, torch.tensor(expected)[:, None].expand_as(went), rtol=1e-3, atol=1e-7)
+    assert len(set(expected)) == {"cosine_cycles": len(expected), "constant": 1, "steps": 2}[schedule]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 from torch import Tensor, nn
 
 from components import strategies
@@ -120,6 +121,24 @@ def test_ewc_hands_down_the_decayed_sum_of_the_fisher_information(golden: Golden
         assert len(carried) == len(WEIGHTS)
         for name in WEIGHTS:
             close(carried[f"fisher.{name}"], file[f"{expected}_{name}"], atol=1e-12)
+
+
+@pytest.mark.parametrize("kinds", [(0, 1, 2), (3,), (4, 2), (0, 1, 2, 3, 4)])
+def test_the_fisher_information_is_of_every_face_whatever_its_label(golden: Golden, kinds: tuple[int, ...]) -> None:
+    """The logits are z = W2 h + b2: d CE / d b2 = p - y, and with respect to W2 its product with h = tanh(W1 x + b1)."""
+    file = golden("18_ewc")
+    wide = np.random.default_rng(0).normal(size=(5, 7))  # a head of five classes
+    x, y = file["x"], np.resize(kinds, len(file["x"]))
+    task = Stored(tensor(x), tensor(y.astype(np.int64)))
+    student = perceptron({**file, "star_w2": wide, "star_b2": np.zeros(5)}, "star")
+    ewc = built("ewc")
+    ewc.prepare(student, None, task, {})
+    carried = ewc.carry_over(student, task)
+    hidden = np.tanh(x @ file["star_w1"].T + file["star_b1"])
+    answers = softmax(hidden @ wide.T, axis=1)
+    slopes = (answers - np.eye(5)[y]) ** 2
+    close(carried["fisher.b2"], slopes.mean(axis=0), atol=1e-12)
+    close(carried["fisher.w2"], slopes.T @ hidden**2 / len(x), atol=1e-12)
 
 
 def test_the_ewc_term_and_its_gradient_are_the_formula_s(golden: Golden) -> None:

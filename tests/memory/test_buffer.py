@@ -18,6 +18,7 @@ from components.faces.table import FaceTable, encode_mask
 from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
 from components.params import MemoryOptions, Withdrawal
+from components.tasks.dataset import Faces
 from components.vocabulary import FORGED, LABELS, NOBODY, REAL
 
 Candidate = Callable[..., Candidates]
@@ -94,6 +95,27 @@ def test_old_exemplars_give_way_from_the_last_rank(candidates: Candidate, tmp_pa
             kept = faces_of(later, "swap", label)
             assert 0 < len(kept) < len(longest)
             assert kept == longest[: len(kept)]
+
+
+def test_tasks_stand_in_the_order_in_which_they_were_learned_and_the_oldest_faces_first(
+    candidates: Candidate, tmp_path: Path
+) -> None:
+    for number, memory in enumerate(raised(tmp_path, [candidates(name) for name in TASKS]), 1):
+        assert memory.tasks == TASKS[:number]
+        assert list(dict.fromkeys(rows(memory)["archive"])) == list(TASKS[:number])
+
+
+def test_a_policy_that_does_not_look_needs_nothing_of_the_detector(candidates: Candidate, tmp_path: Path) -> None:
+    seen = candidates("swap")
+    task = Faces("swap", seen.table, np.arange(4, 30), ("swap",))
+    blind = Candidates.unseen(task)
+    assert (blind.task, blind.table) == ("swap", seen.table)
+    assert blind.p_forged.shape == (0, 26) and blind.embeddings.shape == (26, 0)
+    for policy in buffer.UNSEEING:
+        memory = remember(nobody(tmp_path), blind, MemoryOptions(budget=8, policy=policy), tmp_path / policy)
+        assert len(memory) == (26 if policy == "everything" else 8)
+        offered = seen.table.rows.iloc[4:30][["clip", "frame"]].itertuples(index=False, name=None)
+        assert set(rows(memory)[["clip", "frame"]].itertuples(index=False, name=None)) <= set(offered)
 
 
 def test_whoever_stays_keeps_the_reason_it_was_chosen_for(candidates: Candidate, tmp_path: Path) -> None:
@@ -262,6 +284,22 @@ def test_another_seed_fills_another_reservoir_and_the_same_seed_the_same(candida
         remember(nobody(tmp_path), task, options, tmp_path / f"{n}", seed).digest for n, seed in enumerate((0, 0, 1))
     ]
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("fair", [False, True], ids=["all in sight", "a fair sample"])
+@pytest.mark.parametrize("policy", CHOOSING)
+def test_how_long_an_embedding_is_makes_nobody_more_typical(
+    candidates: Candidate, tmp_path: Path, policy: str, fair: bool
+) -> None:
+    task = candidates("swap", clips=12)
+    lengths = 2.0 ** np.random.default_rng(0).integers(-6, 7, (len(task.table), 1))  # powers of two: no rounding
+    few = np.arange(len(task.table)) % 5 > 0 if fair else None
+    here = replace(task, fair=few)
+    there = replace(here, embeddings=here.embeddings * lengths)
+    chosen, again = (
+        buffer.kept(nobody(tmp_path), seen, MemoryOptions(budget=20, policy=policy), 0) for seen in (here, there)
+    )
+    pd.testing.assert_frame_equal(chosen, again)
 
 
 def test_the_same_faces_give_the_same_bytes(candidates: Candidate, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def recloned(tmp_path_factory) -> Callable[..., Place]:
         there = tmp_path_factory.mktemp("clone")
         files = ("dvc.yaml", "params.yaml", "lineage.yaml", "recipes", "ledger.jsonl", ".dvc/config")
         data = [*place.root.glob("data/archives/*.dvc"), *place.root.glob("data/*/nobody")]
-        data.append(place.root / "data" / "withdrawals")
+        data += [place.root / "data" / kind for kind in ("withdrawals", "weights")]
         kept = ("dvc.lock", ".dvc/cache") if cache else ("data/archives",)
         for path in [*data, *(place.root / name for name in (*files, *kept))]:
             _copy(path, there / path.relative_to(place.root))

@@ -55,7 +55,7 @@ for kind, module, name in json.loads(sys.argv[1]):
         print(json.dumps([f"{{kind}}/{{name}}", json.load(pipe)]), flush=True)
     os.wait()
 """
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def parts_of(opened: Iterable[str]) -> set[str]:

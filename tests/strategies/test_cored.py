@@ -38,6 +38,17 @@ def test_its_feature_term_is_the_distance_of_the_bins_both_have(
     torch.testing.assert_close(cored.losses(student, teacher, b)["feature"], expected)
 
 
+def test_a_bin_in_which_the_teacher_saw_nobody_asks_nothing(
+    built: Make, taught: Make, pinhole: Make, batch: Make, task: Any
+) -> None:
+    cored, student, teacher, b = built("cored"), pinhole(0).eval(), taught("cored", task), batch(old=0, new=12)
+    with torch.no_grad():  # the teacher calls all faces forged and is sure, the student all genuine
+        teacher.head.bias += torch.tensor([-50.0, 50.0])
+        student.head.bias += torch.tensor([50.0, -50.0])
+    cored.prepare(student, teacher, task, {})
+    assert cored.losses(student, teacher, b)["feature"] == 0
+
+
 def test_features_are_pulled_and_bins_are_not(built: Make, taught: Make, pinhole: Make, batch: Make, task: Any) -> None:
     cored, student, teacher = built("cored"), pinhole(0), taught("cored", task)
     cored.prepare(student, teacher, task, {})
@@ -63,3 +74,28 @@ def test_exemplars_are_distilled_like_new_faces_where_there_are_any(
     teacher.shown.clear()
     cored.losses(pinhole(0), teacher, batch(new=5, old=3))
     assert teacher.shown == [8]
+
+
+def test_its_terms_are_the_detector_s_and_two_of_its_own_each_by_its_weight(
+    built: Make, taught: Make, pinhole: Make, batch: Make, task: Any
+) -> None:
+    student, teacher, b, found = pinhole(0).eval(), taught("cored", task), batch(), []
+    for weights in ({"knowledge": 1.0, "feature": 1.0}, {"knowledge": 3.0, "feature": 5.0}):
+        cored = built("cored", **weights)
+        cored.prepare(student, teacher, task, {})
+        found.append(cored.losses(student, teacher, b))
+    assert list(found[0]) == ["cross_entropy", "spread", "knowledge", "feature"]
+    torch.testing.assert_close(found[1]["knowledge"], 3 * found[0]["knowledge"])
+    torch.testing.assert_close(found[1]["feature"], 5 * found[0]["feature"])
+
+
+def test_its_answers_are_the_teacher_s_softened_ones_and_the_truth_in_equal_parts(
+    built: Make, taught: Make, pinhole: Make, batch: Make, task: Any
+) -> None:
+    student, teacher, b = pinhole(0).eval(), taught("cored", task), batch()
+    cored = built("cored", temperature=3.0)
+    cored.prepare(student, teacher, task, {})
+    mine, its = student(b.faces).logits, teacher(b.faces).logits
+    p, q = (its / 3).softmax(1), (mine / 3).softmax(1)
+    expected = 0.5 * 9 * (p * (p / q).log()).sum(1).mean() + 0.5 * F.cross_entropy(mine, b.labels)
+    torch.testing.assert_close(cored.losses(student, teacher, b)["knowledge"], expected)

@@ -81,6 +81,17 @@ def build(name: str, params: CropOptions, *, archive: Path | None = None) -> Fac
     return found
 
 
+def weights(name: str) -> Path | None:
+    """The weights of face detector `name` as they lie here, fetching nothing; None where it needs none.
+
+    Raises UnknownName, and MissingWeights where they are not here.
+    """
+    if name not in names():
+        raise UnknownName("face detector", name, names())
+    found: Path | None = importlib.import_module(f"{__name__}.{name}").weights()
+    return found
+
+
 def largest(faces: Sequence[Face]) -> Face | None:
     """The face with the largest box; of equal ones the surer."""
     return max(faces, key=lambda face: (face.area, face.score), default=None)

@@ -46,13 +46,7 @@ STD = np.array([0.229, 0.224, 0.225], np.float32) * 255
 
 def build(params: CropOptions, archive: Path | None) -> RetinaFace:  # noqa: ARG001 every file of the catalogue is asked alike
     """With local weights, or fetched by name where there is a network; raises MissingWeights."""
-    path = settings().retinaface_weights or _fetched()
-    if not path.is_file():
-        raise MissingWeights(
-            f"face detector 'retinaface' expected {FILE} or its state dict at {VARIABLE}, "
-            f"found no file at '{path}'. "
-            f"Fetch {URL} (about 100 MB, sha256 {HASH_PREFIX}...), or unset the variable to have it fetched."
-        )
+    path = weights() if settings().retinaface_weights else _fetched()
     device = settings().device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -194,9 +188,25 @@ def _state(path: Path) -> dict[str, Tensor]:
     return state
 
 
+def weights() -> Path:
+    """The file the variable points to, or the release in torch's cache; raises MissingWeights."""
+    path = settings().retinaface_weights or _cached()
+    if not path.is_file():
+        raise MissingWeights(
+            f"face detector 'retinaface' expected {FILE} or its state dict at {VARIABLE}, "
+            f"found no file at '{path}'. "
+            f"Fetch {URL} (about 100 MB, sha256 {HASH_PREFIX}...), or unset the variable to have it fetched."
+        )
+    return path
+
+
+def _cached() -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints" / FILE
+
+
 def _fetched() -> Path:
     """The release in torch's cache, fetched if it is not there."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / FILE
+    path = _cached()
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -26,7 +26,7 @@ CANDIDATES = 5000  # boxes kept before that: OpenCV's default
 
 def build(params: CropOptions, archive: Path | None) -> YuNet:  # noqa: ARG001 every file of the catalogue is asked alike
     """With the weights PERENNIAL_YUNET_WEIGHTS points to; raises MissingWeights."""
-    return YuNet(weights_file(), min_score=params.min_score, max_input_px=params.max_input_px)
+    return YuNet(weights(), min_score=params.min_score, max_input_px=params.max_input_px)
 
 
 class YuNet:
@@ -59,7 +59,7 @@ class YuNet:
         return self._local.network
 
 
-def weights_file() -> Path:
+def weights() -> Path:
     """The file PERENNIAL_YUNET_WEIGHTS points to; raises MissingWeights."""
     path = settings().yunet_weights
     if path is None or not path.is_file():
