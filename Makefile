@@ -1,6 +1,7 @@
 # Everything sets up .venv by itself; a second run pays nothing for it.
 PYTHON ?= python3
-PARALLEL := --numprocesses $(or $(PROCESSES),2) --dist loadgroup
+# whole files, for what they share; by groups would be finer, but pytest-xdist 3.8 loses them under pytest 9
+PARALLEL := --numprocesses $(or $(PROCESSES),2) --dist loadfile
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 RUNS := $(VENV)/.runs

@@ -22,15 +22,6 @@ settings.load_profile("patient")
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """In parallel, the tests of a file stay in one process, and so do all that look at the family of tests/story."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            shared = "raised" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("raised" if shared else item.path.stem))
-
-
 @pytest.fixture
 def torch_as_it_was() -> Iterator[None]:
     """Stages fix threads, kernels and seeds for their own process; here others follow in the same one."""
