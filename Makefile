@@ -1,6 +1,7 @@
 # Everything sets up .venv by itself; a second run pays nothing for it.
 PYTHON ?= python3
-PROCESSES ?= 2
+# whole files, for what they share; by groups would be finer, but pytest-xdist 3.8 loses them under pytest 9
+PARALLEL := --numprocesses $(or $(PROCESSES),2) --dist loadfile
 VENV ?= .venv
 BIN := $(abspath $(VENV))/bin
 RUNS := $(VENV)/.runs
@@ -30,10 +31,10 @@ demo: $(RUNS)
 	perennial demo
 
 test: $(TOOLS)
-	pytest -m "not slow and not long and not gpu" --numprocesses $(PROCESSES)
+	pytest -m "not slow and not long and not gpu" $(PARALLEL)
 
 test-slow: $(TOOLS)
-	pytest -m slow --timeout=1800 --numprocesses $(PROCESSES)
+	pytest -m slow --timeout=1800 $(PARALLEL)
 
 test-long: $(TOOLS) # longer than .ci/run has time for
 	pytest -m long --timeout=14400 --capture=no

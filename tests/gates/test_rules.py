@@ -243,7 +243,7 @@ def test_what_the_absolute_rule_cannot_measure_it_calls_undefined_and_says_why(e
             0.02,
             120,
             False,
-            "below 'M1', at most 0.020 below was allowed, and with 120 clips that is no chance (p = ",
+            "below 'M1', at most 0.020 below was allowed, and with 120 clips that is not chance (p = ",
         ),
         (2.9, 0.1, 120, True, "below 'M1', at most 0.100 below was allowed: passed."),
         (6.0, 0.02, 120, True, "above 'M1', at most 0.020 below was allowed: passed."),

@@ -141,7 +141,7 @@ def lived(place: Installed) -> None:
     assert list(yaml.safe_load((home / "lineage.yaml").read_text())["generations"]) == ["small-M1"]
     metrics = json.loads((home / "data" / "scores" / "small-M1" / "metrics.json").read_text())
     assert set(metrics["benchmarks"]) == {"crops", "lab"}
-    assert "up to date" in place.said("dvc", "--cd", home, "repro")
+    assert "up to date" in place.said("python", "-m", "dvc", "--cd", home, "repro")
 
     about = ("--sequence", "crops", "--strategies", "finetune", "--seeds", "0")
     place.said("perennial", "study", "short", *about, "-C", home)
@@ -151,7 +151,7 @@ def lived(place: Installed) -> None:
         place.said("perennial", "score", crops / "fake" / "test_0.png", "--faces", "none", "--json", "-C", home)
     )
     assert told["champion"] == "small-M1"
-    assert 0 <= told["answers"][0]["score"] <= 1
+    assert 0 <= told["answers"][0]["probability"] <= 1
 
 
 def test_the_wheel_carries_the_roots_wiring_and_every_file_that_code_opens(wheel: Path) -> None:
