@@ -55,7 +55,7 @@ def test_counting_fills_no_large_tensor(weighed: str) -> None:
 def test_a_measured_cost_adds_what_a_batch_took(weighed: str) -> None:
     found = cost.measure(weighed, detectors.options(weighed, {}), batch=6, device="cpu")
     taken = found.measured
-    assert taken is not None and (taken.device, taken.batch) == ("cpu", 6)
+    assert taken is not None and (taken.device, taken.precision, taken.batch) == ("cpu", "float32", 6)
     assert taken.step_flops > 6 * FACE_FLOPS
     faces = 4 * 6 * 3 * 8 * 8
     assert found.weights_bytes + faces < taken.scoring_bytes < found.weights_bytes + 20 * faces

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
+from components.detectors import Detection, Detector
 from components.errors import BrokenLineage, StageFailed
 from components.evaluation import scoring
 from components.evaluation.add_benchmark import add_benchmark, read_bench
@@ -144,6 +145,20 @@ def test_scores_do_not_depend_on_the_mode_a_detector_was_left_in(workspace: Path
     np.testing.assert_array_equal(first, again)
     np.testing.assert_allclose(scoring.score(detector, table, range(6), 4), first, atol=1e-5)
     np.testing.assert_allclose(scoring.score(detector, table, [5, 0], 2), first[[5, 0]], atol=1e-5)
+
+
+def test_faces_are_brought_to_the_device_that_is_asked_for(workspace: Path) -> None:
+    met: list[str] = []
+
+    class Elsewhere(Detector):
+        """Notes where its faces lie; "meta" is a device that every machine has."""
+
+        def forward(self, faces: torch.Tensor) -> Detection:
+            met.append(faces.device.type)
+            return Detection(torch.zeros(len(faces), 2), torch.zeros(len(faces), 1), ())
+
+    found = scoring.score(Elsewhere(), FaceTable.load(workspace / "faces" / "deepfakes"), range(5), 3, "meta")
+    assert met == ["meta", "meta"] and found.tolist() == [0.5] * 5
 
 
 def test_a_generation_is_examined_as_its_strategy_answers(workspace: Path, recipe: WriteRecipe) -> None:

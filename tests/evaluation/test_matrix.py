@@ -131,6 +131,17 @@ def test_what_is_written_is_read_back_in_birth_order_and_gives_the_same_bytes(tm
     assert json.loads(first)["summary"]["M2"]["forgetting"]["value"] == pytest.approx(0.2)
 
 
+def test_what_is_written_of_a_generation_is_what_was_known_when_it_was_born(tmp_path: Path) -> None:
+    matrix = line(np.array([[0.9, 0.5, 0.4], [0.7, 0.8, 0.5], [0.6, 0.6, 0.9]]))
+    matrix.write(tmp_path)
+    written = json.loads((tmp_path / "matrix.json").read_text())
+    assert list(written["summary"]) == ["M1", "M2", "M3"]
+    for name, summary in written["summary"].items():
+        assert summary == {m: {"value": e.value, "reason": e.reason} for m, e in matrix.summary(name).items()}
+    averages = [written["summary"][name]["average_auc"]["value"] for name in ("M1", "M2", "M3")]
+    assert averages == pytest.approx([0.9, 0.75, 0.7])
+
+
 def test_reading_a_matrix_where_none_is_names_the_stage_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(BrokenLineage, match=r"dvc repro judge@M7"):
         Matrix.read(tmp_path / "M7")
