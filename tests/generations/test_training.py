@@ -22,7 +22,7 @@ from components.params import TrainingOptions
 from components.progress import OnStep
 from components.tasks.dataset import Batch, Faces
 
-PLAN = TrainingOptions(
+OPTIONS = TrainingOptions(
     batch=8, faces_per_clip=2, learning_rate=0.01, step_epochs=1, augment={"flip": 0.5, "brightness_contrast": 1}
 )
 EPOCHS = 2
@@ -68,7 +68,7 @@ def cut_after(step: int) -> OnStep:
 
 
 def raised(
-    task: Faces, replay: Faces | None, checkpoint: Path, on_step: OnStep = no_cut, plan: TrainingOptions = PLAN
+    task: Faces, replay: Faces | None, checkpoint: Path, on_step: OnStep = no_cut, options: TrainingOptions = OPTIONS
 ) -> tuple[Bytes, Progress]:
     """A student as it is after training, and how it went; with a memory, a teacher stands beside it."""
     machine.deterministic(1)
@@ -76,7 +76,7 @@ def raised(
     strategy = strategies.build("cffd", strategies.options("cffd", {}))
     student = pinhole(0)
     progress = training.train(
-        Lesson(student, teacher, strategy, task, replay, plan, epochs=EPOCHS, seed=3),
+        Lesson(student, teacher, strategy, task, replay, options, epochs=EPOCHS, seed=3),
         checkpoint=checkpoint,
         on_step=on_step,
     )
@@ -93,7 +93,7 @@ def test_a_run_cut_after_any_step_ends_with_the_same_bytes(
 ) -> None:
     whole, told = raised(task, replay, tmp_path / "whole.pt")
     monkeypatch.setattr(training, "CHECKPOINT_EVERY_S", every_s)
-    steps = told.images // PLAN.batch
+    steps = told.images // OPTIONS.batch
     assert steps == 5 * EPOCHS
     for step in range(1, steps + 1):
         checkpoint = tmp_path / f"{step}.pt"
@@ -156,7 +156,7 @@ def met(
     task: Faces,
     memory: Faces | None,
     folder: Path,
-    plan: TrainingOptions = PLAN,
+    options: TrainingOptions = OPTIONS,
     epochs: int = 1,
     seed: int = 0,
 ) -> list[Batch]:
@@ -169,19 +169,21 @@ def met(
             return super().losses(student, teacher, batch)
 
     training.train(
-        Lesson(pinhole(), None, Listening(strategies.options(name, {})), task, memory, plan, epochs=epochs, seed=seed),
+        Lesson(
+            pinhole(), None, Listening(strategies.options(name, {})), task, memory, options, epochs=epochs, seed=seed
+        ),
         checkpoint=folder / f"{name}-{memory is None}-{seed}.pt",
         on_step=no_cut,
     )
     return batches
 
 
-@pytest.mark.parametrize(("plan", "replayed"), [(PLAN, 4), (PLAN.model_copy(update={"replayed": 0.75}), 6)])
+@pytest.mark.parametrize(("options", "replayed"), [(OPTIONS, 4), (OPTIONS.model_copy(update={"replayed": 0.75}), 6)])
 def test_half_of_every_batch_is_remembered_unless_said_otherwise(
-    task: Faces, replay: Faces, tmp_path: Path, plan: TrainingOptions, replayed: int
+    task: Faces, replay: Faces, tmp_path: Path, options: TrainingOptions, replayed: int
 ) -> None:
     for memory in (replay, None):
-        batches = met("er", task, memory, tmp_path, plan)
+        batches = met("er", task, memory, tmp_path, options)
         assert all(len(batch.labels) == 8 and batch.labels.sum() == 4 for batch in batches)
         assert {int(batch.replayed.sum()) for batch in batches} == ({replayed} if memory else {0})
 
@@ -198,11 +200,11 @@ def test_the_student_learns_in_training_mode_at_every_step_and_the_teacher_in_ev
 
     listening = Listening(strategies.options("cffd", {}))
     progress = training.train(
-        Lesson(student.eval(), teacher.train(), listening, task, replay, PLAN, epochs=EPOCHS, seed=3),
+        Lesson(student.eval(), teacher.train(), listening, task, replay, OPTIONS, epochs=EPOCHS, seed=3),
         checkpoint=tmp_path / "c.pt",
         on_step=no_cut,
     )
-    steps = progress.images // PLAN.batch
+    steps = progress.images // OPTIONS.batch
     assert modes == [[{True}, {False}]] * steps
     assert student.state_dict()["fine.1.num_batches_tracked"] == steps  # batch statistics learn beside the weights
     assert teacher.state_dict()["fine.1.num_batches_tracked"] == 0
@@ -211,20 +213,22 @@ def test_the_student_learns_in_training_mode_at_every_step_and_the_teacher_in_ev
 def test_every_step_of_every_epoch_augments_by_draws_of_its_own(task: Faces, tmp_path: Path) -> None:
     grey = encode(np.full((24, 24, 3), 128, np.uint8))  # no face differs from another but by what was done to it
     alike = FaceTable.write(tmp_path / "grey", task.table.rows, [grey] * len(task.table), task.table.profile)
-    plan = PLAN.model_copy(update={"augment": {"brightness_contrast": 1}})
+    options = OPTIONS.model_copy(update={"augment": {"brightness_contrast": 1}})
     batches = [
-        batch for seed in (0, 1) for batch in met("finetune", Faces.whole("mesh", alike), None, tmp_path, plan, 2, seed)
+        batch
+        for seed in (0, 1)
+        for batch in met("finetune", Faces.whole("mesh", alike), None, tmp_path, options, 2, seed)
     ]
     draws = {tuple(batch.faces.mean(dim=(1, 2, 3)).tolist()) for batch in batches}
     assert len(draws) == len(batches) == 2 * 2 * 3
-    assert all(len(set(draw)) == plan.batch for draw in draws)
+    assert all(len(set(draw)) == options.batch for draw in draws)
 
 
 @pytest.mark.parametrize("schedule", ["cosine_cycles", "constant", "steps"])
 def test_the_learning_rate_follows_its_schedule_at_every_step_within_an_epoch(
     task: Faces, tmp_path: Path, schedule: str
 ) -> None:
-    plan = PLAN.model_copy(
+    options = OPTIONS.model_copy(
         update={"schedule": schedule, "warmup_epochs": 1.0, "cycle_epochs": 2.0, "gamma": 0.5, "weight_decay": 0.0}
     )
     student, places, expected = pinhole(0), [], []
@@ -237,11 +241,11 @@ def test_the_learning_rate_follows_its_schedule_at_every_step_within_an_epoch(
 
     def note(progress: Progress, epochs: int, steps: int) -> None:
         places.append(student.head.bias.detach().clone())
-        expected.append(learning_rate(plan, progress.epoch + (progress.step - 1) / steps))
+        expected.append(learning_rate(options, progress.epoch + (progress.step - 1) / steps))
 
     before = student.head.bias.detach().clone()
     training.train(
-        Lesson(student, None, Slope(strategies.options("finetune", {})), task, None, plan, epochs=2, seed=0),
+        Lesson(student, None, Slope(strategies.options("finetune", {})), task, None, options, epochs=2, seed=0),
         checkpoint=tmp_path / "c.pt",
         on_step=note,
     )
@@ -265,19 +269,19 @@ def jointly(task: Faces, memory: Faces | None, options: TrainingOptions) -> Less
 
 
 def test_joint_training_meets_every_task_alike(task: Faces, two_tasks: Faces, tmp_path: Path) -> None:
-    plan = PLAN.model_copy(update={"batch": 12})
-    batches = met("joint", task, two_tasks, tmp_path, plan)
+    options = OPTIONS.model_copy(update={"batch": 12})
+    batches = met("joint", task, two_tasks, tmp_path, options)
     assert all(len(batch.labels) == 12 and batch.labels.sum() == 6 for batch in batches)
     assert {int(batch.replayed.sum()) for batch in batches} == {8}
     archives = two_tasks.rows["archive"].to_numpy()
-    for new, old in training._steps(jointly(task, two_tasks, plan), 0):
+    for new, old in training._steps(jointly(task, two_tasks, options), 0):
         assert len(new) == 4
         assert np.unique(archives[old], return_counts=True)[1].tolist() == [4, 4]
 
 
 def test_joint_training_sees_every_new_face_that_was_drawn(task: Faces, two_tasks: Faces) -> None:
-    alone = [new for new, _ in training._steps(jointly(task, None, PLAN), 0)]
-    beside = [new for new, _ in training._steps(jointly(task, two_tasks, PLAN), 0)]
+    alone = [new for new, _ in training._steps(jointly(task, None, OPTIONS), 0)]
+    beside = [new for new, _ in training._steps(jointly(task, two_tasks, OPTIONS), 0)]
     assert len(beside) > 2 * len(alone)
     assert len(set(np.concatenate(beside))) == len(set(np.concatenate(alone)))
 
@@ -286,16 +290,16 @@ def test_joint_training_sees_every_new_face_that_was_drawn(task: Faces, two_task
     ("replayed", "batch", "new"), [(0.5, 8, 4), (0.5, 9, 4), (0.25, 8, 6), (0.9, 20, 2), (0.99, 8, 1)]
 )
 def test_how_much_of_a_batch_is_new(two_tasks: Faces, replayed: float, batch: int, new: int) -> None:
-    plan = PLAN.model_copy(update={"batch": batch, "replayed": replayed})
-    assert training._new_faces(two_tasks, plan, alike=False) == new
-    assert training._new_faces(None, plan, alike=False) == batch
+    options = OPTIONS.model_copy(update={"batch": batch, "replayed": replayed})
+    assert training._new_faces(two_tasks, options, alike=False) == new
+    assert training._new_faces(None, options, alike=False) == batch
 
 
 @pytest.mark.parametrize(("batch", "new"), [(8, 2), (32, 10), (4, 2)])
 def test_how_much_of_a_batch_is_new_where_tasks_share_it_alike(two_tasks: Faces, batch: int, new: int) -> None:
-    plan = PLAN.model_copy(update={"batch": batch, "replayed": 0.9})
-    assert training._new_faces(two_tasks, plan, alike=True) == new
-    assert training._new_faces(None, plan, alike=True) == batch
+    options = OPTIONS.model_copy(update={"batch": batch, "replayed": 0.9})
+    assert training._new_faces(two_tasks, options, alike=True) == new
+    assert training._new_faces(None, options, alike=True) == batch
 
 
 @pytest.mark.parametrize("name", strategies.names())
@@ -312,7 +316,7 @@ def test_a_run_of_any_strategy_that_was_cut_ends_with_the_same_bytes(
     def raised(checkpoint: Path, on_step: OnStep = no_cut) -> tuple[Bytes, Bytes]:
         strategy, student = strategies.build(name, strategies.options(name, quick)), pinhole(0)
         training.train(
-            Lesson(student, pinhole(1), strategy, task, replay, PLAN, epochs=1, seed=3, carried=carried),
+            Lesson(student, pinhole(1), strategy, task, replay, OPTIONS, epochs=1, seed=3, carried=carried),
             checkpoint=checkpoint,
             on_step=on_step,
         )
@@ -332,7 +336,7 @@ def test_another_seed_is_another_run(task: Faces, tmp_path: Path) -> None:
         student = pinhole()
         strategy = strategies.build("finetune", strategies.options("finetune", {}))
         training.train(
-            Lesson(student, None, strategy, task, None, PLAN, epochs=1, seed=seed),
+            Lesson(student, None, strategy, task, None, OPTIONS, epochs=1, seed=seed),
             checkpoint=tmp_path / f"{len(runs)}.pt",
             on_step=no_cut,
         )
