@@ -34,7 +34,10 @@ FAMILY = Lineage(
         for line, tasks in (("small", ("swap", "mesh")), ("other", ("mesh",)))
         for number, task in enumerate(tasks, start=1)
     },
-    heads={"small": Head(generation="small-M2"), "other": Head(generation="other-M1")},
+    heads={
+        line: Head(generation=name, detector="rsia_net", strategy="er")
+        for line, name in (("small", "small-M2"), ("other", "other-M1"))
+    },
 )  # fmt: skip
 
 
