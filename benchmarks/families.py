@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from components import detectors, machine, strategies
+from components import detectors, machine, orders, strategies
 from components.archives.ingest import ingest
 from components.archives.validate import validate
 from components.evaluation import metrics
@@ -33,7 +33,6 @@ from components.lab.forgeries import FAMILIES
 from components.params import CropOptions, TrainingOptions, ValidationOptions, parse
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY, TRAIN
-from components.withdrawal import orders
 
 PEOPLE = 120
 PEOPLE_OF_A_TOWER = 300

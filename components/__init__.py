@@ -5,7 +5,7 @@
     faces          clips become aligned faces                            crop
     tasks          faces become batches, half of them remembered
     losses         formulas of the papers
-    detectors      one file a paper
+    detectors      one file a paper, and the parts they share
     strategies     how a student learns without forgetting, one file a method
     memory         which faces are worth keeping
     generations    M_i from M_{i-1}: recipes, lineage, the loop          evolve  curate
@@ -14,6 +14,7 @@
     registry       MLflow remembers: runs, versions, aliases, ledger     (promote, rollback)
     serving        the champion answers
     reports        one page a line                                       publish
+    withdrawal     who is never learned again, and who met them          (withdraw)
 
 A module imports only what stands above it; flows use all of it, and nothing here uses flows.
 """

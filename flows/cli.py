@@ -257,7 +257,7 @@ def withdraw(
 
     With none of them named, take out an archive that no generation has used.
     """
-    from components.withdrawal.orders import named
+    from components.orders import named
     from components.withdrawal.told import told
     from flows import withdraw as withdrawing
 

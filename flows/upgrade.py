@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 from ruamel.yaml.comments import CommentedMap
 
+from components import orders
 from components.errors import BrokenLineage
 from components.faces import weights
 from components.faces.about import FACES_FILE, read_about
@@ -24,9 +25,9 @@ from components.faces.table import FaceTable
 from components.generations.card import CARD, CARRY_OVER, IN_0_1, WEIGHTS, file_digest, read_card
 from components.generations.lineage import Lineage
 from components.memory.buffer import EXEMPLARS, Memory
+from components.orders import struck
 from components.params import Params, Withdrawal, parse
-from components.withdrawal import files, orders
-from components.withdrawal.orders import struck
+from components.withdrawal import files
 from flows import pipeline
 from flows.lifecycle import only_one
 from flows.withdraw import name_in

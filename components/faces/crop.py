@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from components import stage
+from components import orders, stage
 from components.archives import manifest as manifests
 from components.archives.listing import MASK, is_inside
 from components.archives.report import passed
@@ -31,7 +31,6 @@ from components.faces.frames import is_still
 from components.faces.table import FaceTable, Writer, encode, encode_mask
 from components.params import CropOptions, ValidationOptions
 from components.progress import shown
-from components.withdrawal import orders
 
 STILLS_A_JOB = 32  # stills share the detector's batches
 NAMED = 10  # clips a message names before it only counts

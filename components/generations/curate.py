@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from components import machine, stage
+from components import machine, orders, stage
 from components.detectors import Detector
 from components.faces.table import FaceTable
 from components.generations.generation import load_detector
@@ -23,7 +23,6 @@ from components.memory.pools import Pool, Sight
 from components.tasks import augmentations
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import LABELS
-from components.withdrawal import orders
 
 VIEWS = ("flip", "brightness_contrast", "jpeg")  # beside the face as it is
 

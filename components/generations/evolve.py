@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from safetensors.torch import load_file
 
-from components import code, detectors, machine, progress, stage, strategies
+from components import code, detectors, machine, orders, progress, stage, strategies
 from components.detectors import Detector
 from components.errors import BrokenLineage
 from components.faces.table import FaceTable
@@ -27,7 +27,6 @@ from components.generations.training import Lesson
 from components.memory.buffer import Memory
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY
-from components.withdrawal import orders
 
 CHECKPOINTS = Path(".perennial/checkpoints")
 

@@ -18,10 +18,10 @@ from components.errors import BadParams, BrokenLineage
 from components.faces.table import FaceTable, write_parquet
 from components.memory import selection
 from components.memory.selection import Ranked
+from components.orders import struck
 from components.params import MemoryOptions, Withdrawal
 from components.tasks.dataset import Faces
 from components.vocabulary import LABEL_NAMES, LABELS, NOBODY
-from components.withdrawal.orders import struck
 
 EXEMPLARS = "exemplars.parquet"
 COLUMNS = {

@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from components.errors import BadArchive
 from components.faces.table import FaceTable
+from components.orders import struck
 from components.params import Withdrawal
 from components.vocabulary import FORGED, LABEL_NAMES, REAL, TRAIN
-from components.withdrawal.orders import struck
 
 
 @dataclass(frozen=True)

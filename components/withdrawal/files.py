@@ -13,12 +13,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from components import orders
 from components.faces.about import FACES_FILE
 from components.generations.card import CARD
 from components.generations.lineage import Lineage
 from components.memory.buffer import EXEMPLARS
 from components.params import Params, Withdrawal
-from components.withdrawal import orders
 
 ARCHIVES, GENERATIONS, MEMORIES = "archives", "generations", "memories"
 

@@ -18,9 +18,9 @@ from components.faces.table import FaceTable
 from components.generations.card import CARD, read_card
 from components.generations.lineage import Lineage
 from components.memory.buffer import EXEMPLARS, Memory
+from components.orders import struck
 from components.params import Withdrawal
 from components.vocabulary import NOBODY, TRAIN
-from components.withdrawal.orders import struck
 
 COLUMNS = {"source": "source", "identity": "identity", "clip": "path"}  # of a manifest
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components import orders
 from components.archives import manifest as manifests
 from components.errors import BadArchive, NoFaceFound
 from components.faces import alignment, extraction
@@ -21,7 +22,6 @@ from components.faces.crop import crop
 from components.faces.detection import build
 from components.faces.table import FaceTable
 from components.params import CropOptions, ValidationOptions, Withdrawal
-from components.withdrawal import orders
 
 COLOURS = [[255, 0, 0], [0, 255, 0], [0, 0, 255], [255, 255, 0], [255, 0, 255]]
 PARAMS = CropOptions(frames=4, size_px=64)

@@ -22,10 +22,10 @@ from components.faces.table import FaceTable
 from components.generations.lineage import Lineage, propose
 from components.generations.recipe import Recipe
 from components.lab.archive import render_archive
+from components.orders import named
 from components.params import Line, Params, Withdrawal, parse
 from components.tasks.dataset import Batch
 from components.withdrawal import files
-from components.withdrawal.orders import named
 from flows import pipeline, study
 from flows.land import land
 from flows.pending import ARCHIVE_STAGES, waiting

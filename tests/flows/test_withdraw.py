@@ -24,11 +24,11 @@ from components.generations.generation import save_generation
 from components.generations.lineage import append, propose
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
+from components.orders import named
+from components.orders import read as read_orders
 from components.params import Withdrawal
 from components.vocabulary import GENUINE, LABELS, REAL, TEST, TRAIN
 from components.withdrawal import files, notes
-from components.withdrawal.orders import named
-from components.withdrawal.orders import read as read_orders
 from components.withdrawal.told import told
 from components.withdrawal.witnesses import Seen
 from flows.land import land

@@ -18,11 +18,11 @@ from components.generations.evolve import evolve
 from components.generations.generation import load_detector
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
+from components.orders import write
 from components.params import Withdrawal
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import LABELS
 from components.withdrawal.files import GENERATIONS, MEMORIES, file_of
-from components.withdrawal.orders import write
 
 Make = Callable[..., Path]
 POLICIES = ("hybrid", "reservoir", "herding", "entropy_and_mean", "everything")

@@ -25,11 +25,11 @@ from components.generations.generation import load_carry_over, load_detector, sa
 from components.generations.lineage import Lineage, check
 from components.generations.recipe import Recipe
 from components.memory.buffer import Memory
+from components.orders import write
 from components.params import Withdrawal
 from components.tasks.dataset import Faces, as_faces
 from components.vocabulary import FORGED, NOBODY, REAL
 from components.withdrawal.files import GENERATIONS, MEMORIES, file_of
-from components.withdrawal.orders import write
 
 Make = Callable[..., Path]
 GONE = (Withdrawal(archive="swap", source="2"),)

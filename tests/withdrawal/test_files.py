@@ -8,6 +8,7 @@ import pytest
 
 from components.generations.lineage import Bench, Head, Lineage
 from components.generations.recipe import Row
+from components.orders import read
 from components.params import Params, Withdrawal, parse
 from components.vocabulary import NOBODY
 from components.withdrawal.files import (
@@ -20,7 +21,6 @@ from components.withdrawal.files import (
     tell_archive,
     tell_generation,
 )
-from components.withdrawal.orders import read
 
 SWAP, MESH, MASK, WILD = (Withdrawal(archive=name, source="s1") for name in ("swap", "mesh", "mask", "wild"))
 TASKS = ("swap", "mesh", "mask")

@@ -11,10 +11,10 @@ import pytest
 
 from components.errors import BadArchive, BadParams, BrokenLineage
 from components.faces.table import FaceTable, encode
+from components.orders import as_text, named, read, struck, write
 from components.params import Params, Withdrawal, parse
 from components.tasks.dataset import Faces
 from components.vocabulary import GENUINE, LABELS, REAL, TRAIN
-from components.withdrawal.orders import as_text, named, read, struck, write
 
 
 @pytest.fixture
