@@ -86,6 +86,7 @@ def test_a_third_archive_leaves_everything_made_before_as_it_was(raised, grown):
 
 def test_a_new_clone_with_the_cache_gets_every_artifact_back_without_making_one(raised, recloned):
     clone = recloned(raised, cache=True)
+    clone.perennial("status")  # tells DVC where the package lies
     clone.dvc("checkout", *(str(path.relative_to(clone.root)) for path in clone.root.glob("data/archives/*.dvc")))
     assert "> python -m" not in clone.dvc("repro")
     assert clone.outs == raised.outs
@@ -103,6 +104,7 @@ def test_a_new_clone_that_got_its_artifacts_from_the_cache_has_nothing_to_raise(
 
 def test_raised_again_from_the_archives_alone_everything_has_the_same_bytes(raised, recloned):
     clone = recloned(raised, cache=False)
+    clone.perennial("status")
     clone.dvc("repro")
     assert clone.outs == raised.outs
 
