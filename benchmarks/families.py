@@ -78,11 +78,11 @@ def _make(family: str, place: Path, people: int) -> None:
     render_archive(place / "archive", families=[family], seed=0, **about)
     (place / NOBODY).mkdir()
     ingest(place / "archive", place / NOBODY, place / "manifest", name=family, layout="lab", role="both")
-    rules, nothing = ValidationOptions(), place / "withdrawn.yaml"
+    rules, nothing, any_weights = ValidationOptions(), place / "withdrawn.yaml", place / "weights.txt"
     orders.write(nothing, [])
     validate(place / "manifest", place / "report", place / "docs", name=family, role="both", validation_params=rules)
     crop(
-        place / "archive", place / "manifest", place / "report", nothing, place / "faces",
+        place / "archive", place / "manifest", place / "report", nothing, any_weights, place / "faces",
         name=family, detector="annotated", faces_params=CropOptions(frames=FRAMES, size_px=FACE_PX),
         validation_params=rules,
     )  # fmt: skip
