@@ -65,4 +65,7 @@ def test_the_champion_answers_for_no_file_because_it_learned_annotated_faces(dem
     clip = next((demo / "data" / "archives" / "swap" / "clips").glob("*_identity_swap.mp4"))
     for faces in ((), ("--faces", "none")):
         said = _perennial("score", str(clip), "--line", "cffd", *faces, "--json", "-C", str(demo), code=1)
-        assert "Refused: expected faces that can be found in a file" in said or "Faces cut otherwise do not compare" in said
+        assert (
+            "Refused: expected faces that can be found in a file" in said
+            or "Faces cut otherwise do not compare" in said
+        )
