@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import yaml
 from components.errors import BadParams, BrokenLineage
 from components.params import Section, Withdrawal, parse
 from components.params import read as read_section
+from components.writing import replace_text
 
 HEADER = "# Left out when the stage runs. Written by perennial from `withdrawn` in params.yaml; not edited by hand.\n"
 
@@ -63,18 +63,8 @@ def read(path: Path) -> tuple[Withdrawal, ...]:
 
 
 def write(path: Path, withdrawn: Iterable[Withdrawal]) -> bool:
-    """Replace the file at once and for good; one that says the same is left alone. True if it was written."""
-    text = as_text(withdrawn)
-    if path.is_file() and path.read_text() == text:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.fresh")
-    with fresh.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
-    return True
+    """Let the file at `path` name what is withdrawn; one that says the same is left alone. True if it was written."""
+    return replace_text(path, as_text(withdrawn))
 
 
 def as_text(withdrawn: Iterable[Withdrawal]) -> str:

@@ -45,6 +45,8 @@ def run(stage: Callable[..., Any]) -> None:
         arguments, files = _arguments(stage, sys.argv[1:])
         recorded = _recorded(files)
         _expect_todays_code(recorded)
+        if MADE_OF in inspect.signature(stage).parameters:
+            arguments[MADE_OF] = code.digest(map(code.read, recorded.values())) if recorded else ""
         stage(**arguments)
         if _recorded(files) != recorded:
             raise StageFailed("the files of data/code were written anew while this stage was at work. Run it again.")
@@ -134,8 +136,6 @@ def _arguments(stage: Callable[..., Any], argv: list[str]) -> tuple[dict[str, An
             parser.add_argument(name, type=kind)
     arguments = vars(parser.parse_args(argv))
     files: list[Path] = arguments.pop(MADE_OF)
-    if MADE_OF in hints:
-        arguments[MADE_OF] = code.digest(map(code.read, _recorded(files).values())) if files else ""
     if sections:
         whole = _params.load(Path("params.yaml"))
         arguments |= {name: _section(whole, name) for name in sections}

@@ -18,6 +18,7 @@ from components.errors import BadParams, StageFailed, UnknownName
 from components.params import Archive, Changes, Line, Params, Withdrawal, parse
 from components.reports import study as report
 from components.reports.study import Run, RunKey
+from components.writing import replace_text
 from flows import pipeline
 from flows.durations import clocked
 from flows.land import land
@@ -234,9 +235,7 @@ def _write_lines(own: Workspace, study: Study) -> None:
     raw = yaml.safe_load(own.params_file.read_text())
     raw["lines"] = {name: line.model_dump(mode="json", exclude_unset=True) for name, line in lines.items()}
     parse(Params, raw, "study")
-    fresh = own.params_file.with_suffix(".fresh")
-    fresh.write_text(HEADER + yaml.safe_dump(raw, sort_keys=False))
-    fresh.replace(own.params_file)
+    replace_text(own.params_file, HEADER + yaml.safe_dump(raw, sort_keys=False))
 
 
 def _told(workspace: Workspace, study: Study, runs: Sequence[Run]) -> Path:

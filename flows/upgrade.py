@@ -7,7 +7,6 @@ of date afterwards. Every step can be killed and done again; until the last one 
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from components.errors import BrokenLineage
 from components.faces import weights
 from components.faces.about import FACES_FILE, read_about
 from components.faces.table import FaceTable
-from components.generations.card import CARD, CARRY_OVER, IN_0_1, WEIGHTS, file_digest, read_card
+from components.generations.card import CARD, CARRY_OVER, IN_0_1, WEIGHTS, file_digest, read_card, write_card
 from components.generations.lineage import Lineage
 from components.memory.buffer import EXEMPLARS, Memory
 from components.orders import struck
@@ -61,6 +60,7 @@ def upgrade(root: Path) -> Upgraded | None:
         born = [name for name in lineage.generations if (workspace.data("generations", name) / CARD).is_file()]
         for name in born:
             _expect_whole(workspace.data("generations", name))
+        lineage.write(workspace.lineage_file)
         workspace.rewrite(_move_withdrawals)
         params = workspace.params()
         for name in born:
@@ -89,9 +89,7 @@ def _with_choices(workspace: Workspace) -> Lineage:
     for head in (raw.get("heads") or {}).values():
         row = raw["generations"][head["generation"]]
         head.update({key: row[key] for key in ("detector", "strategy")})
-    lineage = parse(Lineage, raw, "lineage.yaml")
-    lineage.write(workspace.lineage_file)
-    return lineage
+    return parse(Lineage, raw, "lineage.yaml")
 
 
 def _expect_whole(folder: Path) -> None:
@@ -130,9 +128,7 @@ def _modernise(folder: Path, profiles: Sequence[dict[str, Any]]) -> None:
     if OLD_KEY in card:
         card["carry_over"] = card.pop(OLD_KEY)
     card.setdefault("profiles", list(profiles))
-    fresh = folder / f"{CARD}.fresh"
-    fresh.write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
-    fresh.replace(folder / CARD)
+    write_card(folder, card)
 
 
 def _write_withdrawals(workspace: Workspace, params: Params, lineage: Lineage) -> None:

@@ -13,6 +13,7 @@ from components.errors import BadArchive, MissingWeights
 from components.faces import detection
 from components.faces.about import FACES_FILE
 from components.params import Params
+from components.writing import replace_text
 
 NONE, ABSENT = "none", "absent"
 
@@ -32,7 +33,7 @@ def resolve(data: Path, params: Params) -> None:
 
 def tell(data: Path, archive: str, face_detector: str) -> None:
     """Write the weights of today for one archive."""
-    _write(file_of(data, archive), today(face_detector))
+    replace_text(file_of(data, archive), f"{today(face_detector)}\n")
 
 
 def forget(data: Path, archive: str) -> None:
@@ -59,12 +60,3 @@ def expect(path: Path, face_detector: str, digest: str | None) -> None:
             "Point its variable to the weights of that time; or delete that file and run `perennial run`, which finds "
             "the faces anew."
         )
-
-
-def _write(path: Path, text: str) -> None:
-    if path.is_file() and path.read_text().strip() == text:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(".fresh")
-    fresh.write_text(f"{text}\n")
-    fresh.replace(path)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from components.errors import BrokenLineage
+from components.writing import replace_text
 
 WEIGHTS, CARRY_OVER, CARD, CURVE = "weights.safetensors", "carry_over.safetensors", "card.json", "curve.csv"
 
@@ -34,7 +35,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 
 
 def write_card(folder: Path, card: dict[str, Any]) -> None:
-    (folder / CARD).write_text(json.dumps(card, indent=2, sort_keys=True) + "\n")
+    replace_text(folder / CARD, json.dumps(card, indent=2, sort_keys=True) + "\n")
 
 
 def code_digest(card: Mapping[str, Any]) -> str | None:

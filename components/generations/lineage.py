@@ -21,6 +21,7 @@ from components.generations.recipe import Choice, Machine, Recipe, Row
 from components.memory.buffer import expect_room
 from components.params import Line, MemoryOptions, Name, Params, Section, TrainingOptions, parse, read
 from components.vocabulary import NOBODY
+from components.writing import replace_text
 
 HEADER = "# The lineage: one row a generation. `perennial plan` appends; nothing here is ever edited by hand.\n"
 
@@ -55,9 +56,7 @@ class Lineage(Section):
 
     def write(self, path: Path) -> None:
         """Replace the file at once: a reader finds the old lineage or the new one."""
-        fresh = path.with_suffix(".fresh")
-        fresh.write_text(HEADER + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
-        fresh.replace(path)
+        replace_text(path, HEADER + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
 
     def of(self, line: str) -> list[str]:
         """Names of a line's generations, oldest first."""

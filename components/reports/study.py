@@ -37,9 +37,9 @@ from components.evaluation.matrix import Matrix
 from components.evaluation.metrics import draws, weighted
 from components.evaluation.scores import Scores
 from components.generations.card import CARRY_OVER, read_card
+from components.reports import Place
 from components.vocabulary import LABELS
 
-Place = Callable[[str, str], Path]
 JOINT = "joint"
 RESAMPLES = 1000
 METRICS: dict[str, Callable[[transfer.Square], Estimate]] = {

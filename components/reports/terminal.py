@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +18,15 @@ from components import code
 from components.evaluation.matrix import MATRIX_FILE
 from components.gates.verdict import verdict_if_any
 from components.generations.card import CARD, code_state, read_card
+from components.reports import Place
 
 Status = dict[str, Any]
 """``{"lines": {LINE: {"champion": NAME|null, "generations": [...]}}}``, see `status_json`."""
 
 
-Data = Callable[[str, str], Path]
-"""Where ``data/<kind>/<name>`` of a workspace is."""
-
-
 def status_json(
     lineage: Path,
-    data: Data,
+    data: Place,
     champions: Mapping[str, str | None] | None = None,
     today: Mapping[str, code.Parts] | None = None,
 ) -> Status:
@@ -60,7 +57,7 @@ def status_table(status: Status) -> RenderableType:
     return Group(*(_panel(name, line) for name, line in status["lines"].items()))
 
 
-def _generation(name: str, row: Mapping[str, Any], data: Data, today: Mapping[str, code.Parts]) -> Status:
+def _generation(name: str, row: Mapping[str, Any], data: Place, today: Mapping[str, code.Parts]) -> Status:
     verdict = data("verdicts", name)
     judged, matrix = verdict_if_any(verdict) or {}, _matrix(verdict / MATRIX_FILE)
     cells = matrix.get("cells", {}).get(name, {})

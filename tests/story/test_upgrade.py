@@ -88,7 +88,7 @@ def test_what_was_out_of_date_before_is_out_of_date_afterwards(old: Path) -> Non
 
 
 def test_a_generation_that_is_not_what_its_card_says_stops_the_upgrade_before_it_begins(old: Path) -> None:
-    before = {path: path.read_bytes() for path in (old / "params.yaml", old / "dvc.yaml", old / "dvc.lock")}
+    before = {path: path.read_bytes() for path in (*old.glob("*.yaml"), old / "dvc.lock")}
     (old / "data" / "generations" / "icarl-M1" / "weights.safetensors").write_bytes(b"other")
     with pytest.raises(BrokenLineage, match=r"expected '.*weights\.safetensors' to be what its card speaks of"):
         upgrade.upgrade(old)

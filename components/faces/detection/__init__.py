@@ -5,7 +5,7 @@ none         the frames are face crops already
 retinaface   RetinaFace-ResNet50 (retinaface-pytorch); what the field uses
 yunet        YuNet (OpenCV); small, fast on a CPU
 
-A file has `build(params, archive) -> FaceDetector`.
+A file has `build(params, archive) -> FaceDetector`, and `weights() -> Path | None` where its weights lie.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -75,9 +75,7 @@ def build(name: str, params: CropOptions, *, archive: Path | None = None) -> Fac
 
     Raises UnknownName, MissingWeights, or BadArchive where the archive brings no landmarks.
     """
-    if name not in names():
-        raise UnknownName("face detector", name, names())
-    found: FaceDetector = importlib.import_module(f"{__name__}.{name}").build(params, archive)
+    found: FaceDetector = _module(name).build(params, archive)
     return found
 
 
@@ -86,10 +84,14 @@ def weights(name: str) -> Path | None:
 
     Raises UnknownName, and MissingWeights where they are not here.
     """
+    found: Path | None = _module(name).weights()
+    return found
+
+
+def _module(name: str) -> Any:
     if name not in names():
         raise UnknownName("face detector", name, names())
-    found: Path | None = importlib.import_module(f"{__name__}.{name}").weights()
-    return found
+    return importlib.import_module(f"{__name__}.{name}")
 
 
 def largest(faces: Sequence[Face]) -> Face | None:
