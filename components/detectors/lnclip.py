@@ -84,7 +84,7 @@ class LNCLIP(Detector):
         return RECIPES[options.size]
 
     def forward(self, faces: Tensor) -> Detection:
-        cls, levels = self.tower(clip.normalised(faces, self.input_px))
+        cls, levels = self.tower(self.tower.normalised(faces))
         logits, z = self.head(cls)
         return Detection(self.options.scale * logits, z, levels)
 

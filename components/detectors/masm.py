@@ -127,7 +127,7 @@ class MASM(Detector):
         return {**paper, **falling, **lessons, "learning_rate": 8e-3}
 
     def forward(self, faces: Tensor) -> Detection:
-        embedding, levels = self.tower(clip.normalised(faces, self.input_px))
+        embedding, levels = self.tower(self.tower.normalised(faces))
         return Detection(self.head(embedding), embedding, levels)
 
     def losses(self, detection: Detection, batch: Batch) -> dict[str, Tensor]:

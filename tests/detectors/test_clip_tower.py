@@ -116,16 +116,16 @@ def test_checkpointing_changes_neither_answers_nor_gradients(reference: nn.Modul
 
 def test_faces_are_normalised_as_clip_saw_its_images() -> None:
     grey = torch.full((1, 3, 50, 40), 0.5)
-    seen = clip.normalised(grey, 96)
+    seen = clip.tower("small").normalised(grey)
     expected = (0.5 - torch.tensor(clip.MEAN)) / torch.tensor(clip.DEVIATION)
     torch.testing.assert_close(seen, expected[None, :, None, None].expand(1, 3, 96, 96))
 
 
 def test_no_pixel_leaves_its_range_at_a_hard_edge() -> None:
-    edge = torch.zeros(1, 3, 40, 40)
+    edge, eye = torch.zeros(1, 3, 40, 40), clip.tower("small")
     edge[..., 20:] = 1
-    lowest, highest = clip.normalised(torch.zeros(1, 3, 96, 96), 96), clip.normalised(torch.ones(1, 3, 96, 96), 96)
-    seen = clip.normalised(edge, 96)
+    lowest, highest = eye.normalised(torch.zeros(1, 3, 96, 96)), eye.normalised(torch.ones(1, 3, 96, 96))
+    seen = eye.normalised(edge)
     assert (seen >= lowest).all() and (seen <= highest).all()
 
 

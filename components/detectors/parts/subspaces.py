@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from components.detectors.parts.clip import blocks
 from components.errors import BadParams
 
 KEPT_FROM = 512  # singular values; fewer are found sooner (0.1 s) than read
@@ -110,16 +111,8 @@ class SplitAttention(nn.Module):
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, **mask: Tensor | bool | None) -> tuple[Tensor, None]:
         """Tokens (B, N, C) three times -> (B, N, C) and no weights, called as open_clip's blocks call theirs."""
-        assert mask.get("attn_mask") is None and not mask.get("need_weights"), "a vision tower hides nothing"
-        answers = F.scaled_dot_product_attention(
-            self._apart(self.q(q)), self._apart(self.k(k)), self._apart(self.v(v))
-        )  # (B, heads, N, C / heads)
-        return self.out(answers.transpose(1, 2).flatten(2)), None
-
-    def _apart(self, tokens: Tensor) -> Tensor:
-        """(B, N, C) -> (B, heads, N, C / heads)."""
-        B, N, C = tokens.shape
-        return tokens.view(B, N, self.heads, C // self.heads).transpose(1, 2)
+        assert blocks.sees_everything(mask)
+        return self.out(blocks.attended(self.q(q), self.k(k), self.v(v), heads=self.heads)), None
 
 
 # -- where triplets come from --------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """The vision tower of CLIP without its projection, shared by the detectors that adapt it.
 
     eye = tower("ViT-L-14-quickgelu", pretrained="openai")
-    cls, levels = eye(normalised(faces, eye.input_px))         # (B, width), four maps (B, width, h, w)
+    cls, levels = eye(eye.normalised(faces))                   # (B, width), four maps (B, width, h, w)
 
 A tower is any plain vision transformer of open_clip's catalogue, or "small": the same shape for one CPU core, whose
 weights this package brings along ("lab", see `pretrain`). How weights are named stands in `weights`.
@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from components import torchvision_ops
 from components.detectors.parts.clip import weights
+from components.detectors.parts.clip.blocks import streamlined
 from components.detectors.parts.clip.weights import SMALL
 from components.errors import BadParams, UnknownName
 
@@ -41,6 +42,9 @@ class Tower(nn.Module):
     input_px  side of the images it takes
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, vision: Any, *, checkpointing: bool = False) -> None:
         super().__init__()
         self.width: int = vision.conv1.out_channels
@@ -51,10 +55,12 @@ class Tower(nn.Module):
         self.class_embedding: nn.Parameter = vision.class_embedding
         self.positional_embedding: nn.Parameter = vision.positional_embedding
         self.ln_pre: nn.Module = vision.ln_pre
-        self.blocks: nn.ModuleList = vision.transformer.resblocks
+        self.blocks = nn.ModuleList(streamlined(block) for block in vision.transformer.resblocks)
         self.ln_post: nn.Module = vision.ln_post
         depth = len(self.blocks)
         self.shown = {depth // 4, depth // 2, depth * 3 // 4, depth - 1}  # what enters these blocks is a level
+        self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
+        self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Normalised images (B, 3, input_px, input_px) -> class token (B, width) after the last norm, and the maps
@@ -75,6 +81,10 @@ class Tower(nn.Module):
             else:
                 tokens = block(tokens)
         return self.ln_post(tokens[:, 0]), tuple(levels)
+
+    def normalised(self, faces: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] -> (B, 3, input_px, input_px) as CLIP saw its images: bicubic, of CLIP's mean and deviation."""
+        return (resized(faces, self.input_px) - self.mean) / self.deviation
 
     def _embedded(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, 1 + h w, width), the class token first."""
@@ -101,13 +111,12 @@ def tower(
     return Tower(vision, checkpointing=checkpointing)
 
 
-def normalised(faces: Tensor, side_px: int) -> Tensor:
-    """(B, 3, H, W) in [0, 1] -> (B, 3, side, side) as CLIP saw its images: bicubic, of CLIP's mean and deviation."""
-    if faces.shape[-2:] != (side_px, side_px):
-        faces = F.interpolate(faces, (side_px, side_px), mode="bicubic", antialias=True, align_corners=False)
-        faces = faces.clamp(0, 1)  # bicubic weights overshoot at edges; images of eight bits cannot
-    mean, deviation = faces.new_tensor(MEAN)[:, None, None], faces.new_tensor(DEVIATION)[:, None, None]
-    return (faces - mean) / deviation
+def resized(faces: Tensor, side_px: int) -> Tensor:
+    """(B, 3, H, W) in [0, 1] -> (B, 3, side, side) in [0, 1], bicubic."""
+    if faces.shape[-2:] == (side_px, side_px):
+        return faces
+    faces = F.interpolate(faces, (side_px, side_px), mode="bicubic", antialias=True, align_corners=False)
+    return faces.clamp(0, 1)  # bicubic weights overshoot at edges; images of eight bits cannot
 
 
 def _config(name: str) -> dict[str, Any]:

@@ -153,7 +153,8 @@ class World:
         faces = torch.from_numpy(np.stack([sample.face for sample in samples])).permute(0, 3, 1, 2).float() / 255
         where = torch.from_numpy(np.stack([sample.where for sample in samples]))
         seen = torch.from_numpy(np.stack([sample.traits for sample in samples]))
-        return clip.normalised(faces, faces.shape[-1]), where, seen
+        mean, deviation = (torch.tensor(values)[:, None, None] for values in (clip.MEAN, clip.DEVIATION))
+        return (faces - mean) / deviation, where, seen
 
 
 def traits(sitter: Person, moment: Moment) -> dict[str, float]:
