@@ -14,7 +14,9 @@ Differs  q, k and v are decomposed each by itself; no weight decay, which would 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any, ClassVar, Literal
 
@@ -25,7 +27,14 @@ from torch import Tensor, nn
 
 from components.detectors import Detection, Detector, Sized
 from components.detectors.parts import clip
-from components.detectors.parts.subspaces import SplitAttention, SplitLinear, decomposed, drawn
+from components.detectors.parts.subspaces import (
+    SplitAttention,
+    SplitLinear,
+    decomposed,
+    drawn,
+    lent,
+    side_by_side,
+)
 from components.losses import subspaces
 from components.params import Section, Share
 from components.progress import shown
@@ -83,6 +92,13 @@ class MASMOptions(Sized):
     """Recompute blocks in the backward pass instead of keeping them: less memory, a third more time."""
 
 
+@dataclass
+class Seen(Detection):
+    """With the factors U, s, V by which it was seen, for every shape of layers."""
+
+    factors: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
+
+
 class MASM(Detector):
     """A pretrained tower, with K small subspaces in each of its layers that learn what gives forgeries away."""
 
@@ -127,14 +143,20 @@ class MASM(Detector):
         return {**paper, **falling, **lessons, "learning_rate": 8e-3}
 
     def forward(self, faces: Tensor) -> Detection:
-        embedding, levels = self.tower(self.tower.normalised(faces))
-        return Detection(self.head(embedding), embedding, levels)
+        factors = tuple(side_by_side(layers) for layers in self.alike)
+        with ExitStack() as stack:
+            if not self.options.checkpointing:  # a block that is computed again, later, finds nothing lent
+                for layers, theirs in zip(self.alike, factors, strict=True):
+                    stack.enter_context(lent(layers, theirs))
+            embedding, levels = self.tower(self.tower.normalised(faces))
+        return Seen(self.head(embedding), embedding, levels, factors=factors)
 
     def losses(self, detection: Detection, batch: Batch) -> dict[str, Tensor]:
         terms = {"cross_entropy": F.cross_entropy(detection.logits.float(), batch.labels)}
         if not (self.options.orthogonality_weight or self.options.spectral_weight):
             return terms
-        orthogonality, spectral = self._departures()
+        assert isinstance(detection, Seen)
+        orthogonality, spectral = self._departures(detection.factors)
         return terms | {
             "orthogonality": self.options.orthogonality_weight * orthogonality,
             "spectral": self.options.spectral_weight * spectral,
@@ -164,7 +186,16 @@ class MASM(Detector):
 
     def layers(self) -> list[SplitLinear]:
         """Every split layer, from the first block to the last."""
+        return self._layers
+
+    @cached_property
+    def _layers(self) -> list[SplitLinear]:
         return [module for module in self.tower.modules() if isinstance(module, SplitLinear)]
+
+    @cached_property
+    def alike(self) -> list[list[SplitLinear]]:
+        """The split layers by shape."""
+        return [list(layers) for _, layers in groupby(sorted(self.layers(), key=_shape), key=_shape)]
 
     def _split(self) -> None:
         """Put split layers where the tower has plain ones."""
@@ -180,12 +211,10 @@ class MASM(Detector):
         triplets = decomposed(linear.weight, count) if self.options.pretrained else drawn(linear, count)
         return SplitLinear(linear, triplets, subspaces=self.options.subspaces)
 
-    def _departures(self) -> tuple[Tensor, Tensor]:
+    def _departures(self, factors: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Both penalties, means over layers; layers of one shape are computed at once."""
         orthogonality, spectral = [], []
-        for _, alike in groupby(sorted(self.layers(), key=_shape), key=_shape):
-            layers = list(alike)
-            U, s, V = (torch.stack(factor) for factor in zip(*(layer.factors() for layer in layers), strict=True))
+        for layers, (U, s, V) in zip(self.alike, factors, strict=True):
             U_0, s_0, V_0, energy = (
                 torch.stack([getattr(layer, name) for layer in layers]) for name in ("u_0", "s_0", "v_0", "energy")
             )
@@ -197,8 +226,8 @@ class MASM(Detector):
 
     def _shares(self) -> Tensor:
         """Share of layers in which each subspace may move, (K,): all alike in the first task, then the task's own first."""
-        K, task = self.options.subspaces, int(self.tasks) - 1
-        own = torch.arange(K) == task % K if task > 0 else torch.ones(K, dtype=torch.bool)
+        K, task = self.options.subspaces, self.tasks - 1
+        own = (torch.arange(K, device=task.device) == task % K) | (task <= 0)
         return torch.where(own, self.options.keep, self.options.keep_earlier)
 
     def _log_odds(self, faces: Tensor) -> Tensor:
@@ -218,6 +247,10 @@ class MASM(Detector):
                 s.copy_(value)
 
 
+Known = tuple[int, list[tuple[int, int]]]
+"""Steps of this task, and which subspaces of which layers are off, (layer, k)."""
+
+
 class LayerMask(nn.Module):
     """In which layers each subspace may move: where its gradients agree from step to step.
 
@@ -226,6 +259,8 @@ class LayerMask(nn.Module):
 
     For each subspace the layers with the greatest q are kept. Gradients of the others are watched all the same, so that
     every layer can come back. Everything lies in buffers, so that a killed run goes on alike.
+
+    What is on is known beside the device, too, because every step asks for it.
 
     on       (L, K) bool
     steps    () long, steps of this task
@@ -241,10 +276,10 @@ class LayerMask(nn.Module):
     def __init__(self, layers: Sequence[SplitLinear], options: MASMOptions) -> None:
         super().__init__()
         self.options = options
-        self.shapes = [(options.subspaces, layer.gradients().shape[1]) for layer in layers]
+        self.numbers = [layer.learned() for layer in layers]
         self.register_buffer("on", torch.ones(len(layers), options.subspaces, dtype=torch.bool))
         self.register_buffer("steps", torch.zeros((), dtype=torch.long))
-        self.register_buffer("means", torch.zeros(sum(K * n for K, n in self.shapes)))
+        self.register_buffer("means", torch.zeros(options.subspaces * sum(self.numbers)))
         self.register_buffer("squares", torch.zeros(len(layers), options.subspaces))
         self.reset()
 
@@ -253,42 +288,50 @@ class LayerMask(nn.Module):
         self.on.fill_(self.options.mode != "one_shot")
         for values in (self.steps, self.means, self.squares):
             values.zero_()
+        self._known: Known | None = None
 
     def step(self, layers: Sequence[SplitLinear], shares: Tensor) -> None:
         """Watch this step's gradients, take away those of excluded subspaces, and choose anew where it is time.
 
         shares (K,): of the layers, those kept for each subspace.
         """
+        steps, off = self._known or self._read()
         self._watch(layers)
-        for layer, row in zip(layers, self.on.tolist(), strict=True):
-            for k, on in enumerate(row):
-                if not on:
-                    layer.leave(k)
-        since = int(self.steps) - self.options.warmup_steps
+        for number, k in off:
+            layers[number].leave(k)
+        self._known = steps + 1, off
+        since = steps + 1 - self.options.warmup_steps
         if since == 0 or (since > 0 and self.options.mode == "dynamic" and since % self.options.period_steps == 0):
             shares = shares.to(self.on.device)
             self.on.copy_(chosen(self.scores(), self.on, shares, hysteresis=self.options.hysteresis))
+            self._known = self._read()
 
     def scores(self) -> Tensor:
         """q, (L, K)."""
-        bias = torch.stack([mean.square().mean(dim=1) for mean in self._means()])
+        bias = self._mean_squares(self.means)
         # The design's 1e-12 beside v would outweigh it: gradients of a large tower are of the order of 1e-7.
         return bias / (self.squares - bias).clamp(min=torch.finfo(bias.dtype).tiny)
 
     def _watch(self, layers: Sequence[SplitLinear]) -> None:
         fresh = 1 - self.options.decay
-        squares = []
-        for mean, layer in zip(self._means(), layers, strict=True):
-            gradients = layer.gradients()
-            mean.lerp_(gradients, fresh)
-            squares.append(gradients.square().mean(dim=1))
-        self.squares.lerp_(torch.stack(squares), fresh)
+        gradients = torch.cat([slope for layer in layers for slope in layer.slopes()])
+        self.means.lerp_(gradients, fresh)
+        self.squares.lerp_(self._mean_squares(gradients), fresh)
         self.steps += 1
 
-    def _means(self) -> list[Tensor]:
-        """Views of `means`, (K, n) for each layer."""
-        parts = torch.split(self.means, [K * n for K, n in self.shapes])
-        return [part.view(shape) for part, shape in zip(parts, self.shapes, strict=True)]
+    def _mean_squares(self, values: Tensor) -> Tensor:
+        """Of numbers (N,) of all layers one after the other, the mean square of each subspace: (L, K)."""
+        K, runs = self.options.subspaces, [(n, len(list(alike))) for n, alike in groupby(self.numbers)]
+        parts = values.square().split([layers * K * n for n, layers in runs])
+        return torch.cat([part.view(-1, K, n).mean(dim=2) for part, (n, _) in zip(parts, runs, strict=True)])
+
+    def _read(self) -> Known:
+        """Waits for the device."""
+        return int(self.steps), [(number, k) for number, k in (~self.on).nonzero().tolist()]
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._known = None
 
 
 def chosen(scores: Tensor, on: Tensor, shares: Tensor, *, hysteresis: float) -> Tensor:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from components.errors import BadParams
 KEPT_FROM = 512  # singular values; fewer are found sooner (0.1 s) than read
 TOLERANCE = 1e-3  # of kept triplets; those just computed are within 1e-6
 
+Factors = tuple[Tensor, Tensor]
+"""U diag(s) (out, K r) and V (K r, in)."""
 Split = Callable[[nn.Linear], "SplitLinear"]
 
 
@@ -52,6 +55,8 @@ class SplitLinear(nn.Module):
     started from stays in u_0, s_0, v_0 and `energy` = |W|^2, for the penalties.
     Differs: W is never formed; the product of low rank costs a hundredth of one with W, and in half precision what the
     subspaces learned is not rounded away beside W_p.
+    Factors side by side are made for all layers at once where somebody does so (`side_by_side`, `lent`), because each of
+    many layers would otherwise have small work of its own.
     """
 
     principal: nn.Parameter
@@ -64,6 +69,7 @@ class SplitLinear(nn.Module):
         super().__init__()
         places = _dealt(len(triplets.s), subspaces)
         u, s, v = triplets.u.to(linear.weight), triplets.s.to(linear.weight), triplets.v.to(linear.weight)
+        self.lent: Factors | None = None
         self.principal = _frozen(linear.weight - (u * s) @ v)
         self.bias = None if linear.bias is None else _frozen(linear.bias)
         self.u = nn.ParameterList(nn.Parameter(u[:, place].contiguous()) for place in places)
@@ -76,16 +82,23 @@ class SplitLinear(nn.Module):
         self.register_buffer("energy", linear.weight.detach().square().sum())
 
     def forward(self, x: Tensor) -> Tensor:
-        U, s, V = self.factors()
-        return F.linear(x, self.principal, self.bias) + F.linear(F.linear(x, V) * s, U)
+        Us, V = self.lent or products(self.factors())
+        rows = x.flatten(0, -2)
+        out = F.linear(rows, self.principal, self.bias).addmm_(F.linear(rows, V), Us.mT)
+        return out.unflatten(0, x.shape[:-1])
 
     def factors(self) -> tuple[Tensor, Tensor, Tensor]:
         """U (out, K r), s (K r,), V (K r, in) of all subspaces side by side."""
-        return torch.cat(list(self.u), dim=1), torch.cat(list(self.s)), torch.cat(list(self.v))
+        U, s, V = side_by_side([self])
+        return U[0], s[0], V[0]
 
-    def gradients(self) -> Tensor:
-        """Of all that a subspace learns, (K, n); 0 where nothing reached it."""
-        return torch.stack([torch.cat([_slope(p).flatten() for p in self._subspace(k)]) for k in range(len(self.s))])
+    def learned(self) -> int:
+        """n, how many numbers a subspace learns."""
+        return sum(parameter.numel() for parameter in self._subspace(0))
+
+    def slopes(self) -> list[Tensor]:
+        """Gradients of what the subspaces learn, flat, subspace after subspace: K n numbers; 0 where nothing reached it."""
+        return [_slope(parameter).flatten() for k in range(len(self.s)) for parameter in self._subspace(k)]
 
     def leave(self, k: int) -> None:
         """Keep subspace k where it is: without a gradient no optimiser moves it, with one of zero Adam still does."""
@@ -94,6 +107,34 @@ class SplitLinear(nn.Module):
 
     def _subspace(self, k: int) -> tuple[nn.Parameter, ...]:
         return self.u[k], self.s[k], self.v[k]
+
+
+def side_by_side(layers: Sequence[SplitLinear]) -> tuple[Tensor, Tensor, Tensor]:
+    """U (L, out, K r), s (L, K r), V (L, K r, in) of layers of one shape, all of each layer's subspaces side by side."""
+    L, K = len(layers), len(layers[0].s)
+    U = torch.stack([u for layer in layers for u in layer.u]).unflatten(0, (L, K)).transpose(1, 2).flatten(2)
+    s = torch.stack([s for layer in layers for s in layer.s]).unflatten(0, (L, K)).flatten(1)
+    V = torch.stack([v for layer in layers for v in layer.v]).unflatten(0, (L, K)).flatten(1, 2)
+    return U, s, V
+
+
+def products(factors: tuple[Tensor, Tensor, Tensor]) -> Factors:
+    """What a layer multiplies by, or several layers in a leading dimension: U diag(s) and V, as autocast would have them."""
+    U, s, V = factors
+    precision = torch.get_autocast_dtype(U.device.type) if torch.is_autocast_enabled(U.device.type) else U.dtype
+    return (U * s[..., None, :]).to(precision), V.to(precision)
+
+
+@contextmanager
+def lent(layers: Sequence[SplitLinear], factors: tuple[Tensor, Tensor, Tensor]) -> Iterator[None]:
+    """Layers of one shape take their factors from what `side_by_side` made of all of them."""
+    for layer, *own in zip(layers, *(part.unbind() for part in products(factors)), strict=True):
+        layer.lent = (own[0], own[1])
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.lent = None
 
 
 class SplitAttention(nn.Module):
