@@ -28,6 +28,7 @@ import copy
 import zlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
@@ -149,6 +150,8 @@ class LSDA(Detector):
 
     Options: ClassVar[type[Section]] = LSDAOptions
 
+    sigmas: Tensor
+
     def __init__(self, options: LSDAOptions) -> None:
         super().__init__()
         self.options = options
@@ -163,6 +166,7 @@ class LSDA(Detector):
         self.domain_head = nn.Sequential(nn.Linear(width, width // 2), nn.LeakyReLU())
         self.genuine_row = nn.Linear(width // 2, 1)
         self.domains = nn.ModuleList([self._new_domain()])
+        self.register_buffer("sigmas", torch.tensor(SIGMAS), persistent=False)
         self.register_load_state_dict_pre_hook(_grow_to_stored)  # type: ignore[no-untyped-call]
 
     @staticmethod
@@ -177,13 +181,12 @@ class LSDA(Detector):
     def losses(self, detection: Detection, batch: Batch) -> dict[str, Tensor]:
         options, found = self.options, detection.levels[-1].float()
         images = backbones.normalised(batch.faces, self.input_px)
-        forged = batch.methods > 0
-        domains = self._domains(batch.methods[forged])
-        r = self._real_features(images[~forged])
-        z = self._taught_features(images[forged], domains)
-        fused, shares = self._fused(z.detach(), domains)
-        which = torch.cat([torch.zeros_like(batch.methods[~forged]), domains + 1])
-        distance = _mean_square(found[~forged], _target(r)) + _mean_square(found[forged], _target(fused))
+        who = self._sorted(batch.methods)
+        r = self._real_features(images[who.genuine])
+        z = self._taught_features(images[who.forged], who)
+        fused, shares = self._fused(z.detach(), who.domains)
+        which = batch.methods[torch.cat([who.genuine, who.forged])]
+        distance = _mean_square(found[who.genuine], _target(r)) + _mean_square(found[who.forged], _target(fused))
         terms = {
             "cross_entropy": options.binary_weight * F.cross_entropy(detection.logits.float(), batch.labels),
             "domain": options.domain_weight * F.cross_entropy(self._read_domains(torch.cat([r, z])), which),
@@ -224,23 +227,29 @@ class LSDA(Detector):
 
     # -- teachers ----------------------------------------------------------------------------------------------------------
 
-    def _domains(self, methods: Tensor) -> Tensor:
-        """Which domain each forged face belongs to, (F,) from 0."""
-        if len(methods) and int(methods.max()) > len(self.domains):
+    def _sorted(self, methods: Tensor) -> Sorted:
+        """Who is who among faces of these methods (B,). Waits for the device once: it decides which teachers look at how many
+        faces."""
+        told = methods.tolist()
+        if max(told, default=0) > len(self.domains):
             raise ValueError(
-                f"expected at most {len(self.domains)} forgery methods, found number {int(methods.max())}. "
+                f"expected at most {len(self.domains)} forgery methods, found number {max(told)}. "
                 "Call begin_task with every method before training."
             )
-        return methods - 1
+        genuine = told.count(0)
+        order = torch.argsort(methods, stable=True)
+        forged, places = order[genuine:].sort()
+        faces = {method - 1: told.count(method) for method in sorted(set(told) - {0})}
+        return Sorted(order[:genuine], forged, methods[forged] - 1, places, faces)
 
-    def _taught_features(self, images: Tensor, domains: Tensor) -> Tensor:
+    def _taught_features(self, images: Tensor, who: Sorted) -> Tensor:
         """z (F, C, H, W) float32: each forged face as the teacher of its own method sees it."""
         if not len(images):
             return self._no_features(images)
         maps = self.teacher_trunk(images)[-1] if self.teacher_trunk is not None else images
-        order = torch.argsort(domains, stable=True)
-        parts = [self._kept[d](maps[domains == d]) for d in sorted(set(domains.tolist()))]
-        return torch.cat(parts).float()[torch.argsort(order)]
+        apart = maps[who.places.argsort()].split(list(who.faces.values()))
+        parts = [self._kept[d](theirs) for d, theirs in zip(who.faces, apart, strict=True)]
+        return torch.cat(parts).float()[who.places]
 
     def _real_features(self, images: Tensor) -> Tensor:
         """r (R, C, H, W) float32: faces as the real teacher sees them."""
@@ -254,8 +263,9 @@ class LSDA(Detector):
 
     def _read_domains(self, maps: Tensor) -> Tensor:
         """Logits (N, 1 + K) of maps (N, C, H, W): genuine, then every domain."""
-        hidden = self.domain_head(maps.mean(dim=(2, 3)))
-        return torch.cat([self.genuine_row(hidden), *(domain.row(hidden) for domain in self._kept)], dim=1).float()
+        rows = [self.genuine_row, *(domain.row for domain in self._kept)]
+        weight, bias = torch.cat([row.weight for row in rows]), torch.cat([row.bias for row in rows])
+        return F.linear(self.domain_head(maps.mean(dim=(2, 3))), weight, bias).float()
 
     def _identity(self, images: Tensor, batch: Batch) -> Tensor:
         """L_real over the pairs (genuine, forged) in which new faces come when `training.pairs` is set."""
@@ -265,7 +275,7 @@ class LSDA(Detector):
         seen = self._real_features(images[torch.cat([first, first + 1])])
         signs = torch.stack([domain.identity for domain in self._kept])
         return latent_space.identity(
-            seen[: len(first)], seen[len(first) :], self._domains(batch.methods[first + 1]), signs
+            seen[: len(first)], seen[len(first) :], batch.methods[first + 1] - 1, signs
         )
 
     # -- the widened latent space ------------------------------------------------------------------------------------------
@@ -281,14 +291,14 @@ class LSDA(Detector):
         with torch.no_grad():
             within = self._within_channels(z, domains) if self.options.compat != "none" else self._within(z, domains)
             mixed = latent_space.mixup(z, partner, lam)
-        own, others = (F.one_hot(d + 1, 1 + len(self.domains)).float() for d in (domains, domains[partner]))
+        own, others = (latent_space.members(d + 1, 1 + len(self.domains)).float() for d in (domains, domains[partner]))
         shares = 0.5 * own + 0.5 * (lam[:, None] * own + (1 - lam[:, None]) * others)
         return self.fusion(torch.cat([within, mixed], dim=1)).float(), shares
 
     def _within(self, z: Tensor, domains: Tensor) -> Tensor:
         """One of four operations for each sample, drawn alike."""
         beta = torch.rand(len(z), device=z.device)
-        sigma = torch.tensor(SIGMAS, device=z.device)[torch.randint(len(SIGMAS), (len(z),), device=z.device)]
+        sigma = self.sigmas[torch.randint(len(SIGMAS), (len(z),), device=z.device)]
         degrees = (2 * torch.rand(len(z), device=z.device) - 1) * self.options.max_rotation_deg
         centroid = self._centroids(z, domains)
         hard = z[latent_space.hardest(z, domains, centroid)]
@@ -317,16 +327,32 @@ class LSDA(Detector):
 
     def _centroids(self, z: Tensor, domains: Tensor) -> Tensor:
         """Moving averages of the domains' samples, (K, C, H, W), this batch included; kept while training."""
-        means, seen = latent_space.centroids(z, domains, len(self.domains))
-        moved = [
-            domain.moved(mean, self.options.centroid_momentum) if n else domain.centroid
-            for domain, mean, n in zip(self._kept, means, seen.tolist(), strict=True)
-        ]
+        means, count = latent_space.centroids(z, domains, len(self.domains))
+        before, met = (torch.stack([getattr(domain, name) for domain in self._kept]) for name in ("centroid", "seen"))
+        now = count > 0
+        moved = latent_space.moved(before, means, momentum=self.options.centroid_momentum)
+        moved = torch.where(_maps(now), torch.where(_maps(met), moved, means), before)
         if self.training:
-            for domain, centroid, n in zip(self._kept, moved, seen.tolist(), strict=True):
+            for domain, centroid, seen in zip(self._kept, moved, met | now, strict=True):
                 domain.centroid.copy_(centroid)
-                domain.seen.fill_(bool(domain.seen) or n > 0)
-        return torch.stack(moved)
+                domain.seen.copy_(seen)
+        return moved
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """Who is who in a batch."""
+
+    genuine: Tensor
+    """(R,) positions."""
+    forged: Tensor
+    """(F,) positions."""
+    domains: Tensor
+    """(F,) of the forged ones, from 0."""
+    places: Tensor
+    """(F,) where each forged face stands once they are sorted by domain."""
+    faces: dict[int, int]
+    """How many there are of each domain that the batch holds, in order."""
 
 
 class Encoder(nn.Module):
@@ -364,10 +390,6 @@ class ForgeryDomain(nn.Module):
         features: Tensor = self.mix(maps if self.trunk is None else self.trunk(maps)[-1])
         return features
 
-    def moved(self, mean: Tensor, momentum: float) -> Tensor:
-        """The centroid after a batch with this mean."""
-        return torch.where(self.seen, latent_space.moved(self.centroid, mean, momentum=momentum), mean)
-
 
 class RealTeacher(Encoder):
     """A frozen encoder of genuine faces, always in evaluation mode.
@@ -394,12 +416,10 @@ class RealTeacher(Encoder):
     @torch.no_grad()
     def follow(self, student: Encoder, decay: float) -> None:
         """own = decay own + (1 - decay) student, statistics included."""
-        theirs = student.state_dict()
-        for name, value in self.state_dict().items():
-            if value.is_floating_point():
-                value.lerp_(theirs[name], 1 - decay)
-            else:
-                value.copy_(theirs[name])
+        pairs = list(zip(_values(self), _values(student), strict=True))  # all at once: there are hundreds
+        floats, counts = ([p for p in pairs if p[0].is_floating_point() == kind] for kind in (True, False))
+        torch._foreach_lerp_([own for own, _ in floats], [their for _, their in floats], 1 - decay)
+        torch._foreach_copy_([own for own, _ in counts], [their for _, their in counts])
 
 
 def other_domain(domains: Tensor) -> Tensor:
@@ -407,9 +427,10 @@ def other_domain(domains: Tensor) -> Tensor:
 
     domains (F,) long. Returns indices (F,).
     """
-    size = F.one_hot(domains).sum(dim=0)[domains]  # (F,) of each sample's domain
+    alike = domains[:, None] == domains
+    size = alike.sum(dim=0)  # (F,) of each sample's domain
     race = torch.empty(len(domains), len(domains), device=domains.device).exponential_() * size
-    race[domains[:, None] == domains] = torch.inf
+    race = race.masked_fill(alike, torch.inf)
     alone = (domains == domains[:1]).all()
     return torch.where(alone, torch.arange(len(domains), device=domains.device), race.argmin(dim=1))
 
@@ -418,7 +439,7 @@ def beta_coefficients(count: int, device: torch.device) -> Tensor:
     """lambda ~ Beta(a, a), a ~ U(0.5, 2), for each sample anew; (count,)."""
     low, high = BETA_RANGE
     a = low + (high - low) * torch.rand(count, device=device)
-    return torch.distributions.Beta(a, a).sample()
+    return torch.distributions.Beta(a, a, validate_args=False).sample()  # validation waits for the device
 
 
 def _grow_to_stored(network: LSDA, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
@@ -432,6 +453,15 @@ def _one_of(*made: Tensor) -> Tensor:
     """For each sample (N, …) one of the results, all equally likely."""
     choice = torch.randint(len(made), (len(made[0]),), device=made[0].device)
     return torch.stack(made)[choice, torch.arange(len(choice), device=choice.device)]
+
+
+def _maps(values: Tensor) -> Tensor:
+    """(N,) -> (N, 1, 1, 1)."""
+    return values[:, None, None, None]
+
+
+def _values(module: nn.Module) -> list[Tensor]:
+    return [*module.parameters(), *module.buffers()]
 
 
 def _mean_square(found: Tensor, target: Tensor) -> Tensor:

@@ -19,13 +19,18 @@ from components.losses.precision import wide
 EPSILON = 1e-8
 
 
+def members(domains: Tensor, count: int) -> Tensor:
+    """Which of `count` domains each sample belongs to, (N, K) bool."""
+    return domains[:, None] == torch.arange(count, device=domains.device)
+
+
 def centroids(z: Tensor, domains: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """mu_d, the mean of a domain's samples: (K, …), zeros for a domain without any; and how many each has, (K,)."""
     z = wide(z)
-    members = F.one_hot(domains, count).to(z.dtype)  # (N, K)
-    seen = members.sum(dim=0)
+    belongs = members(domains, count).to(z.dtype)
+    seen = belongs.sum(dim=0)
     with torch.autocast(z.device.type, enabled=False):
-        means = members.T @ z.flatten(1) / seen.clamp(min=1)[:, None]
+        means = belongs.T @ z.flatten(1) / seen.clamp(min=1)[:, None]
     return means.reshape(count, *z.shape[1:]), seen.long()
 
 
@@ -40,7 +45,7 @@ def hardest(z: Tensor, domains: Tensor, centroid: Tensor) -> Tensor:
     centroid (K, …).
     """
     far = (z - centroid[domains]).flatten(1).norm(dim=1)
-    mine = F.one_hot(domains, len(centroid)).bool().T  # (K, N)
+    mine = members(domains, len(centroid)).T  # (K, N)
     return torch.where(mine, far, -1).argmax(dim=1)
 
 
