@@ -24,6 +24,7 @@ from components.detectors import Detection, Detector, Sized
 from components.detectors.parts import backbones
 from components.losses import contrastive
 from components.losses.frequency import Bands
+from components.losses.precision import wide
 from components.params import Section
 from components.tasks.dataset import Batch
 
@@ -178,14 +179,19 @@ class SFIA(nn.Module):
     def forward(self, F_s: Tensor, F_f: Tensor) -> tuple[Tensor, Tensor]:
         w_s = _agreement(self.theta_s(F_s), self.phi_f(F_f))
         w_f = _agreement(self.theta_f(F_f), self.phi_s(F_s))
-        return F_s + self.gamma_s * (w_s * F_f), F_f + self.gamma_f * (w_f * F_s)
+        return _taken(F_s, self.gamma_s * w_s, F_f), _taken(F_f, self.gamma_f * w_f, F_s)
 
 
 def _agreement(theta: Tensor, phi: Tensor) -> Tensor:
-    """HW softmax over positions of <theta, phi> / sqrt(d); (B, d, H, W) twice -> (B, 1, H, W)."""
+    """HW softmax over positions of <theta, phi> / sqrt(d); (B, d, H, W) twice -> (B, 1, H, W), in float32 at least."""
     B, d, H, W = theta.shape
-    K = (theta.float() * phi.float()).sum(dim=1) / d**0.5
+    K = (wide(theta) * wide(phi)).sum(dim=1) / d**0.5
     return (H * W * K.flatten(1).softmax(dim=1)).reshape(B, 1, H, W)
+
+
+def _taken(own: Tensor, weight: Tensor, other: Tensor) -> Tensor:
+    """own + weight other, in the precision of the maps; weight (B, 1, H, W)."""
+    return torch.addcmul(own, weight.to(other.dtype), other)
 
 
 class RSIA(nn.Module):

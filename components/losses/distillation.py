@@ -120,9 +120,10 @@ def confidence_bins(teacher: Tensor, labels: Tensor, *, bins: int = 5) -> Tensor
 
 def binned_means(features: Tensor, index: Tensor, *, bins: int) -> tuple[Tensor, Tensor]:
     """Mean (bins, D) and count (bins,) of features (B, D) whose index (B,) falls in each bin; empty bins are 0."""
-    count = torch.stack([(index == b).sum() for b in range(bins)])
-    means = torch.stack([features[index == b].sum(dim=0) for b in range(bins)])
-    return means / count.clamp(min=1)[:, None], count
+    belongs = index == torch.arange(bins, device=index.device)[:, None]  # (bins, B)
+    count = belongs.sum(dim=1)
+    with torch.autocast(features.device.type, enabled=False):
+        return belongs.to(features.dtype) @ features / count.clamp(min=1)[:, None], count
 
 
 def binned(student: Tensor, index: Tensor, means: Tensor, seen: Tensor) -> Tensor:

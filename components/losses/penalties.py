@@ -20,8 +20,10 @@ def fisher_penalty(
 
     theta, anchor (theta*), fisher (F): tensors by parameter name; every name of `fisher` is in the others. Returns ().
     """
-    moved = torch.stack([(fisher[n] * (theta[n] - anchor[n]).square()).sum() for n in sorted(fisher)])
-    return lam / 2 * moved.sum()
+    names = sorted(fisher)
+    # All at once: a network has hundreds of parameters, most of them small.
+    every, start, springs = (torch.cat([values[n].flatten() for n in names]) for values in (theta, anchor, fisher))
+    return lam / 2 * (springs * (every - start).square()).sum()
 
 
 def fisher_diagonal(losses: Iterable[Tensor], parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from components.losses.precision import wide
+from components.vocabulary import LABELS
 
 
 def prototype(features: Tensor, mirrored: Tensor) -> Tensor:
@@ -27,11 +28,12 @@ def nearest_mean(features: Tensor, prototypes: Tensor, classes: Tensor) -> Tenso
 
         z_c = - min_{p of class c} | unit(f) - mu_p |^2
 
-    features (B, D), prototypes (P, D) of unit length, classes (P,), each of 0 … C - 1 present. Returns (B, C).
+    features (B, D), prototypes (P, D) of unit length, classes (P,), each of LABELS present. Returns (B, C).
     """
     with torch.autocast(features.device.type, enabled=False):
         squared = (_unit(features)[:, None] - prototypes).square().sum(dim=2)  # (B, P)
-    return -torch.stack([squared[:, classes == c].amin(dim=1) for c in range(int(classes.max()) + 1)], dim=1)
+    apart = classes != torch.arange(len(LABELS), device=classes.device)[:, None]  # (C, P)
+    return -squared[:, None].masked_fill(apart, torch.inf).amin(dim=2)
 
 
 def _unit(features: Tensor) -> Tensor:

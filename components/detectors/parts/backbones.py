@@ -116,6 +116,9 @@ def _timm_network(name: str, options: Mapping[str, Any]) -> nn.Module:
     if not timm.is_model(name):
         raise UnknownName("trunk", name, [SMALL, *timm.list_models()])
     network: nn.Module = timm.create_model(name, pretrained=False, **options)
+    for part in network.modules():
+        if isinstance(part, nn.SiLU):
+            part.inplace = False  # its slope needs what it was given: in place, autograd copies that first
     return network
 
 
