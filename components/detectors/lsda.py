@@ -274,9 +274,7 @@ class LSDA(Detector):
         first = first[paired]
         seen = self._real_features(images[torch.cat([first, first + 1])])
         signs = torch.stack([domain.identity for domain in self._kept])
-        return latent_space.identity(
-            seen[: len(first)], seen[len(first) :], batch.methods[first + 1] - 1, signs
-        )
+        return latent_space.identity(seen[: len(first)], seen[len(first) :], batch.methods[first + 1] - 1, signs)
 
     # -- the widened latent space ------------------------------------------------------------------------------------------
 
@@ -305,7 +303,7 @@ class LSDA(Detector):
         return _one_of(
             latent_space.centrifugal_direct(z, centroid[domains], beta),
             latent_space.centrifugal_indirect(z, hard[domains], beta),
-            latent_space.additive(z, torch.randn_like(z), sigma * z.flatten(1).std(dim=1), beta),
+            latent_space.additive(z, torch.randn(z.shape, device=z.device), sigma * z.flatten(1).std(dim=1), beta),
             latent_space.rotate(z, degrees),
         )
 
@@ -320,7 +318,7 @@ class LSDA(Detector):
         made = (
             latent_space.centrifugal_indirect(maps, hard[own], beta),
             latent_space.centrifugal_direct(maps, centroid[own], beta),
-            latent_space.additive(maps, torch.randn_like(maps), sigma, beta),
+            latent_space.additive(maps, torch.randn(maps.shape, device=z.device), sigma, beta),
             latent_space.difference(maps, first, second, beta),
         )
         return _one_of(*(maps.reshape(z.shape) for maps in made))

@@ -94,9 +94,10 @@ class MASMOptions(Sized):
 
 @dataclass
 class Seen(Detection):
-    """With the factors U, s, V by which it was seen, for every shape of layers."""
+    """With the factors by which it was seen, so that the penalties need not gather them again."""
 
     factors: tuple[tuple[Tensor, Tensor, Tensor], ...] = ()
+    """U, s, V, as `side_by_side` puts them, for every shape of layers."""
 
 
 class MASM(Detector):
@@ -143,7 +144,7 @@ class MASM(Detector):
         return {**paper, **falling, **lessons, "learning_rate": 8e-3}
 
     def forward(self, faces: Tensor) -> Detection:
-        factors = tuple(side_by_side(layers) for layers in self.alike)
+        factors = self._factors()
         with ExitStack() as stack:
             if not self.options.checkpointing:  # a block that is computed again, later, finds nothing lent
                 for layers, theirs in zip(self.alike, factors, strict=True):
@@ -155,8 +156,8 @@ class MASM(Detector):
         terms = {"cross_entropy": F.cross_entropy(detection.logits.float(), batch.labels)}
         if not (self.options.orthogonality_weight or self.options.spectral_weight):
             return terms
-        assert isinstance(detection, Seen)
-        orthogonality, spectral = self._departures(detection.factors)
+        factors = detection.factors if isinstance(detection, Seen) else self._factors()
+        orthogonality, spectral = self._departures(factors)
         return terms | {
             "orthogonality": self.options.orthogonality_weight * orthogonality,
             "spectral": self.options.spectral_weight * spectral,
@@ -210,6 +211,9 @@ class MASM(Detector):
         count = self.options.subspaces * self.options.rank
         triplets = decomposed(linear.weight, count) if self.options.pretrained else drawn(linear, count)
         return SplitLinear(linear, triplets, subspaces=self.options.subspaces)
+
+    def _factors(self) -> tuple[tuple[Tensor, Tensor, Tensor], ...]:
+        return tuple(side_by_side(layers) for layers in self.alike)
 
     def _departures(self, factors: Sequence[tuple[Tensor, Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
         """Both penalties, means over layers; layers of one shape are computed at once."""

@@ -6,6 +6,7 @@ import copy
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,6 +131,20 @@ def cored_means(teacher: Detector, batch: Batch) -> tuple[Tensor, Tensor]:
         features = _pooled(teacher(batch.faces))
     means, count = distillation.binned_means(features, torch.arange(len(features)), bins=10)
     return means, count > 0
+
+
+@every_detector
+def test_a_step_takes_channels_last_and_gives_the_same_gradients(name: str) -> None:
+    plain, batch = met(name), some_batch()
+    other = copy.deepcopy(plain).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    finetune = strategies.build("finetune", strategies.options("finetune", {}))
+    for student, faces in ((plain, batch.faces), (other, batch.faces.contiguous(memory_format=torch.channels_last))):
+        torch.manual_seed(0)
+        take_a_step(student, finetune, None, replace(batch, faces=faces))
+    one, two = (
+        torch.cat([p.grad.flatten() for p in student.parameters() if p.grad is not None]) for student in (plain, other)
+    )
+    assert (one - two).norm() < 1e-3 * one.norm()  # together: some are nought but for rounding
 
 
 def test_a_watched_wait_is_seen() -> None:

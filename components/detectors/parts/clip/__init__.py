@@ -83,7 +83,7 @@ class Tower(nn.Module):
         return self.ln_post(tokens[:, 0]), tuple(levels)
 
     def normalised(self, faces: Tensor) -> Tensor:
-        """(B, 3, H, W) in [0, 1] -> (B, 3, input_px, input_px) as CLIP saw its images: bicubic, of CLIP's mean and deviation."""
+        """(B, 3, H, W) in [0, 1] -> (B, 3, input_px, input_px) of CLIP's mean and deviation."""
         return (resized(faces, self.input_px) - self.mean) / self.deviation
 
     def _embedded(self, images: Tensor) -> Tensor:
