@@ -326,7 +326,7 @@ class LayerMask(nn.Module):
     def _mean_squares(self, values: Tensor) -> Tensor:
         """Of numbers (N,) of all layers one after the other, the mean square of each subspace: (L, K)."""
         K, runs = self.options.subspaces, [(n, len(list(alike))) for n, alike in groupby(self.numbers)]
-        parts = values.square().split([layers * K * n for n, layers in runs])
+        parts = torch.split(values.square(), [layers * K * n for n, layers in runs])
         return torch.cat([part.view(-1, K, n).mean(dim=2) for part, (n, _) in zip(parts, runs, strict=True)])
 
     def _read(self) -> Known:

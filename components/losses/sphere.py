@@ -118,4 +118,4 @@ def _pairs(labels: Tensor, each: int) -> tuple[Tensor, Tensor]:
 def _classes(labels: Tensor) -> list[Tensor]:
     """Positions of each label's rows, (n,) long, smallest label first. Waits for the device once, to know how many."""
     told = labels.tolist()
-    return list(labels.argsort(stable=True).split([told.count(label) for label in sorted(set(told))]))
+    return list(torch.split(labels.argsort(stable=True), [told.count(label) for label in sorted(set(told))]))

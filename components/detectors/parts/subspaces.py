@@ -85,7 +85,7 @@ class SplitLinear(nn.Module):
         Us, V = self.lent or products(self.factors())
         rows = x.flatten(0, -2)
         out = F.linear(rows, self.principal, self.bias).addmm_(F.linear(rows, V), Us.mT)
-        return out.unflatten(0, x.shape[:-1])
+        return out.view(*x.shape[:-1], -1)
 
     def factors(self) -> tuple[Tensor, Tensor, Tensor]:
         """U (out, K r), s (K r,), V (K r, in) of all subspaces side by side."""
@@ -112,10 +112,10 @@ class SplitLinear(nn.Module):
 def side_by_side(layers: Sequence[SplitLinear]) -> tuple[Tensor, Tensor, Tensor]:
     """U (L, out, K r), s (L, K r), V (L, K r, in) of layers of one shape, all of each layer's subspaces side by side."""
     L, K = len(layers), len(layers[0].s)
-    U = torch.stack([u for layer in layers for u in layer.u]).unflatten(0, (L, K)).transpose(1, 2).flatten(2)
-    s = torch.stack([s for layer in layers for s in layer.s]).unflatten(0, (L, K)).flatten(1)
-    V = torch.stack([v for layer in layers for v in layer.v]).unflatten(0, (L, K)).flatten(1, 2)
-    return U, s, V
+    U = torch.stack([u for layer in layers for u in layer.u])  # (L K, out, r)
+    s = torch.stack([s for layer in layers for s in layer.s])
+    V = torch.stack([v for layer in layers for v in layer.v])
+    return U.view(L, K, *U.shape[1:]).transpose(1, 2).flatten(2), s.view(L, -1), V.view(L, -1, V.shape[-1])
 
 
 def products(factors: tuple[Tensor, Tensor, Tensor]) -> Factors:
@@ -153,7 +153,7 @@ class SplitAttention(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, **mask: Tensor | bool | None) -> tuple[Tensor, None]:
         """Tokens (B, N, C) three times -> (B, N, C) and no weights, called as open_clip's blocks call theirs."""
         assert blocks.sees_everything(mask)
-        return self.out(blocks.attended(self.q(q), self.k(k), self.v(v), heads=self.heads)), None
+        return self.out(blocks.attended(self.q(q), self.k(k), self.v(v), self.heads)), None
 
 
 # -- where triplets come from --------------------------------------------------------------------------------------------

@@ -26,8 +26,8 @@ def attended(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     Nothing is copied: fused kernels read heads where they lie, and leave theirs where the next layer wants them.
     """
     B, N, C = q.shape
-    apart = (tokens.view(B, N, heads, C // heads).transpose(1, 2) for tokens in (q, k, v))  # (B, heads, N, d)
-    return F.scaled_dot_product_attention(*apart).transpose(1, 2).flatten(2)
+    q, k, v = (tokens.view(B, N, heads, C // heads).transpose(1, 2) for tokens in (q, k, v))  # (B, heads, N, d)
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 
 
 class Attention(nn.Module):
@@ -46,8 +46,8 @@ class Attention(nn.Module):
     def forward(self, q: Tensor, k: Tensor, v: Tensor, **mask: Tensor | bool | None) -> tuple[Tensor, None]:
         """Tokens (B, N, C) three times -> (B, N, C) and no weights, called as open_clip's blocks call theirs."""
         assert q is k is v and sees_everything(mask)
-        parts = F.linear(q, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
-        return self.out_proj(attended(*parts, heads=self.num_heads)), None
+        q, k, v = F.linear(q, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        return self.out_proj(attended(q, k, v, self.num_heads)), None
 
 
 def sees_everything(mask: dict[str, Tensor | bool | None]) -> bool:
