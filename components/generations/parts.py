@@ -20,7 +20,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.utils.checkpoint import checkpoint
 
 from components.detectors import Detection, Detector
@@ -64,7 +64,7 @@ def whole(engine: Fabric, batch: Batch) -> Batch:
     count = len(batch.labels)
     own = torch.zeros(_each(engine, count), *batch.faces.shape[1:], device=batch.faces.device)
     own[: len(batch.faces)] = batch.faces
-    return replace(batch, faces=engine.all_gather(own).flatten(0, 1)[:count])  # type: ignore[union-attr]
+    return replace(batch, faces=_gathered(engine, own)[:count])
 
 
 def agree(engine: Fabric, parameters: Iterable[nn.Parameter]) -> None:
@@ -126,15 +126,21 @@ def _each(engine: Fabric, count: int) -> int:
     return -(-count // engine.world_size)
 
 
-class _Gathered(torch.autograd.Function):
+def _gathered(engine: Fabric, mine: Tensor) -> Tensor:
     """Rows of every device, (n, …) -> (devices n, …), in the order of devices."""
+    mine = mine.contiguous()
+    rows = [torch.empty_like(mine) for _ in range(engine.world_size)]
+    distributed.all_gather(rows, mine)
+    return torch.cat(rows)
+
+
+class _Gathered(torch.autograd.Function):
+    """`_gathered`, with gradients."""
 
     @staticmethod
     def forward(ctx: Any, mine: Tensor, engine: Fabric) -> Tensor:
         ctx.engine, ctx.rows = engine, len(mine)
-        gathered = engine.all_gather(mine.contiguous())
-        assert isinstance(gathered, Tensor)
-        return gathered.flatten(0, 1)
+        return _gathered(engine, mine)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

@@ -60,7 +60,7 @@ def draws() -> list[Draw]:
 
 
 def equal(one: Tensor | None, other: Tensor | None) -> bool:
-    return one is None and other is None or torch.equal(torch.nan_to_num(one, 9), torch.nan_to_num(other, 9))
+    return (one is None and other is None) or torch.equal(torch.nan_to_num(one, 9), torch.nan_to_num(other, 9))
 
 
 def same(one: Batch, other: Batch) -> bool:
