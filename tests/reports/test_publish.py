@@ -40,9 +40,10 @@ class WellFormed(HTMLParser):
         self.texts.append(data.strip())
 
 
-def page_of(root: Path, last: str, page: Path, **keywords) -> str:
+def page_of(root: Path, last: str, page: Path, examined: str = "nobody", **keywords) -> str:
     data = root / "data"
-    publish(data / "verdicts", data / "scores", data / "generations", data / "faces", page, last=last, **keywords)
+    folders = [data / kind for kind in ("verdicts", "scores", "generations", "faces")]
+    publish(*folders, data / "examinations" / examined, page, last=last, **keywords)
     return (page / PAGE_FILE).read_text()
 
 
