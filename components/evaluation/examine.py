@@ -36,7 +36,10 @@ def examine(
     tables = benchmarks([benchmark], read_bench(bench), faces, bench)
     Examiner(recipe, machine.device()).examine(generation, tables, examination)
     found = Scores.read(examination)
-    late.write(examination, [*late.read(before), late.Cell(found.generation, benchmark, found.weights, found.measured[benchmark])])
+    late.write(
+        examination,
+        [*late.read(before), late.Cell(found.generation, benchmark, found.weights, found.measured[benchmark])],
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ late.json   [{generation, benchmark, weights, measured}], in the order they were
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ class Cell:
     benchmark: str
     weights: str
     """sha256 of the weights that answered."""
-    measured: dict[str, Any]
+    measured: Mapping[str, Any]
 
 
 def read(examination: Path) -> list[Cell]:

@@ -1,6 +1,6 @@
 """Stage publish: the page of a line, one HTML file that needs nothing else.
 
-    python -m components.reports.publish VERDICTS SCORES GENERATIONS FACES EXAMINATION PAGE --last GENERATION [--beside LINE,LINE]
+    python -m components.reports.publish VERDICTS SCORES GENERATIONS FACES EXAMINATION PAGE --last NAME [--beside LINE,LINE]
 
 Same files, same bytes: no date, no random id. Nothing is fetched; the page works from a folder, offline.
 """

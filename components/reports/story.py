@@ -70,9 +70,7 @@ class Story:
         return generation.code != self.last.code
 
 
-def read_story(
-    verdicts: Path, scores: Path, generations: Path, last: str, *, examined: Path | None = None
-) -> Story:
+def read_story(verdicts: Path, scores: Path, generations: Path, last: str, *, examined: Path | None = None) -> Story:
     """The story that ends with generation `last`; the folders hold those of all generations, by name.
 
     `examined` is the folder of the line's last examination. A cell of weights that are gone is passed over.
