@@ -33,8 +33,10 @@ def family(workspace: Workspace) -> Workspace:
 
 def _land(workspace: Workspace, name: str, also: list[str] | None = None, **sections: Any) -> None:
     raw = yaml.safe_load(workspace.params_file.read_text())
-    raw["archives"] |= {n: {"layout": "crops", "faces": "none"} for n in [name, *(also or [])]}
-    workspace.params_file.write_text(yaml.safe_dump({**raw, **sections}))
+    for new in [name, *(also or [])]:
+        after = next(reversed(raw["archives"]), "nobody")
+        raw["archives"][new] = {"layout": "crops", "faces": "none", "role": "both", "after": after}
+    workspace.params_file.write_text(yaml.safe_dump({**raw, **sections}, sort_keys=False))
 
 
 def _give_faces(workspace: Workspace, name: str) -> None:
