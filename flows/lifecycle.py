@@ -192,14 +192,12 @@ def examine(workspace: Workspace, outcome: Outcome) -> list[str]:
     """Every examination the lineage asks for, in order within a line; returns the generations that were examined."""
     asked, without = workspace.lineage().examinations, unexamined(workspace)
     futures = _benches(workspace) if without else {}
-    again: set[str] = set()  # what one hands on, the next one of the line takes up
-    for key, said in asked.items():
-        if key in without or said.after in again:
-            again.add(key)
-            before = [futures[f] for f in (f"examine@{said.after}", f"add_benchmark@{said.benchmark}") if f in futures]
-            futures[f"examine@{key}"] = _submit(workspace, f"examine@{key}", wait_for=before)
+    for key in without:
+        said = asked[key]
+        before = [futures[f] for f in (f"examine@{said.after}", f"add_benchmark@{said.benchmark}") if f in futures]
+        futures[f"examine@{key}"] = _submit(workspace, f"examine@{key}", wait_for=before)
     _settle(futures, outcome)
-    return [asked[key].generation for key in without if examined(workspace, key, asked[key].generation)]
+    return [asked[key].generation for key in without if examined(workspace, key)]
 
 
 def _benches(workspace: Workspace) -> dict[str, PrefectFuture[bool]]:

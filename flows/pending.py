@@ -4,12 +4,11 @@ arrive in any order, the files do not."""
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.evaluation.scores import METRICS_FILE
+from components.evaluation import late
 from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD, WEIGHTS, file_digest, read_card
@@ -81,11 +80,11 @@ def unjudged(workspace: Workspace) -> tuple[str, ...]:
 
 
 def unexamined(workspace: Workspace) -> tuple[str, ...]:
-    """Examinations of living generations that were not made with their weights of today, in order."""
+    """Examinations of living generations that were not made, or with weights that are gone, in order."""
     return tuple(
         key
         for key, said in workspace.lineage().examinations.items()
-        if judged(workspace, said.generation) and not examined(workspace, key, said.generation)
+        if judged(workspace, said.generation) and not examined(workspace, key)
     )
 
 
@@ -104,11 +103,7 @@ def unrecorded(workspace: Workspace) -> tuple[str, ...]:
 def untold(workspace: Workspace) -> tuple[str, ...]:
     """Examinations that were made and that the tracking server of these settings has not been shown."""
     asked = workspace.lineage().examinations
-    return tuple(
-        key
-        for key, said in asked.items()
-        if examined(workspace, key, said.generation) and not examination_marker(workspace, key).exists()
-    )
+    return tuple(key for key in asked if examined(workspace, key) and not examination_marker(workspace, key).exists())
 
 
 def ready(workspace: Workspace, params: Params) -> set[str]:
@@ -120,12 +115,15 @@ def judged(workspace: Workspace, generation: str) -> bool:
     return (workspace.data("verdicts", generation) / VERDICT_FILE).is_file()
 
 
-def examined(workspace: Workspace, key: str, generation: str) -> bool:
-    """Whether an examination was made with the weights its generation has now."""
-    metrics, folder = workspace.data("examinations", key) / METRICS_FILE, workspace.data("generations", generation)
-    if not (metrics.is_file() and (folder / CARD).is_file()):
-        return False
-    return bool(json.loads(metrics.read_text())["weights"] == read_card(folder)["weights"])
+def examined(workspace: Workspace, key: str) -> bool:
+    """Whether an examination was made, and it and those before it that it hands on with the weights of today."""
+    cells = late.read(workspace.data("examinations", key))
+    folders = [workspace.data("generations", cell.generation) for cell in cells]
+    return bool(cells) and all(
+        read_card(folder)["weights"] == cell.weights
+        for cell, folder in zip(cells, folders, strict=True)
+        if (folder / CARD).is_file()
+    )
 
 
 def marker(workspace: Workspace, generation: str) -> Path:
@@ -136,7 +134,7 @@ def marker(workspace: Workspace, generation: str) -> Path:
 
 def examination_marker(workspace: Workspace, key: str) -> Path:
     """A file that says: what this examination found is recorded in this tracking server."""
-    return _marker(workspace, key, [workspace.data("examinations", key) / METRICS_FILE])
+    return _marker(workspace, key, [workspace.data("examinations", key) / late.LATE_FILE])
 
 
 def _marker(workspace: Workspace, name: str, what: Iterable[Path]) -> Path:
@@ -161,5 +159,5 @@ def _is_new(workspace: Workspace, line: str) -> bool:
     head = lineage.heads[line]
     folder, last = workspace.data("generations", head.generation), lineage.examinations.get(head.examined)
     shown = [read_card(folder)["weights"]] if (folder / CARD).is_file() else []
-    shown += [f"{last.generation} on {last.benchmark}"] if last else []
+    shown += [f"{last.generation} on {last.benchmark}"] if last and examined(workspace, head.examined) else []
     return not page.is_file() or any(words not in page.read_text() for words in shown)

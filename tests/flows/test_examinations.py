@@ -8,12 +8,15 @@ import pytest
 import yaml
 
 from components.errors import BadParams, PerennialError, UnknownName
+from components.evaluation import late
 from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
+from components.generations.card import write_card
+from components.generations.examinations import extended
 from components.generations.lineage import append
 from flows import pipeline
 from flows.examinations import never_examined, plan, told
-from flows.pending import proposal, unexamined
+from flows.pending import proposal, unexamined, untold
 from flows.workspace import Workspace
 
 
@@ -83,6 +86,20 @@ def test_what_cannot_be_examined_is_refused_with_advice(
 ) -> None:
     with pytest.raises(error, match=words):
         plan(family, [name], [line])
+
+
+def test_an_examination_is_made_anew_with_those_that_hand_it_on_once_weights_are_gone(family: Workspace) -> None:
+    grown = extended(family.lineage(), never_examined(family))
+    grown.write(family.lineage_file)
+    assert unexamined(family) == ("small-M1_on_mask",)
+    born, found = family.data("generations", "small-M1"), family.data("examinations", "small-M1_on_mask")
+    born.mkdir(parents=True)
+    found.mkdir(parents=True)
+    write_card(born, {"weights": "new"})
+    late.write(found, [late.Cell("small-M1", "mask", "new", {})])
+    assert unexamined(family) == () and untold(family) == ("small-M1_on_mask",)
+    late.write(found, [late.Cell("small-M1", "swap", "gone", {}), late.Cell("small-M1", "mask", "new", {})])
+    assert unexamined(family) == ("small-M1_on_mask",) and untold(family) == ()
 
 
 def test_a_workspace_that_knows_no_examinations_is_completed_by_the_next_command(family: Workspace) -> None:
