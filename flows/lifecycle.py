@@ -214,7 +214,13 @@ def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
     news = {lineage.generations[name].line for name in births} | set(
         outdated(workspace, pipeline.stale(workspace.root))
     )
-    lines = sorted(line for line in news if judged(workspace, lineage.heads[line].generation))
+    heads = {line: lineage.heads[line] for line in sorted(news)}
+    lines = [
+        line
+        for line, head in heads.items()
+        if judged(workspace, head.generation)
+        and (head.examined not in lineage.examinations or examined(workspace, head.examined))
+    ]
     _settle({f"publish@{line}": _submit(workspace, f"publish@{line}") for line in lines}, outcome)
 
 

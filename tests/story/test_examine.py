@@ -10,8 +10,11 @@ import pytest
 import yaml
 
 from components.evaluation import late
+from components.generations.examinations import extended
 from components.registry.record import LINE_TAG
 from components.tracking import connect
+from flows.examinations import never_examined
+from flows.workspace import Workspace
 
 KEYS = ["cffd-M1_on_third", "cffd-M2_on_third"]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -67,26 +70,14 @@ def test_status_says_who_never_met_a_benchmark_and_examine_lets_them_once(joined
     assert "up to date" in place.dvc("repro")
 
 
-def test_dvc_alone_finds_what_was_asked_for_with_the_same_bytes(joined, copied):
+def test_a_run_finishes_what_was_asked_for_before_a_kill_and_dvc_alone_makes_the_same_bytes(joined, copied):
     place = copied(joined)
-    place.perennial("examine", "third", "--line", "cffd")
+    workspace = Workspace.at(place.root)
+    extended(workspace.lineage(), never_examined(workspace)).write(workspace.lineage_file)  # and then it was killed
+    assert [name for name in place.lifecycle()["ran"] if name.startswith("examine@")] == [f"examine@{k}" for k in KEYS]
     made = {key: place.outs[f"examine@{key}"] for key in KEYS}
-    shutil.rmtree(place.root / "data" / "examinations" / KEYS[0])
+    cells = late.read(place.root / "data" / "examinations" / KEYS[1])
+    assert [(cell.generation, cell.benchmark) for cell in cells] == [("cffd-M1", "third"), ("cffd-M2", "third")]
     shutil.rmtree(place.root / ".perennial" / "scores")
     place.dvc("repro", "--force", "--single-item", *(f"examine@{key}" for key in KEYS))
     assert {key: place.outs[f"examine@{key}"] for key in KEYS} == made
-    cells = late.read(place.root / "data" / "examinations" / KEYS[1])
-    assert [(cell.generation, cell.benchmark) for cell in cells] == [("cffd-M1", "third"), ("cffd-M2", "third")]
-
-
-def test_a_run_finishes_an_examination_that_was_killed_after_it_was_asked_for(joined, copied):
-    place = copied(joined)
-    place.perennial("examine")
-    for key in KEYS:
-        shutil.rmtree(place.root / "data" / "examinations" / key)
-    lock = yaml.safe_load((place.root / "dvc.lock").read_text())
-    lock["stages"] = {name: entry for name, entry in lock["stages"].items() if not name.startswith("examine@")}
-    (place.root / "dvc.lock").write_text(yaml.safe_dump(lock, sort_keys=False))
-    ran = place.lifecycle()["ran"]
-    assert [name for name in ran if name.startswith("examine@")] == [f"examine@{key}" for key in KEYS]
-    assert "is up to date" in place.perennial("run")
