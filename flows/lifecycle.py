@@ -28,7 +28,21 @@ from components.settings import settings
 from components.withdrawal import files as withdrawals
 from flows import pipeline, provenance
 from flows.durations import clock
-from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded, waiting
+from flows.pending import (
+    ARCHIVE_STAGES,
+    examination_marker,
+    examined,
+    faceless,
+    judged,
+    marker,
+    outdated,
+    proposal,
+    unexamined,
+    unjudged,
+    unrecorded,
+    untold,
+    waiting,
+)
 from flows.workspace import Workspace
 
 OnOutput = Callable[[str, str], None]
@@ -77,6 +91,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
         births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
+        births += examine(workspace, outcome)  # what joined late
         publish(workspace, outcome, births)
         remember(workspace, outcome)  # MLflow and the registry follow the files
     create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
@@ -156,12 +171,7 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
     """Every generation without a verdict, each line in order, lines side by side; returns those judged now."""
     lineage, without = workspace.lineage(), unjudged(workspace)
     unborn = [name for name in lineage.generations if name in without or name in again]
-    futures: dict[str, PrefectFuture[bool]] = {}
-    before: list[PrefectFuture[bool]] = []
-    for name in lineage.benches:
-        if not (workspace.data("benches", name) / BENCH_FILE).is_file():
-            before = [_submit(workspace, f"add_benchmark@{name}", wait_for=before)]
-            futures[f"add_benchmark@{name}"] = before[0]
+    futures = _benches(workspace)
     for name in unborn:
         row = lineage.generations[name]
         bench = [futures[f] for f in [f"add_benchmark@{row.bench}"] if f in futures]
@@ -178,13 +188,39 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
     return [name for name in unborn if judged(workspace, name)]
 
 
+def examine(workspace: Workspace, outcome: Outcome) -> list[str]:
+    """Every examination the lineage asks for, in order within a line; returns the generations that were examined."""
+    asked, without = workspace.lineage().examinations, unexamined(workspace)
+    futures = _benches(workspace) if without else {}
+    for key in without:
+        said = asked[key]
+        before = [futures[f] for f in (f"examine@{said.after}", f"add_benchmark@{said.benchmark}") if f in futures]
+        futures[f"examine@{key}"] = _submit(workspace, f"examine@{key}", wait_for=before)
+    _settle(futures, outcome)
+    return [asked[key].generation for key in without if examined(workspace, key)]
+
+
+def _benches(workspace: Workspace) -> dict[str, PrefectFuture[bool]]:
+    """Benches the lineage names and nobody has made, one after the other."""
+    names = [
+        name for name in workspace.lineage().benches if not (workspace.data("benches", name) / BENCH_FILE).is_file()
+    ]
+    return _chain(workspace, [f"add_benchmark@{name}" for name in names], [])
+
+
 def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
     """One page for every line that has news."""
     lineage = workspace.lineage()
     news = {lineage.generations[name].line for name in births} | set(
         outdated(workspace, pipeline.stale(workspace.root))
     )
-    lines = sorted(line for line in news if judged(workspace, lineage.heads[line].generation))
+    heads = {line: lineage.heads[line] for line in sorted(news)}
+    lines = [
+        line
+        for line, head in heads.items()
+        if judged(workspace, head.generation)
+        and (head.examined not in lineage.examinations or examined(workspace, head.examined))
+    ]
     _settle({f"publish@{line}": _submit(workspace, f"publish@{line}") for line in lines}, outcome)
 
 
@@ -208,6 +244,13 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
             outcome.refused[name] = said["refused"]
     if news:
         tell_codes(workspace)
+    for key in untold(workspace):
+        told = record_examination.submit(workspace, key)
+        wait([told])
+        if not told.state.is_completed():
+            why = told.result(raise_on_failure=False)
+            outcome.failed[f"record {key}"] = f"{why}\nWhat was found is safe: `perennial run` records it again."
+            return
 
 
 def tell_codes(workspace: Workspace) -> None:
@@ -285,6 +328,29 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
     seen.touch()
     _tell(f"record {name}", "done")
     return said
+
+
+@task(task_run_name="record {key}", cache_policy=NO_CACHE)
+def record_examination(workspace: Workspace, key: str) -> None:
+    """Show MLflow what one examination found; doing it again changes nothing."""
+    from components.registry.record import tell_examination
+    from components.tracking import connect
+
+    _tell(f"record {key}", "")
+    lineage = workspace.lineage()
+    name = lineage.examinations[key].generation
+    page = workspace.page(lineage.generations[name].line)
+    tell_examination(
+        workspace.data("examinations", key),
+        generation=workspace.data("generations", name),
+        verdict=workspace.data("verdicts", name),
+        tracking=connect(workspace.root),
+        report=page if page.is_file() else None,
+    )
+    seen = examination_marker(workspace, key)
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    seen.touch()
+    _tell(f"record {key}", "done")
 
 
 def _chain(workspace: Workspace, names: list[str], before: list[PrefectFuture[bool]]) -> dict[str, PrefectFuture[bool]]:

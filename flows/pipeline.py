@@ -24,6 +24,7 @@ from pathlib import Path
 from components import code
 from components.errors import PerennialError, StageFailed
 from components.settings import SILENCE
+from flows.workspace import Workspace
 
 Listener = Callable[[str], None]
 NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
@@ -119,6 +120,7 @@ def refresh(root: Path, *, patience_s: float = 0) -> None:
             f"expected '{root}' to be wired as this version does, found the wiring of an older version. "
             "`perennial upgrade` mends the workspace; nothing is raised again."
         )
+    Workspace(root).complete()
     _point_to_the_package(root)
     waited_until = time.monotonic() + patience_s
     while not code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):

@@ -166,6 +166,7 @@ def _rewire(root: Path) -> None:
     """Today's dvc.yaml, no link to a checkout, and DVC told where the package lies."""
     if root != CHECKOUT:
         (root / "dvc.yaml").write_text(template("dvc.yaml"), encoding="utf-8")
+    Workspace(root).make_nobodys()
     link = root / "components"
     if link.is_symlink():
         link.unlink()

@@ -118,6 +118,11 @@ class GenerationFiles:
         """Raise BrokenLineage unless the verdict is on the weights of the card."""
         self._expect(self.weights, {self.judged / VERDICT_FILE: self.verdict["candidate"]["weights"]})
 
+    def expect_examined(self) -> None:
+        """Raise BrokenLineage unless scores and verdict are of the weights of the card."""
+        self._expect(self.weights, {self.scores / METRICS_FILE: self.metrics["weights"]})
+        self.expect_judged()
+
     def expect_whole(self) -> None:
         """Raise BrokenLineage unless every file is there and speaks of the weights on disk."""
         recipe = [self.recipe_file] if self.recipe_file else []
