@@ -179,7 +179,7 @@ def _raise(workspace: object) -> None:
     import numpy as np
 
     from components import code
-    from components.evaluation.matrix import MATRIX_FILE
+    from components.evaluation import MATRIX_FILE
     from components.gates.verdict import VERDICT_FILE
     from components.generations.card import WEIGHTS, file_digest, write_card
     from components.generations.recipe import Recipe
@@ -212,7 +212,7 @@ def _raise(workspace: object) -> None:
         cell = {"auc": {"value": 0.9, "low": 0.85, "high": 0.95, "reason": None}}
         matrix = {
             "line": row.line, "generations": so_far, "benchmarks": ARCHIVES,
-            "cells": {one: {benchmark: cell for benchmark in ARCHIVES} for one in so_far},
+            "cells": {one: dict.fromkeys(ARCHIVES, cell) for one in so_far},
             "summary": {one: {"average_auc": {"value": 0.9}, "forgetting": {"value": 0.01}} for one in so_far},
         }  # fmt: skip
         _write(verdict / MATRIX_FILE, json.dumps(matrix))

@@ -28,7 +28,18 @@ from components.settings import settings
 from components.withdrawal import files as withdrawals
 from flows import pipeline, provenance
 from flows.durations import clock
-from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded, waiting
+from flows.pending import (
+    ARCHIVE_STAGES,
+    faceless,
+    judged,
+    marker,
+    outdated,
+    proposal,
+    stale,
+    unjudged,
+    unrecorded,
+    waiting,
+)
 from flows.workspace import Workspace
 
 OnOutput = Callable[[str, str], None]
@@ -107,7 +118,7 @@ def prepare(workspace: Workspace, outcome: Outcome) -> None:
     chains = []
     ingested: dict[str, PrefectFuture[bool]] = {}
     archives = workspace.params().archives
-    for name in faceless(workspace, pipeline.stale(workspace.root)):
+    for name in faceless(workspace, stale(workspace)):
         before = [ingested[archives[name].after]] if archives[name].after in ingested else []
         chain = _chain(workspace, [f"{stage}@{name}" for stage in ARCHIVE_STAGES], before)
         ingested[name] = chain[f"ingest@{name}"]
@@ -181,9 +192,7 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
 def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
     """One page for every line that has news."""
     lineage = workspace.lineage()
-    news = {lineage.generations[name].line for name in births} | set(
-        outdated(workspace, pipeline.stale(workspace.root))
-    )
+    news = {lineage.generations[name].line for name in births} | set(outdated(workspace, stale(workspace)))
     lines = sorted(line for line in news if judged(workspace, lineage.heads[line].generation))
     _settle({f"publish@{line}": _submit(workspace, f"publish@{line}") for line in lines}, outcome)
 

@@ -83,9 +83,9 @@ def stoppable() -> Iterator[None]:
         raise
 
 
-def stale(root: Path) -> set[str]:
-    """Stage instances whose inputs, command or outputs are not what ``dvc.lock`` says."""
-    exit_code, lines = _dvc(root, ["status", "--json"], 600, None)
+def stale(root: Path, stages: Collection[str] = ()) -> set[str]:
+    """Stage instances, of these or of all, whose inputs, command or outputs are not what ``dvc.lock`` says."""
+    exit_code, lines = _dvc(root, ["status", "--json", *stages], 600, None)
     if exit_code:
         raise StageFailed(f"dvc status failed: {_last_words(lines)}")
     status = json.loads(lines[-1]) if lines else {}

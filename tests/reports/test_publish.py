@@ -14,7 +14,7 @@ import pytest
 
 from components.errors import BrokenLineage
 from components.gates.verdict import VERDICT_FILE
-from components.reports.pages import PAGE_FILE
+from components.reports import PAGE_FILE
 from components.reports.publish import publish
 
 ROOT = Path(__file__).parents[2]
