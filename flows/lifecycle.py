@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -40,6 +39,7 @@ from flows.pending import (
     unrecorded,
     waiting,
 )
+from flows.turnstile import devices_of, environment, turnstile
 from flows.workspace import Workspace
 
 OnOutput = Callable[[str, str], None]
@@ -64,9 +64,8 @@ class Outcome:
         return not (self.ran or self.failed or self.planned or self.promoted)
 
 
-# A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
-TURNSTILE = BoundedSemaphore(settings().workers)
 PATIENCE_S = 60  # for a stage somebody else started
+# A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=512)  # Any: Prefect's own runners do not fit its annotation of flows
 
 
@@ -249,9 +248,16 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
         _tell(name, line)
 
     try:
-        with TURNSTILE:
+        with turnstile().through(devices_of(Workspace.at(root), name)) as devices:
             started = time.monotonic()
-            ran = pipeline.reproduce(root, name, timeout_s=settings().stage_timeout_s, listen=listen, force=force)
+            ran = pipeline.reproduce(
+                root,
+                name,
+                timeout_s=settings().stage_timeout_s,
+                listen=listen,
+                force=force,
+                environment=environment(devices),
+            )
     except PerennialError:
         _tell(name, "failed")
         raise
