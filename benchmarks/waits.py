@@ -7,8 +7,8 @@ have made are stand-ins of a few bytes, and weights of `WEIGHTS_BYTES`, written 
 lineage and the ledger are as large as they would be, and nothing is trained.
 
 Prints medians: wall seconds (seconds of the processor) of `status`, `history`, `run` with nothing to do, and the start
-of every stage, from ``python`` to the moment it knows that the code at work is the recorded one. With `--against`, the
-same of another checkout, in turns with this one, each in a workspace made by its own code.
+of every stage as ``dvc.yaml`` words it, whose inputs are not there: it ends as soon as it has begun. With `--against`,
+the same of another checkout, in turns with this one, each in a workspace made by its own code.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -24,6 +25,8 @@ import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 HERE = Path(__file__).resolve().parents[1]
 ARCHIVES = [f"forgery{number:02}" for number in range(12)]
@@ -42,13 +45,9 @@ PARAMS = {
     "validation": {},
     "gate": [{"rule": "absolute", "min_auc": 0.7}, {"rule": "relative", "max_drop": 0.05}, {"rule": "infra"}],
 }
-START = """\
-import importlib, sys
-from pathlib import Path
-from components import stage
-importlib.import_module(sys.argv[1])
-stage._expect_todays_code(stage._recorded([Path("data/code", name) for name in sys.argv[2:]]))
-"""
+STAGES = ("ingest", "validate", "crop", "add_benchmark", "evolve", "curate", "evaluate", "judge", "publish")
+CHOICES = {"detector": "rsia_net", "strategy": "cffd", "layout": "lab", "faces": "none", "role": "both"}
+"""Of the stages that are started."""
 
 
 def main() -> None:
@@ -66,38 +65,37 @@ def main() -> None:
         roots = {name: Path(room) / name for name in checkouts}
         for name, checkout in checkouts.items():
             _process([sys.executable, str(Path(__file__).resolve()), "--make", str(roots[name])], checkout, HERE)
-        took = {name: measured(checkouts, roots, command, asked.repeats) for name, command in commands().items()}
+        said = {name: commands(root) for name, root in roots.items()}
+        took = {
+            what: measured(checkouts, roots, {name: words[what] for name, words in said.items()}, asked.repeats)
+            for what in said["here"]
+        }
     table = told(took)
     print(table)
     if asked.out:
         asked.out.write_text(table + "\n")
 
 
-def commands() -> dict[str, list[str]]:
-    """What is measured, by name: what follows ``python``, started in the workspace."""
-    from components.code import STAGES
-
-    found = {
-        "status": ["-m", "flows.cli", "status"],
-        "history": ["-m", "flows.cli", "history"],
-        "run, nothing to do": ["-m", "flows.cli", "run"],
-    }
-    choices = {"ingest": ["layouts/lab"], "crop": ["faces/none"], "curate": ["detectors/rsia_net"]}
-    for name in ("evolve", "evaluate", "judge", "publish"):
-        choices[name] = ["detectors/rsia_net", "strategies/cffd"]
-    for name, module in STAGES.items():
-        found[f"{name} starts"] = ["-c", START, module, f"stages/{name}", *choices.get(name, [])]
+def commands(root: Path) -> dict[str, list[str]]:
+    """What is measured, by name: what follows ``python``, started in the workspace at `root`."""
+    found = {what: ["-m", "flows.cli", what.split(",")[0]] for what in ("status", "history", "run, nothing to do")}
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())["stages"]
+    for name in STAGES:
+        command = re.sub(
+            r"\$\{(?:item\.)?(\w+)\}", lambda said: CHOICES.get(said[1], "nothing"), stages[name]["do"]["cmd"]
+        )
+        found[f"{name} starts"] = command.split()[1:]
     return found
 
 
 def measured(
-    checkouts: Mapping[str, Path], roots: Mapping[str, Path], command: list[str], repeats: int
+    checkouts: Mapping[str, Path], roots: Mapping[str, Path], commands: Mapping[str, list[str]], repeats: int
 ) -> dict[str, tuple[float, float]]:
     """Medians of (wall seconds, processor seconds) by checkout, taken in turns; the first round does not count."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in checkouts}
     for round_ in range(repeats + 1):
         for name, checkout in checkouts.items():
-            took = _process([sys.executable, *command], checkout, roots[name])
+            took = _process([sys.executable, *commands[name]], checkout, roots[name])
             if round_:
                 found[name].append(took)
     return {
@@ -112,7 +110,7 @@ def _process(command: list[str], checkout: Path, folder: Path) -> tuple[float, f
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
+    if done.returncode and ("nothing" not in " ".join(command) or "expected" not in done.stderr):
         raise SystemExit(f"{command} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
     return wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -131,8 +129,6 @@ def told(took: Mapping[str, Mapping[str, tuple[float, float]]]) -> str:
 
 def make(root: Path) -> None:
     """A workspace at `root` in which everything was done by the code that is imported here."""
-    import yaml
-
     from components.faces import weights
     from components.faces.about import FACES_FILE
     from components.generations import lineage as lineages
@@ -169,8 +165,6 @@ def make(root: Path) -> None:
         _write(workspace.data("faces", name) / FACES_FILE, json.dumps({"digest": name, "faces": 1, "profile": {}}))
     _raise(workspace)
     _dvc(workspace.root, "commit", "--force")
-    for name in ARCHIVES:  # a stage's outputs are older than what is read of them now
-        assert (workspace.data("faces", name) / FACES_FILE).is_file()
     _remember(workspace)
 
 
