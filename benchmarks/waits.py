@@ -173,7 +173,7 @@ def _raise(workspace: object) -> None:
     import numpy as np
 
     from components import code
-    from components.evaluation import MATRIX_FILE
+    from components.evaluation import matrix
     from components.gates.verdict import VERDICT_FILE
     from components.generations.card import WEIGHTS, file_digest, write_card
     from components.generations.recipe import Recipe
@@ -204,12 +204,12 @@ def _raise(workspace: object) -> None:
         line = lineage.of(row.line)
         so_far = line[: line.index(name) + 1]
         cell = {"auc": {"value": 0.9, "low": 0.85, "high": 0.95, "reason": None}}
-        matrix = {
+        rows = {
             "line": row.line, "generations": so_far, "benchmarks": ARCHIVES,
             "cells": {one: dict.fromkeys(ARCHIVES, cell) for one in so_far},
             "summary": {one: {"average_auc": {"value": 0.9}, "forgetting": {"value": 0.01}} for one in so_far},
         }  # fmt: skip
-        _write(verdict / MATRIX_FILE, json.dumps(matrix))
+        _write(verdict / matrix.MATRIX_FILE, json.dumps(rows))
     for line, weights in shown.items():
         _write(workspace.page(line), f"<html>{weights}</html>")
 

@@ -25,7 +25,7 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import pipeline, provenance
+from flows import engine, pipeline, provenance
 from flows.durations import clock
 from flows.pending import (
     ARCHIVE_STAGES,
@@ -69,7 +69,6 @@ PATIENCE_S = 60  # for a stage somebody else started
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=512)  # Any: Prefect's own runners do not fit its annotation of flows
 
 
-@flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
 def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> Outcome:
     """Do whatever is pending in the workspace at `root`, and nothing else. A closed gate is a result, not an error.
 
@@ -77,13 +76,40 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     another lifecycle in this workspace. A failed stage makes a deployed run fail, after everything else was done.
     """
     workspace = Workspace.at(Path(root))
-    outcome = Outcome()
-    with only_one(workspace, patience_s), pipeline.stoppable():
+    with only_one(workspace, patience_s), engine.beside() as engine_is_up:
+        reborn = gather(workspace, again)
+        with engine_is_up():
+            return recorded(workspace.root, reborn)
+
+
+def lifecycle_within(root: Path, patience_s: float = 0) -> Outcome:
+    """The same within a flow that runs already, and is recorded as what it is part of."""
+    workspace = Workspace.at(root)
+    with only_one(workspace, patience_s):
+        return proceed(workspace, gather(workspace, ()))
+
+
+def gather(workspace: Workspace, again: Sequence[str]) -> tuple[str, ...]:
+    """Have the files at hand that everything rests on; returns `again` with its descendants."""
+    with pipeline.stoppable():
         pipeline.checkout(workspace.root)
         pipeline.refresh(workspace.root, patience_s=PATIENCE_S)
         reborn = descendants(workspace, again)
         withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)
         weights.resolve(workspace.data(), workspace.params())
+    return reborn
+
+
+@flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
+def recorded(root: Path, again: Sequence[str]) -> Outcome:
+    """`proceed`, as Prefect shows it."""
+    return proceed(Workspace.at(root), again)
+
+
+def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
+    """From faces to the registry, within a flow."""
+    outcome = Outcome()
+    with pipeline.stoppable():
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
         births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
