@@ -1,6 +1,6 @@
 """What a person waits for although nothing is computed: whole processes, in a workspace of 237 stage instances.
 
-    python benchmarks/waits.py [--against CHECKOUT] [--repeats 5] [--out FILE]
+    python benchmarks/waits.py [--against CHECKOUT] [--repeats 5] [--only WORDS] [--out FILE]
 
 The workspace holds 12 archives and 46 generations of 4 lines, planned as `perennial plan` plans them; what stages would
 have made are stand-ins of a few bytes, and weights of `WEIGHTS_BYTES`, written down by ``dvc commit``. So DVC, the
@@ -54,6 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--against", type=Path, help="A checkout to compare with.")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", default="", help="Rows whose names hold one of these words: a,b.")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -69,6 +70,7 @@ def main() -> None:
         took = {
             what: measured(checkouts, roots, {name: words[what] for name, words in said.items()}, asked.repeats)
             for what in said["here"]
+            if any(word in what for word in asked.only.split(","))
         }
     table = told(took)
     print(table)
