@@ -315,10 +315,18 @@ def load(path: Path) -> Params:
 def read(model: type[M], path: Path) -> M:
     """The YAML file at `path` as a `model`, an empty file as an empty section; raises BadParams listing every fault."""
     try:
-        raw = yaml.safe_load(path.read_bytes())
+        raw = load_yaml(path.read_bytes())
     except (yaml.YAMLError, UnicodeDecodeError) as fault:
         raise BadParams(f"expected YAML in '{path}', found something else: {fault}") from fault
     return parse(model, {} if raw is None else raw, path.name)
+
+
+def load_yaml(content: bytes) -> Any:
+    """What a YAML document says, as `yaml.safe_load` reads it; by libyaml where PyYAML was built with it, ten times as fast."""
+    return yaml.load(content, Loader=_Loader)  # noqa: S506 a safe one
+
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse(model: type[M], raw: Any, where: str) -> M:

@@ -48,7 +48,9 @@ class Settings(BaseSettings):
     decoded_bytes: int = Field(16 * 2**30, ge=0)
     """Of files in ``.perennial/decoded``, where stages keep decoded faces for one another; 0 keeps none."""
     workers: int = os.cpu_count() or 1
-    """Pipeline stages that may run at once."""
+    """Pipeline stages that may run at once; where there are accelerators, of those that use none."""
+    stages_per_device: int = Field(1, ge=1)
+    """Pipeline stages that may share an accelerator; more than one where networks are small."""
     stage_timeout_s: float = 24 * 3600
     """A stage that runs longer is stopped."""
     tracking_uri: str = ""

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -26,7 +25,7 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import pipeline, provenance
+from flows import engine, pipeline, provenance
 from flows.durations import clock
 from flows.pending import (
     ARCHIVE_STAGES,
@@ -37,12 +36,14 @@ from flows.pending import (
     marker,
     outdated,
     proposal,
+    stale,
     unexamined,
     unjudged,
     unrecorded,
     untold,
     waiting,
 )
+from flows.turnstile import devices_of, environment, turnstile
 from flows.workspace import Workspace
 
 OnOutput = Callable[[str, str], None]
@@ -67,13 +68,11 @@ class Outcome:
         return not (self.ran or self.failed or self.planned or self.promoted)
 
 
-# A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
-TURNSTILE = BoundedSemaphore(settings().workers)
 PATIENCE_S = 60  # for a stage somebody else started
+# A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=512)  # Any: Prefect's own runners do not fit its annotation of flows
 
 
-@flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
 def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> Outcome:
     """Do whatever is pending in the workspace at `root`, and nothing else. A closed gate is a result, not an error.
 
@@ -81,13 +80,40 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     another lifecycle in this workspace. A failed stage makes a deployed run fail, after everything else was done.
     """
     workspace = Workspace.at(Path(root))
-    outcome = Outcome()
-    with only_one(workspace, patience_s), pipeline.stoppable():
+    with only_one(workspace, patience_s), engine.beside() as engine_is_up:
+        reborn = gather(workspace, again)
+        with engine_is_up():
+            return recorded(workspace.root, reborn)
+
+
+def lifecycle_within(root: Path, patience_s: float = 0) -> Outcome:
+    """The same within a flow that runs already, and is recorded as what it is part of."""
+    workspace = Workspace.at(root)
+    with only_one(workspace, patience_s):
+        return proceed(workspace, gather(workspace, ()))
+
+
+def gather(workspace: Workspace, again: Sequence[str]) -> tuple[str, ...]:
+    """Have the files at hand that everything rests on; returns `again` with its descendants."""
+    with pipeline.stoppable():
         pipeline.checkout(workspace.root)
         pipeline.refresh(workspace.root, patience_s=PATIENCE_S)
         reborn = descendants(workspace, again)
         withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)
         weights.resolve(workspace.data(), workspace.params())
+    return reborn
+
+
+@flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
+def recorded(root: Path, again: Sequence[str]) -> Outcome:
+    """`proceed`, as Prefect shows it."""
+    return proceed(Workspace.at(root), again)
+
+
+def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
+    """From faces to the registry, within a flow."""
+    outcome = Outcome()
+    with pipeline.stoppable():
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
         births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
@@ -122,7 +148,7 @@ def prepare(workspace: Workspace, outcome: Outcome) -> None:
     chains = []
     ingested: dict[str, PrefectFuture[bool]] = {}
     archives = workspace.params().archives
-    for name in faceless(workspace, pipeline.stale(workspace.root)):
+    for name in faceless(workspace, stale(workspace)):
         before = [ingested[archives[name].after]] if archives[name].after in ingested else []
         chain = _chain(workspace, [f"{stage}@{name}" for stage in ARCHIVE_STAGES], before)
         ingested[name] = chain[f"ingest@{name}"]
@@ -211,9 +237,7 @@ def _benches(workspace: Workspace) -> dict[str, PrefectFuture[bool]]:
 def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
     """One page for every line that has news."""
     lineage = workspace.lineage()
-    news = {lineage.generations[name].line for name in births} | set(
-        outdated(workspace, pipeline.stale(workspace.root))
-    )
+    news = {lineage.generations[name].line for name in births} | set(outdated(workspace, stale(workspace)))
     heads = {line: lineage.heads[line] for line in sorted(news)}
     lines = [
         line
@@ -283,9 +307,16 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
         _tell(name, line)
 
     try:
-        with TURNSTILE:
+        with turnstile().through(devices_of(Workspace.at(root), name)) as devices:
             started = time.monotonic()
-            ran = pipeline.reproduce(root, name, timeout_s=settings().stage_timeout_s, listen=listen, force=force)
+            ran = pipeline.reproduce(
+                root,
+                name,
+                timeout_s=settings().stage_timeout_s,
+                listen=listen,
+                force=force,
+                environment=environment(devices),
+            )
     except PerennialError:
         _tell(name, "failed")
         raise

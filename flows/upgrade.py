@@ -23,7 +23,8 @@ from components.faces.about import FACES_FILE, read_about
 from components.faces.table import FaceTable
 from components.generations.card import CARD, CARRY_OVER, IN_0_1, WEIGHTS, file_digest, read_card, write_card
 from components.generations.lineage import Lineage
-from components.memory.buffer import EXEMPLARS, Memory
+from components.memory import EXEMPLARS
+from components.memory.buffer import Memory
 from components.orders import struck
 from components.params import Params, Withdrawal, parse
 from components.withdrawal import files

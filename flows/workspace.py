@@ -15,7 +15,7 @@ from ruamel.yaml.comments import CommentedMap
 from components.errors import BadParams, PerennialError
 from components.generations.lineage import Lineage
 from components.params import Params, load
-from components.reports.pages import PAGE_FILE
+from components.reports import PAGE_FILE
 from components.vocabulary import NOBODY
 from components.writing import replace_text
 

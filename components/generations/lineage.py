@@ -4,6 +4,8 @@ benches:      which archive joined the benchmarks after which          {faceswap
 generations:  one row a generation, in the order of birth              {rsia_net-M1: {line, detector, …}, …}
 heads:        the youngest generation of each line, what it is made of {rsia_net: {generation: rsia_net-M1, …}}
 examinations: of a generation that lived when a benchmark joined       {rsia_net-M1_on_mask: {generation, benchmark, …}}
+
+Every command reads it, so what knows detectors and strategies, and torch with them, is imported where a row is made.
 """
 
 from __future__ import annotations
@@ -15,11 +17,9 @@ from typing import Any
 
 import yaml
 
-from components import detectors, strategies
 from components.errors import BadParams, BrokenLineage
 from components.generations.card import CARD, read_card
 from components.generations.recipe import Choice, Machine, Recipe, Row
-from components.memory.buffer import expect_room
 from components.params import Line, MemoryOptions, Name, Params, Section, TrainingOptions, parse, read
 from components.vocabulary import NOBODY
 from components.writing import replace_text
@@ -186,13 +186,14 @@ class Proposal:
     """Tasks or benchmarks named in params.yaml whose faces are not ready."""
 
 
-def propose(params: Params, lineage: Lineage, ready: Collection[str]) -> Proposal:
+def propose(params: Params, lineage: Lineage, ready: Collection[str], *, checked: bool = False) -> Proposal:
     """Rows and recipes for every (line, task) that has none yet, over archives whose faces are `ready`.
 
     Raises BadParams where a detector, a strategy or the gate cannot be followed, or a line would not stay one; nothing
-    is written.
+    is written. `checked`: today's code has passed these params in `check_choices` already.
     """
-    _check_names(params)
+    if not checked:
+        check_choices(params)
     for line, choice in params.lines.items():
         _check_kin(line, choice, lineage)
     benches = joined(lineage.benches, [name for name in params.benchmarks if name in ready])
@@ -255,6 +256,8 @@ class _Choices:
 
 def _resolved(line: Line, params: Params) -> _Choices:
     """A paper's own values, overruled by the general section, overruled by the detector's, overruled by the line's."""
+    from components import detectors, strategies
+
     said = {**params.detectors.get(line.detector, {}), **line.changes.detector}
     own = said.pop("training", {})
     if not isinstance(own, dict):
@@ -275,6 +278,8 @@ def _resolved(line: Line, params: Params) -> _Choices:
 
 
 def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -> Recipe:
+    from components.memory.buffer import expect_room
+
     chosen = _resolved(line, params)
     expect_room(chosen.memory, tasks=len(lineage.of(row.line)))
     return Recipe.resolved(
@@ -326,18 +331,23 @@ def _check_architecture(proposal: Proposal, recipes: Path) -> None:
 
 def _shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     """The shape of every weight of the recipe's detector."""
+    from components import detectors
+
     options = detectors.options(recipe.detector.name, recipe.detector.options)
     detector = detectors.build(recipe.detector.name, options, blank=True)
     return {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items()}
 
 
-def _check_names(params: Params) -> None:
+def check_choices(params: Params) -> None:
+    """Raise BadParams or UnknownName where a detector, a strategy or the gate cannot be followed."""
+    from components import detectors, strategies
+
     if not params.gate:
         raise BadParams("expected rules under `gate`, found none: an empty gate is never an approval. See params.yaml.")
     for line in params.lines.values():
         _resolved(line, params)
-    wrong: list[tuple[str, Any]] = [(n, detectors) for n in params.detectors] + [
+    named: list[tuple[str, Any]] = [(n, detectors) for n in params.detectors] + [
         (n, strategies) for n in params.strategies
     ]
-    for name, catalogue in wrong:
+    for name, catalogue in named:
         catalogue.options(name, {})

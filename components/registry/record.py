@@ -31,7 +31,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
-from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE

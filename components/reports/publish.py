@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from components import stage
-from components.generations.generation import load_classifier
 from components.reports import mistakes, sections
 from components.reports.pages import write_page
 from components.reports.story import read_story
@@ -39,13 +36,12 @@ def publish(
     last                                   the youngest generation of the line
     beside                                 other lines, separated by commas: linked as ../LINE/index.html
     """
-    torch.set_num_threads(1)  # the order of additions would show in the heat maps
     story = read_story(verdicts, scores, generations, last, examined=examination)
     examined = [name for name in story.benchmarks if (scores / last / f"{name}.parquet").is_file()]
-    alarms, misses = mistakes.most_wrong(load_classifier(generations / last), scores / last, faces, examined, each=EACH)
+    alarms, misses = mistakes.most_wrong(generations / last, scores / last, faces, examined, each=EACH)
     others = [name for name in beside.split(",") if name]
     write_page(page, "line.html", **sections.line(story, others, alarms, misses))
 
 
 if __name__ == "__main__":
-    stage.run(publish)
+    stage.run(publish, brief=True)

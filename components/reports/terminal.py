@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.style import Style
@@ -15,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from components import code
-from components.evaluation import late
-from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation import MATRIX_FILE, late
 from components.gates.verdict import verdict_if_any
 from components.generations.card import CARD, code_state, read_card
+from components.params import load_yaml
 from components.reports import Place
 from components.vocabulary import NOBODY
 
@@ -44,7 +43,7 @@ def status_json(
              "code": "today's" | "older" | "before 0.2" | null (not born yet, or nobody asked),
              "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused]}]}}}
     """
-    raw = (yaml.safe_load(lineage.read_text()) or {}) if lineage.is_file() else {}
+    raw = (load_yaml(lineage.read_bytes()) or {}) if lineage.is_file() else {}
     lines: Status = {}
     for name, row in (raw.get("generations") or {}).items():
         line = lines.setdefault(row["line"], {"champion": (champions or {}).get(row["line"]), "generations": []})

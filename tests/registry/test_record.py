@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from components.errors import BrokenLineage
-from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.registry import catalogue
 from components.registry.record import CODE_STATE_TAG, CODE_TAG, COMMIT_TAG, record, tell_code, tell_examination
-from components.reports.pages import PAGE_FILE
+from components.reports import PAGE_FILE
 from components.tracking import Tracking, connect
 
 ROOT = Path(__file__).parents[2]
@@ -233,7 +233,7 @@ from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 from components.registry.record import CODE_STATE_TAG, CODE_TAG, COMMIT_TAG, record, tell_code, tell_examination
-from components.reports.pages import PAGE_FILE
+from components.reports import PAGE_FILE
 from components.tracking import connect
 
 root, empty, moments = Path(sys.argv[1]), Path(sys.argv[2]), [int(n) for n in sys.argv[3:]]

@@ -16,7 +16,7 @@ from components.errors import BrokenLineage
 from components.evaluation import late
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import read_card
-from components.reports.pages import PAGE_FILE
+from components.reports import PAGE_FILE
 from components.reports.publish import publish
 
 ROOT = Path(__file__).parents[2]
