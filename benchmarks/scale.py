@@ -18,6 +18,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 HOUR = 3600.0
 FACE_SPLITS = {"train": 0.60, "test": 0.25}  # of the sources; the rest is validation
@@ -339,27 +340,26 @@ class Ran:
 
     stage: str
     units: float
-    seconds: float
+    wall_s: float
+    cpu_s: float
 
 
-def fitted(ran: Sequence[Ran]) -> dict[str, tuple[float, float]]:
-    """Stage -> seconds it takes at least, and seconds a unit: a straight line through what ran, neither below zero."""
-    found = {}
-    for stage in dict.fromkeys(one.stage for one in ran):
-        own = [one for one in ran if one.stage == stage]
-        mean_u, mean_s = (sum(values) / len(own) for values in ([o.units for o in own], [o.seconds for o in own]))
-        spread = sum((o.units - mean_u) ** 2 for o in own)
-        slope = max(0.0, sum((o.units - mean_u) * (o.seconds - mean_s) for o in own) / spread) if spread else 0.0
-        start = mean_s - slope * mean_u
-        if start < 0:
-            start, slope = 0.0, mean_s / mean_u
-        found[stage] = (start, slope)
-    return found
+Line = tuple[float, float]
+"""Seconds a stage takes at least, and seconds a unit."""
 
 
-def foretold(rates: Mapping[str, tuple[float, float]], units: Mapping[str, Sequence[float]]) -> dict[str, float]:
-    """Seconds of all instances of each stage."""
-    return {stage: sum(rates[stage][0] + rates[stage][1] * one for one in each) for stage, each in units.items()}
+def fitted(points: Sequence[tuple[float, float]]) -> Line:
+    """A straight line through (units, seconds), neither start nor slope below zero."""
+    mean_u, mean_s = (sum(point[i] for point in points) / len(points) for i in (0, 1))
+    spread = sum((units - mean_u) ** 2 for units, _ in points)
+    slope = sum((units - mean_u) * (seconds - mean_s) for units, seconds in points) / spread if spread else 0.0
+    start = mean_s - max(slope, 0.0) * mean_u
+    return (start, max(slope, 0.0)) if start >= 0 else (0.0, mean_s / mean_u)
+
+
+def foretold(line: Line, units: Sequence[float]) -> float:
+    """Seconds of instances with so many units each."""
+    return sum(line[0] + line[1] * one for one in units)
 
 
 def units_of(plan: Plan, detector: Detector) -> dict[str, list[float]]:
@@ -379,28 +379,46 @@ def check(folder: Path, clips: int) -> str:
     """Markdown: seconds of each stage as foretold from two small runs, and as measured. Runs that are done are not done again."""
     people = round(clips / TASKS / CLIPS_A_PERSON / 2) * 2
     small = [ran for number in SMALL for ran in _ran(folder, number)]
-    rates = fitted(small)
-    measured: dict[str, float] = defaultdict(float)
-    for one in _ran(folder, people):
-        measured[one.stage] += one.seconds
+    large = _ran(folder, people)
     plan, detector = _small_plan(people)
-    told = foretold(rates, units_of(plan, detector))
-    rows = [
-        [stage, f"{rates[stage][0]:.1f}", f"{rates[stage][1] * 1e3:.2f}", f"{told[stage]:.0f}", f"{measured[stage]:.0f}",
-         f"{measured[stage] / told[stage]:.2f}"]
-        for stage in STAGES
+    units = units_of(plan, detector)
+    rows = [[stage, *_beside(stage, small, large, units[stage])] for stage in STAGES]
+    sums = [sum(row[i] for row in rows) for i in (3, 4, 6, 7)]  # type: ignore[misc]
+    rows.append(["in all", None, None, *sums[:2], sums[1] / sums[0], *sums[2:], sums[3] / sums[2]])
+    head = ["stage", "start, CPU s", "CPU ms a unit", "foretold, CPU s", "measured, CPU s", "ratio"]
+    head += ["foretold, s", "measured, s", "ratio"]
+    digits = (1, 2, 0, 0, 2, 0, 0, 2)
+    told = [
+        [str(row[0]), *("" if n is None else f"{n:.{d}f}" for n, d in zip(row[1:], digits, strict=True))] for row in rows
     ]  # fmt: skip
-    sums = [sum(told.values()), sum(measured.values())]
-    rows.append(["in all", "", "", f"{sums[0]:.0f}", f"{sums[1]:.0f}", f"{sums[1] / sums[0]:.2f}"])
-    head = ["stage", "start, s", "ms a unit", f"foretold at {plan.clips} clips, s", "measured, s", "measured to foretold"]
-    return _table(head, rows)
+    return f"{plan.clips} clips in {plan.archives} archives\n\n{_table(head, told)}"
+
+
+def _beside(stage: str, small: Sequence[Ran], large: Sequence[Ran], units: Sequence[float]) -> list[float]:
+    """The line of CPU time; foretold, measured and their ratio, of CPU time and of wall time."""
+    known = [one for one in small if one.stage == stage]
+    met = [one for one in large if one.stage == stage]
+    cpu, wall = (fitted([(one.units, seconds(one)) for one in known]) for seconds in (_cpu, _wall))
+    told, came = foretold(cpu, units), sum(map(_cpu, met))
+    told_wall, came_wall = foretold(wall, units), sum(map(_wall, met))
+    return [cpu[0], cpu[1] * 1e3, told, came, came / told, told_wall, came_wall, came_wall / told_wall]
+
+
+def _cpu(ran: Ran) -> float:
+    return ran.cpu_s
+
+
+def _wall(ran: Ran) -> float:
+    return ran.wall_s
 
 
 def _small_plan(people: int) -> tuple[Plan, Detector]:
-    """What `benchmarks.generations` raises, in the model's words."""
+    """What `benchmarks.stages` raises, in the model's words."""
     from benchmarks.generations import PARAMS
 
-    training, faces = PARAMS["training"], PARAMS["faces"]
+    training: Mapping[str, Any] = PARAMS["training"]  # type: ignore[assignment]
+    faces: Mapping[str, Any] = PARAMS["faces"]  # type: ignore[assignment]
+    memory: Mapping[str, Any] = PARAMS["memory"]  # type: ignore[assignment]
     detector = replace(
         DETECTORS["rsia_net"],
         founder_epochs=training["founder_epochs"],
@@ -409,7 +427,7 @@ def _small_plan(people: int) -> tuple[Plan, Detector]:
     )
     plan = Plan(
         clips=TASKS * people * CLIPS_A_PERSON, archives=TASKS, lines=("rsia_net",), frames=faces["frames"],
-        memory_faces=PARAMS["memory"]["budget"],
+        memory_faces=memory["budget"],
     )  # fmt: skip
     return plan, detector
 
@@ -419,27 +437,24 @@ def _ran(folder: Path, people: int) -> list[Ran]:
     kept = folder / f"people-{people}.json"
     if not kept.is_file():
         folder.mkdir(parents=True, exist_ok=True)
-        seconds = _raised(people)
-        kept.write_text(json.dumps(seconds, indent=1))
+        kept.write_text(json.dumps(_raised(people), indent=1))
     plan, detector = _small_plan(people)
     units = units_of(plan, detector)
-    by_stage: dict[str, list[float]] = defaultdict(list)
-    for name, took in json.loads(kept.read_text()).items():
-        by_stage[name.partition("@")[0]].append(took)
-    return [
-        Ran(stage, one, took) for stage in STAGES for one, took in zip(units[stage], by_stage[stage], strict=True)
-    ]
+    by_stage: dict[str, list[list[float]]] = defaultdict(list)
+    for stage, wall_s, cpu_s in json.loads(kept.read_text()):
+        by_stage[stage].append([wall_s, cpu_s])
+    return [Ran(stage, one, *took) for stage in STAGES for one, took in zip(units[stage], by_stage[stage], strict=True)]
 
 
-def _raised(people: int) -> dict[str, float]:
-    """Seconds of each stage instance, in the order in which they ran first."""
+def _raised(people: int) -> list[tuple[str, float, float]]:
+    """Stage, seconds and CPU seconds of each instance."""
     import tempfile
 
-    from benchmarks.generations import raised
-    from flows.durations import clocked
+    from benchmarks.stages import raised
 
     with tempfile.TemporaryDirectory() as place:
-        return clocked(raised(Path(place) / "workspace", TASKS, "cffd", people).root)
+        took = raised(Path(place) / "workspace", tasks=TASKS, people=people)
+    return [(one.stage, one.wall_s, one.cpu_s) for one in took]
 
 
 def main() -> None:
