@@ -87,6 +87,9 @@ class TrainingOptions(Section):
     epochs: int = Field(10, ge=1)
     batch: int = Field(32, ge=2)
     """Faces a step."""
+    micro_batch: int | None = Field(None, ge=1)
+    """Faces of it that pass through a network at a time, so that a large batch fits a small device: the same batch, in
+    pieces that are computed twice. BatchNorm normalises within a piece."""
     replayed: float = Field(0.5, gt=0, lt=1)
     """Share of a batch that is remembered, where there is a memory. An epoch ends when every drawn face of the new task was
     seen, so a larger share means more steps."""

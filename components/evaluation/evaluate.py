@@ -32,6 +32,7 @@ from components.faces.table import FaceTable, write_parquet
 from components.generations.card import read_card
 from components.generations.generation import load_classifier
 from components.generations.recipe import Recipe
+from components.settings import settings
 from components.vocabulary import TEST
 
 KEPT = Path(".perennial/scores")
@@ -114,7 +115,7 @@ def _benchmarks(names: Sequence[str], listed: Mapping[str, str], faces: Path, be
                 f"expected benchmark '{name}' on the bench '{bench}', found {', '.join(listed) or 'none'}. "
                 f"Land it, or name a later bench in lineage.yaml: `dvc repro add_benchmark@{name}`."
             )
-        tables[name] = FaceTable.load(faces / name, cache_bytes=0)  # each face is looked at once
+        tables[name] = FaceTable.load(faces / name, cache_bytes=0, shared_bytes=settings().decoded_bytes)
         if tables[name].digest != listed[name]:
             raise BrokenLineage(
                 f"expected faces {listed[name][:12]} of benchmark '{name}', as on the bench '{bench}', found "

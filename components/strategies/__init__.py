@@ -13,7 +13,6 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -96,13 +95,7 @@ def find(name: str) -> type[Strategy]:
 
 def part(found: Detection, chosen: Tensor | slice) -> Detection:
     """What was found in some of the faces."""
-    return replace(
-        found,
-        logits=found.logits[chosen],
-        embedding=found.embedding[chosen],
-        levels=tuple(level[chosen] for level in found.levels),
-        domains={name: tuple(level[chosen] for level in levels) for name, levels in found.domains.items()},
-    )
+    return found.each(lambda values: values[chosen])
 
 
 # -- looking at a whole task, before its first lesson or after its last ---------------------------------------------------
