@@ -271,7 +271,7 @@ def _looped(
     name: str, options: Any, params: Any, task: Faces, place: Path, bare: float, until: float, device: torch.device
 ) -> float:
     """Seconds a step of `training.train`, from the second epoch on: the median of its steps' distances."""
-    from components import detectors, strategies
+    from components import detectors, machine, strategies
     from components.generations import training
     from components.generations.training import Lesson
 
@@ -288,12 +288,12 @@ def _looped(
     student = detectors.build(name, options, blank=True)
     finetune = strategies.build("finetune", strategies.options("finetune", {}))
     epochs = max(2, min(30, int((until - time.monotonic()) / max(bare, 1e-3) / 8)))
-    precision = "bf16-mixed" if device.type == "cuda" else "32-true"
     try:
         training.train(
-            Lesson(student, None, finetune, task, None, params, epochs=epochs, seed=0, precision=precision),  # type: ignore[arg-type]
+            Lesson(student, None, finetune, task, None, params, epochs=epochs, seed=0),
             checkpoint=place / "checkpoint.pt",
             on_step=listen,
+            engine=machine.fabric("bf16-mixed" if device.type == "cuda" else "32-true"),
         )
     except Enough:
         pass
