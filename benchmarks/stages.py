@@ -25,7 +25,7 @@ from components.lab.archive import render_archive
 from components.lab.forgeries import FAMILIES
 from flows import pipeline
 from flows.land import land
-from flows.lifecycle import plan_only
+from flows.lifecycle import Outcome, plan
 from flows.workspace import Workspace
 
 OF_AN_ARCHIVE = ("ingest", "validate", "crop")
@@ -62,7 +62,7 @@ def raised(root: Path, *, tasks: int, people: int, params: Mapping[str, Any] = P
     workspace = landed(root, tasks=tasks, people=people, params=params)
     names = list(workspace.params().archives)
     took = [one for name in names for one in _each(workspace, OF_AN_ARCHIVE, name)]
-    plan_only(workspace)
+    plan(workspace, Outcome())
     took += [one for name in names for one in _each(workspace, ("add_benchmark",), name)]
     return took + [one for name in workspace.lineage().of("line") for one in _each(workspace, OF_A_GENERATION, name)]
 
