@@ -46,7 +46,9 @@ def measured(names: Sequence[str], *, until: float) -> Iterator[Row]:
                 yield ratios.missing(name, "–", f"failed: {type(fault).__name__}: {fault}".replace("\n", " "))
 
 
-def run(names: Sequence[str], *, minutes: float, store: bool, page: Path = PAGE, file: Path = ratios.STORE) -> list[str]:
+def run(
+    names: Sequence[str], *, minutes: float, store: bool, page: Path = PAGE, file: Path = ratios.STORE
+) -> list[str]:
     """Measure, write after every row, and return a sentence for every regression against what was stored before."""
     before = kept = ratios.load(file)
     where, commit, date = ratios.machine(), ratios.commit(), ratios.today()
@@ -78,7 +80,11 @@ def main() -> None:
     names = asked.only or [*BENCHMARKS, *(LONG if asked.long else ())]
     minutes = float("inf") if asked.long else asked.minutes
     worse = run(names, minutes=minutes, store=asked.store)
-    print("\n".join(["", "Worse than stored by more than a tenth:", *worse] if worse else ["", "Nothing is worse than stored."]))
+    print(
+        "\n".join(
+            ["", "Worse than stored by more than a tenth:", *worse] if worse else ["", "Nothing is worse than stored."]
+        )
+    )
     sys.exit(1 if worse and asked.check else 0)
 
 

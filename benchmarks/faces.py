@@ -18,7 +18,9 @@ GRAIN = 2.0
 """Noise of the rendered faces, so that they take about the bytes that faces of FaceForensics++ take at 256 px: 57 KB."""
 
 
-def written(folder: Path, images: Iterable[Images], count: int, *, name: str = "faces", splits: str = "train") -> FaceTable:
+def written(
+    folder: Path, images: Iterable[Images], count: int, *, name: str = "faces", splits: str = "train"
+) -> FaceTable:
     """A table of `count` images, genuine and forged taking turns, each of a clip and a source of its own."""
     rows = pd.DataFrame(
         {

@@ -16,6 +16,7 @@ A cell that fails says why; the exit code is 1 only where no part gave a single 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import selectors
@@ -31,7 +32,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from components.detectors import Detector
     from components.tasks.dataset import Faces
 
 ROOT = Path(__file__).parents[1]
@@ -141,7 +141,11 @@ def _write(found: dict[str, list[Cells]], asked: argparse.Namespace) -> None:
 
 
 def _machine_line(asked: argparse.Namespace) -> str:
-    said = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False) if asked.device == "cuda" else None
+    said = (
+        subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+        if asked.device == "cuda"
+        else None
+    )
     name = said.stdout.partition("\n")[0].partition(" (UUID")[0] if said else "CPU"
     return f"{name}, {os.cpu_count()} cores, size {asked.size}, {asked.seconds:g} s in all."
 
@@ -247,7 +251,6 @@ def loop(name: str, device: torch.device, size: str, seconds: float) -> Iterator
     import torch
 
     from components import detectors, machine
-    from components.evaluation import cost
     from components.params import TrainingOptions, parse
 
     options = detectors.options(name, {"size": size})
@@ -257,14 +260,22 @@ def loop(name: str, device: torch.device, size: str, seconds: float) -> Iterator
     machine.deterministic(torch.get_num_threads(), kernels=False)
     with tempfile.TemporaryDirectory() as place:
         task = _faces(Path(place), 4 * params.batch, 256 if size == "paper" else 96)
-        detector = cost.built(name, options, device).train()
-        optimiser = torch.optim.Adam([p for p in detector.parameters() if p.requires_grad])
-        faces = cost.noise(params.batch, detector.input_px, device)
-        precision = torch.bfloat16 if device.type == "cuda" else torch.float32
-        bare = paced(lambda: cost.step(detector, optimiser, faces, precision=precision), device, seconds * 0.2)
-        del detector, optimiser, faces
+        bare = _bare(name, options, params.batch, device, seconds * 0.2)
         looped = _looped(name, options, params, task, Path(place), bare, until, device)
     yield [name, str(params.batch), f"{looped * 1e3:.0f}", f"{bare * 1e3:.0f}", f"{looped / bare:.2f}"]
+
+
+def _bare(name: str, options: Any, batch: int, device: torch.device, seconds: float) -> float:
+    """Seconds a step takes on faces that lie on the device."""
+    import torch
+
+    from components.evaluation import cost
+
+    detector = cost.built(name, options, device).train()
+    optimiser = torch.optim.Adam([p for p in detector.parameters() if p.requires_grad])
+    faces = cost.noise(batch, detector.input_px, device)
+    precision = torch.bfloat16 if device.type == "cuda" else torch.float32
+    return paced(lambda: cost.step(detector, optimiser, faces, precision=precision), device, seconds)
 
 
 def _looped(
@@ -288,15 +299,13 @@ def _looped(
     student = detectors.build(name, options, blank=True)
     finetune = strategies.build("finetune", strategies.options("finetune", {}))
     epochs = max(2, min(30, int((until - time.monotonic()) / max(bare, 1e-3) / 8)))
-    try:
+    with contextlib.suppress(Enough):
         training.train(
             Lesson(student, None, finetune, task, None, params, epochs=epochs, seed=0),
             checkpoint=place / "checkpoint.pt",
             on_step=listen,
             engine=machine.fabric("bf16-mixed" if device.type == "cuda" else "32-true"),
         )
-    except Enough:
-        pass
     first = len(moments) // 3  # decoding is not kept from one epoch to the next: `_faces` allows no cache
     return (moments[-1] - moments[first]) / (len(moments) - 1 - first)
 

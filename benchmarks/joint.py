@@ -66,7 +66,9 @@ def rows(folder: Path = KEPT, generations: int = GENERATIONS, people: int = PEOP
         how = f"AUC {found['auc']:.3f} after {found['epochs']} epochs, wanted {found['wanted']:.3f}"
         reached = "" if found["reached"] else "; joint never was as good"
         numbers = f"evolve {evolve:.0f} s against {found['seconds']:.0f} s, {how}{reached}"
-        yield Row(f"raising M{number} by CFFD", "joint training at equal quality", evolve / found["seconds"], "lower", numbers)
+        yield Row(
+            f"raising M{number} by CFFD", "joint training at equal quality", evolve / found["seconds"], "lower", numbers
+        )
 
 
 def _raise(root: Path, generations: int, people: int) -> None:
@@ -130,7 +132,9 @@ def jointly(tables: list[FaceTable], wanted: float, checkpoint: Path) -> dict[st
 def _together(tables: list[FaceTable], folder: Path, met: tuple[str, ...]) -> Faces:
     """The training splits of several tables as one, in a table of its own."""
     learned = [np.flatnonzero((table.rows["split"] == TRAIN).to_numpy()) for table in tables]
-    chosen = pd.concat([table.rows.iloc[which] for table, which in zip(tables, learned, strict=True)], ignore_index=True)
+    chosen = pd.concat(
+        [table.rows.iloc[which] for table, which in zip(tables, learned, strict=True)], ignore_index=True
+    )
     encoded = (one for table, which in zip(tables, learned, strict=True) for one in table.encoded(which))
     return Faces.whole("older", FaceTable.write(folder, chosen, encoded, tables[0].profile), met)
 

@@ -7,9 +7,9 @@ where mammoth's checkout is on the path, beside this project and its dependencie
 
     python -m venv peers && peers/bin/pip install avalanche-lib kornia
     git clone https://github.com/aimagelab/mammoth peers/mammoth
-    printf '%s\\n' peers/mammoth .venv/lib/python3.11/site-packages | xargs realpath > peers/lib/python3.11/site-packages/beside.pth
-    # mammoth first: its top-level folders are named utils, models, datasets, and another package is named so, too
+    realpath peers/mammoth .venv/lib/python3.*/site-packages > peers/lib/python3.11/site-packages/beside.pth
 
+mammoth comes first there: its top-level folders are named utils, models and datasets, as another package is.
 A peer that cannot be imported is a row that says so. Measured are the steps of a second task, half of every batch
 remembered; decoded faces lie in memory for all. Nothing here holds code of theirs.
 """
@@ -34,7 +34,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks import faces, ratios
 from benchmarks.ratios import ROOT, Row
@@ -73,7 +73,9 @@ def measured(count: int = 96, pairs: int = 5) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tasks = [
-            Faces.whole(f"task{i}", faces.written(folder / f"task{i}", faces.noise(count, SIZE_PX, i), count, name=f"task{i}"))
+            Faces.whole(
+                f"task{i}", faces.written(folder / f"task{i}", faces.noise(count, SIZE_PX, i), count, name=f"task{i}")
+            )
             for i in range(2)
         ]
         for task in tasks:

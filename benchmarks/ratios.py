@@ -60,7 +60,13 @@ def alternating(ours: Callable[[], float], baseline: Callable[[], float], pairs:
 
 
 def compared(
-    name: str, baseline: str, pairs: Sequence[tuple[float, float]], *, unit: str, better: Better = "lower", scale: float = 1
+    name: str,
+    baseline: str,
+    pairs: Sequence[tuple[float, float]],
+    *,
+    unit: str,
+    better: Better = "lower",
+    scale: float = 1,
 ) -> Row:
     """The median ratio of the pairs, with the medians of both in words."""
     ours, plain = (median(pair[i] for pair in pairs) * scale for i in (0, 1))

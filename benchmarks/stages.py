@@ -84,7 +84,9 @@ def command(root: Path, stage: str, name: str) -> list[str]:
 
 def run(root: Path, stage: str, name: str) -> Took:
     """Run one instance in its own process; raises RuntimeError with its last words where it fails."""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    }
     log = root / ".perennial" / "stage.log"
     start = time.perf_counter()
     with log.open("wb") as sink:
