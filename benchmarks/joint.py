@@ -105,7 +105,8 @@ def jointly(tables: list[FaceTable], wanted: float, checkpoint: Path) -> dict[st
     from benchmarks.generations import PARAMS
 
     options = detectors.options("rsia_net", {"size": "tiny"})
-    raw = detectors.paper_training("rsia_net", options) | dict(PARAMS["training"])  # type: ignore[call-overload]
+    told: Any = PARAMS["training"]
+    raw = detectors.paper_training("rsia_net", options) | told
     params = parse(TrainingOptions, raw, "training")
     torch.manual_seed(0)
     student = detectors.build("rsia_net", options)
@@ -140,5 +141,5 @@ def _together(tables: list[FaceTable], folder: Path, met: tuple[str, ...]) -> Fa
 
 
 if __name__ == "__main__":
-    for row in rows(*(Path(place) for place in sys.argv[1:2])):
+    for row in rows(Path(sys.argv[1]) if len(sys.argv) > 1 else KEPT):
         print(row, flush=True)

@@ -161,7 +161,7 @@ def _avalanche(tasks: list[Faces]) -> Callable[[], float]:
             learner.train(first)
             before, start = learner.clock.train_iterations, time.perf_counter()
             learner.train(second)
-        return (time.perf_counter() - start) / (learner.clock.train_iterations - before)
+        return (time.perf_counter() - start) / int(learner.clock.train_iterations - before)
 
     return act
 

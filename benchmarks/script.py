@@ -107,7 +107,7 @@ def by_hand(archive: Path) -> float:
         film = cv2.VideoCapture(str(archive / str(clip.file)))
         for frame in range(PARAMS["faces"]["frames"]):
             _, picture = film.read()
-            found = np.asarray(points.loc[(clip.file, frame)]["landmarks"], np.float32).reshape(5, 2)
+            found = np.asarray(points["landmarks"][(clip.file, frame)], np.float32).reshape(5, 2)
             matrix, _ = cv2.estimateAffinePartial2D(found, FIVE_POINTS * side)
             faces.append(cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_AREA)[..., ::-1])
             labels.append(clip.label)
@@ -122,7 +122,7 @@ def by_hand(archive: Path) -> float:
             batch = Batch.of(pixels[chosen], targets[chosen])
             total = torch.stack(list(network.losses(network(batch.faces), batch).values())).sum()
             optimiser.zero_grad(set_to_none=True)
-            total.backward()
+            torch.autograd.backward(total)
             optimiser.step()
     network.eval()
     asked = np.flatnonzero(split == "test")
