@@ -365,7 +365,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 STAGES = ("ingest", "validate", "crop", "add_benchmark", "evolve", "curate", "evaluate", "judge")
 TASKS = 4
-SMALL = (6, 16)
+SMALL = (6, 14)
 """People of each archive in the runs that the rates are learned from; everybody is in four clips."""
 CLIPS_A_PERSON = 4
 

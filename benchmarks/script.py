@@ -101,13 +101,14 @@ def by_hand(archive: Path) -> float:
     torch.manual_seed(0)
     side = PARAMS["faces"]["size_px"]
     clips = pd.read_csv(archive / "clips.csv")
-    points = pd.read_parquet(archive / "landmarks.parquet").set_index(["file", "frame"])
+    marks = pd.read_parquet(archive / "landmarks.parquet")
+    points = dict(zip(zip(marks["file"], marks["frame"], strict=True), marks["landmarks"], strict=True))
     faces, labels, splits = [], [], []
     for clip in clips.itertuples():
         film = cv2.VideoCapture(str(archive / str(clip.file)))
         for frame in range(PARAMS["faces"]["frames"]):
             _, picture = film.read()
-            found = np.asarray(points["landmarks"][(clip.file, frame)], np.float32).reshape(5, 2)
+            found = np.asarray(points[clip.file, frame], np.float32).reshape(5, 2)
             matrix, _ = cv2.estimateAffinePartial2D(found, FIVE_POINTS * side)
             faces.append(cv2.warpAffine(picture, matrix, (side, side), flags=cv2.INTER_AREA)[..., ::-1])
             labels.append(clip.label)
