@@ -172,7 +172,7 @@ class FaceTable:
     def images(self, indices: Indices) -> Images:
         """Decoded faces, (N, H, W, 3) uint8 RGB."""
         images = list(self.each(indices))
-        return np.stack(images) if images else np.empty((0, *self._image(0).shape), np.uint8)
+        return np.stack(images) if images else np.empty((0, *self._shape), np.uint8)
 
     def each(self, indices: Indices) -> Iterator[Images]:
         """Decoded faces one by one, (H, W, 3) uint8 RGB; they are not to be written on."""
@@ -182,10 +182,15 @@ class FaceTable:
         return self._decoded.get(index, lambda: decode(self._bytes[index].as_buffer()))
 
     @cached_property
+    def _shape(self) -> tuple[int, int, int]:
+        """(H, W, 3) of every face."""
+        width, height = _size_px(self._bytes[0].as_py())
+        return height, width, 3
+
+    @cached_property
     def _decoded(self) -> decoded.InMemory | decoded.OnDisk:
         if shared := self._limits["shared_bytes"]:
-            width, height = _size_px(self._bytes[0].as_py())
-            on_disk = decoded.kept_for(self.digest, (len(self), height, width, 3), shared)
+            on_disk = decoded.kept_for(self.digest, (len(self), *self._shape), shared)
             if on_disk is not None:
                 return on_disk
         return decoded.InMemory(self._limits["cache_bytes"])

@@ -100,14 +100,18 @@ def _in_pieces(detector: Detector, forward: Forward, size: int, faces: Tensor) -
 @contextmanager
 def _statistics_at_rest(detector: Detector) -> Iterator[None]:
     """BatchNorm normalises as it did, and counts nothing: the faces were counted when they were seen first."""
-    counting = [m for m in detector.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    counting = [
+        m for m in detector.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats
+    ]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in counting]  # type: ignore[union-attr]
     for norm in counting:
-        norm.track_running_stats = not norm.training
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in counting:
-            norm.track_running_stats = True
+        for norm, (momentum, batches) in zip(counting, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(batches)  # type: ignore[union-attr]
 
 
 def _shared(engine: Fabric, forward: Forward, faces: Tensor) -> Detection:

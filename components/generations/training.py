@@ -146,9 +146,7 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
     progress = _restore(checkpoint, student, optimiser)
     student.train()
     saved = time.monotonic()
-    loader = Loader(
-        lesson.task, lesson.memory, options.augment, share=(engine.global_rank, engine.world_size)
-    )
+    loader = Loader(lesson.task, lesson.memory, options.augment, share=(engine.global_rank, engine.world_size))
     epochs = Epochs(lesson)
     with ExitStack() as while_learning:
         for network in filter(None, (student, teacher)):

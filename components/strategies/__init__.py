@@ -21,6 +21,7 @@ from torch import Tensor
 from components.detectors import Detection, Detector
 from components.errors import UnknownName
 from components.params import MemoryPolicy, Section, parse
+from components.tasks.ahead import ahead
 from components.tasks.dataset import Batch, Faces
 
 Terms = dict[str, Tensor]
@@ -126,5 +127,6 @@ def some(faces: Faces, most: int) -> np.ndarray:
 def batches(faces: Faces, positions: np.ndarray, size: int, detector: Detector) -> Iterator[Batch]:
     """The faces at `positions` in their order, as they are in the table, on the detector's device."""
     device = next(detector.parameters()).device
-    for start in range(0, len(positions), size):
-        yield faces.batch(positions[start : start + size]).to(device)
+    parts = [positions[start : start + size] for start in range(0, len(positions), size)]
+    for batch in ahead(faces.bytes, parts):
+        yield batch.to(device).ready()

@@ -138,7 +138,7 @@ def batches(loader: Loader, draws: Iterable[Draw], device: torch.device) -> Iter
     loader = replace(loader, on_device=device.type != "cpu")
     held = Held.where_they_fit(device, loader.task, loader.memory) if loader.holds_nothing_back() else None
     if held is not None:
-        loader = replace(loader, decodes=False)
+        loader = replace(loader, decodes=False, on_device=True)
     count = 0 if held is not None else processes(device)
     for loaded in ahead(loader, draws, processes=count, pinned=device.type == "cuda"):
         yield loaded.on(device, held and held.of(loaded.draw, part_of(len(loaded.draw), *loader.share)))
