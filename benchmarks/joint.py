@@ -115,7 +115,7 @@ def jointly(tables: list[FaceTable], wanted: float, checkpoint: Path) -> dict[st
     older = _together(tables[:-1], checkpoint.with_suffix(""), newest.methods)
     checkpoint.unlink(missing_ok=True)
     seconds, auc, epoch = 0.0, 0.0, 0
-    while epoch < MOST_EPOCHS and auc < wanted - WITHIN:
+    while not epoch or (epoch < MOST_EPOCHS and auc < wanted - WITHIN):
         epoch += 1
         start = time.perf_counter()
         training.train(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import data, gpu, peers, stages
+from benchmarks import data, faces, gpu, joint, peers, stages
 from benchmarks.__main__ import BENCHMARKS, LONG
 from components.tasks.dataset import Batch
 
@@ -40,6 +40,16 @@ def test_a_peer_that_is_not_installed_is_named(tmp_path: Path, monkeypatch: pyte
     said = list(peers.measured(count=4, pairs=1))
     assert [row.name for row in said] == ["ER beside avalanche", "ER beside mammoth"]
     assert all(row.ratio is None and "not installed" in row.numbers for row in said)
+
+
+def test_joint_training_stops_as_soon_as_it_is_as_good(tmp_path: Path, torch_as_it_was: None) -> None:
+    splits = ["train"] * 16 + ["test"] * 8
+    tables = [
+        faces.written(tmp_path / name, faces.noise(24, 96, seed), 24, name=name, splits=splits)
+        for seed, name in enumerate(("first", "second"))
+    ]
+    found = joint.jointly(tables, wanted=0.0, checkpoint=tmp_path / "joint.pt")
+    assert (found["epochs"], found["reached"]) == (1, True)
 
 
 def test_a_stage_is_what_dvc_yaml_says_with_this_interpreter(tmp_path: Path) -> None:
