@@ -98,7 +98,7 @@ def ours(tasks: list[Faces], folder: Path) -> float:
     params = TrainingOptions(
         batch=BATCH, replayed=0.5, augment={}, learning_rate=LEARNING_RATE, weight_decay=WEIGHT_DECAY, faces_per_clip=1
     )
-    memory = Faces("memory", tasks[0].table, np.arange(REMEMBERED), tasks[0].methods)
+    memory = Faces("memory", tasks[0].table, np.arange(min(REMEMBERED, len(tasks[0]))), tasks[0].methods)
     strategy = strategies.build("er", strategies.options("er", {}))
     start = time.perf_counter()
     progress = training.train(
