@@ -1,7 +1,7 @@
 """How fast every detector learns and scores, and what memory it takes, in float32 and under bf16 autocast.
 
-    python benchmarks/detectors.py [--device cuda|cpu] [--size paper|tiny] [--detectors NAME …] [--batch N] [--threads N]
-                                   [--steps 10] [--repeats 5] [--warm-up 3] [--out FILE]
+    python -m benchmarks.detectors [--device cuda|cpu] [--size paper|tiny] [--detectors NAME …] [--batch N] [--threads N]
+                                     [--steps 10] [--repeats 5] [--warm-up 3] [--out FILE]
 
 Weights are random, faces are noise, the batch is that of the detector's recipe unless one is named. Prints a table in
 Markdown under a line that names the machine: medians over the repeats, each of which takes some steps and then scores as
@@ -25,6 +25,7 @@ from statistics import median
 import torch
 from torch.optim import Adam
 
+from benchmarks.ratios import processor
 from components import detectors
 from components.evaluation import cost
 from components.params import TrainingOptions, parse
@@ -107,15 +108,8 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         name = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     else:
-        name = f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+        name = f"{processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
     return f"{name}, torch {torch.__version__}, {platform.system()}"
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def main() -> None:
