@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate --no-header --quiet
 export PATH := $(BIN):$(PATH)
 
-.PHONY: setup demo test test-slow test-long golden check docs mutants lock clean
+.PHONY: setup demo test test-slow test-long golden check docs mutants bench bench-gpu lock clean
 
 setup: $(RUNS)
 
@@ -53,6 +53,12 @@ docs: $(TOOLS) # every page and link of docs/, as a site in .perennial/site
 
 mutants: $(TOOLS)
 	python tests/mutants.py
+
+bench: $(RUNS) # ratios, into benchmarks/RESULTS.md: a quarter of an hour; BENCH="--only loop", "--long", "--peers PYTHON"
+	python -m benchmarks $(BENCH)
+
+bench-gpu: # the accelerator's part, five minutes; needs the checkout and installed packages, so nothing is set up here
+	$(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu --out benchmarks/gpu.md $(BENCH)
 
 lock: $(TOOLS) # names and versions for every platform, those of the present locks where they fit; torch pins its CUDA libraries itself
 	$(COMPILE) --constraint requirements.lock --output-file .runs.new

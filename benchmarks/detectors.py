@@ -1,6 +1,6 @@
 """How fast every detector learns and scores, and what memory it takes, in float32 and under bf16 autocast.
 
-    python benchmarks/detectors.py [--device cuda|cpu] [--size paper|tiny] [--detectors NAME …] [--batch N] [--threads N]
+    python -m benchmarks.detectors [--device cuda|cpu] [--size paper|tiny] [--detectors NAME …] [--batch N] [--threads N]
                                    [--steps 10] [--repeats 5] [--warm-up 3] [--out FILE]
                                    [--channels-last] [--fused] [--compile MODE] [--deterministic]
                                    [--cudnn-benchmark]
@@ -32,6 +32,7 @@ import torch
 from torch.optim import SGD, Adam
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.ratios import processor
 from components import detectors
 from components.evaluation import cost
 from components.params import TrainingOptions, parse
@@ -168,15 +169,8 @@ def machine(device: torch.device) -> str:
     if device.type == "cuda":
         name = f"{torch.cuda.get_device_name(device)}, CUDA {torch.version.cuda}"
     else:
-        name = f"{_processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
+        name = f"{processor()}, {torch.get_num_threads()} of {os.cpu_count()} threads"
     return f"{name}, torch {torch.__version__}, {platform.system()}"
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor() or platform.machine()
 
 
 def _how(asked: argparse.Namespace) -> str:

@@ -1,6 +1,6 @@
 """Does every detector learn every forgery of the lab, at its tiny size, from its own start, by its own recipe?
 
-    python benchmarks/families.py [--detectors NAME …] [--families NAME …] [--people N] [--faces FOLDER] [--out FILE]
+    python -m benchmarks.families [--detectors NAME …] [--families NAME …] [--people N] [--faces FOLDER] [--out FILE]
 
 Archives are rendered, ingested, validated and cropped by the stages themselves, once for all detectors; a FOLDER keeps
 their faces for the next run. A table says, for each training, the clip AUROC on people it never saw (validation and

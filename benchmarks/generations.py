@@ -1,6 +1,6 @@
 """Does a generation cost more the later it is born? Eight generations of one line, raised by the lifecycle itself.
 
-    python benchmarks/generations.py [--generations 8] [--strategy cffd] [--people 12] [--out FILE]
+    python -m benchmarks.generations [--generations 8] [--strategy cffd] [--people 12] [--out FILE]
 
 Every task is an archive of the lab, the families taking turns, with as many faces as the last; the memory's budget is the
 same for all. Prints, by generation, the seconds of each stage and the faces it learned from, and the ratio of the last

@@ -9,7 +9,7 @@
     strategies     how a student learns without forgetting, one file a method
     memory         which faces are worth keeping
     generations    M_i from M_{i-1}: recipes, lineage, the loop          evolve  curate
-    evaluation     scores, the matrix, what was gained and forgotten     add_benchmark  evaluate
+    evaluation     scores, the matrix, what was gained and forgotten     add_benchmark  evaluate  examine
     gates          rules and their verdict                               judge
     registry       MLflow remembers: runs, versions, aliases, ledger     (promote, rollback)
     serving        the champion answers

@@ -41,6 +41,7 @@ STAGES = {
     "evolve": "components.generations.evolve",
     "curate": "components.generations.curate",
     "evaluate": "components.evaluation.evaluate",
+    "examine": "components.evaluation.examine",
     "judge": "components.gates.judge",
     "publish": "components.reports.publish",
 }
@@ -74,6 +75,11 @@ def parts(root: Path = ROOT, cache: Path | None = None) -> dict[str, Parts]:
             found[f"{kind}/{name}"] = package.closure(f"{catalogue}.{name}")
     package.remember()
     return found
+
+
+def closure(module: str, root: Path = ROOT, cache: Path | None = None) -> Parts:
+    """What one module leads to, as today's files have it; `cache` is read and left as it is."""
+    return _Package(root, cache).closure(module)
 
 
 def text(found: Mapping[str, str]) -> str:

@@ -35,17 +35,29 @@ def device() -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
-def fabric(precision: Precision) -> Fabric:
-    """The engine of a training, on the device of the settings."""
+def fabric(precision: Precision, devices: int = 1) -> Fabric:
+    """The engine of a training, on the device of the settings; of several, this process is one from here on.
+
+    The other processes begin the same command anew, unless torchrun began them all.
+    """
     from lightning_fabric import Fabric
 
-    return Fabric(accelerator=device().type, devices=1, precision=precision)
+    engine = Fabric(
+        accelerator=device().type, devices=devices, strategy="ddp" if devices > 1 else "auto", precision=precision
+    )
+    if devices > 1:
+        engine.launch()
+    return engine
 
 
 def deterministic(threads: int, *, kernels: bool = True) -> None:
-    """Same inputs, same bytes: a fixed number of threads and, with `kernels`, deterministic ones where torch has them."""
+    """Same inputs, same bytes: a fixed number of threads and, with `kernels`, deterministic ones where torch has them.
+
+    Without, an accelerator takes its fastest; the CPU's stay deterministic.
+    """
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(kernels, warn_only=torch.cuda.is_available())
+    torch.use_deterministic_algorithms(kernels or device().type == "cpu", warn_only=torch.cuda.is_available())
+    torch.backends.cudnn.benchmark = not kernels
 
 
 def versions() -> dict[str, str | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 T = TypeVar("T")
+EVERY_S = 0.5  # a bar asks how the training stands
 
 
 class Standing(Protocol):
@@ -18,8 +20,9 @@ class Standing(Protocol):
 
     epoch: int
     step: int
-    sums: dict[str, float]
-    """Of every named term, over the steps of this epoch."""
+
+    def means(self) -> dict[str, float]:
+        """Of every named term, over the steps of this epoch; asking waits for the device."""
 
 
 OnStep = Callable[[Standing, int, int], None]
@@ -42,11 +45,18 @@ def learning(name: str) -> Iterator[OnStep]:
     )  # fmt: skip
     line = bar.add_task(name)
 
+    told = 0.0
+
     def on_step(now: Standing, epochs: int, steps: int) -> None:
-        means = "  ".join(f"{term} {value / now.step:.3f}" for term, value in now.sums.items())
+        nonlocal told
+        last = now.step == steps
+        if not last and (bar.disable or time.monotonic() - told < EVERY_S):
+            return
+        told = time.monotonic()
+        means = "  ".join(f"{term} {value:.3f}" for term, value in now.means().items())
         text = f"{name}  epoch {now.epoch + 1}/{epochs}  {means}"
         bar.update(line, total=epochs * steps, completed=now.epoch * steps + now.step, description=text)
-        if now.step == steps and bar.disable:
+        if last and bar.disable:
             print(text, flush=True)
 
     with bar:

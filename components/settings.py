@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.errors import BadParams
-from components.vocabulary import Precision
+from components.vocabulary import Compiled, Precision
 
 # No tool we use may phone home or fetch anything behind the user's back.
 SILENCE = {
@@ -39,8 +39,18 @@ class Settings(BaseSettings):
     """Kernels that give the same bytes every time, at some cost in speed. A recipe freezes it when it is planned."""
     devices: int = Field(1, ge=1)
     """Devices one training uses. A recipe freezes it when it is planned."""
+    compile: Compiled = "no"
+    """Whether torch compiles what a network does in training, and how: `torch.compile`'s mode. A recipe freezes it when
+    it is planned."""
+    loaders: int | None = Field(None, ge=0)
+    """Processes that decode and augment faces beside each training or examination; 0 is a thread. Unset: the spare cores
+    of a machine with an accelerator, up to 16, and 0 where the CPU computes."""
+    decoded_bytes: int = Field(16 * 2**30, ge=0)
+    """Of files in ``.perennial/decoded``, where stages keep decoded faces for one another; 0 keeps none."""
     workers: int = os.cpu_count() or 1
-    """Pipeline stages that may run at once."""
+    """Pipeline stages that may run at once; where there are accelerators, of those that use none."""
+    stages_per_device: int = Field(1, ge=1)
+    """Pipeline stages that may share an accelerator; more than one where networks are small."""
     stage_timeout_s: float = 24 * 3600
     """A stage that runs longer is stopped."""
     tracking_uri: str = ""

@@ -10,6 +10,8 @@ Paths come in the order of the signature. A keyword ``<section>_params`` receive
 
 ``--made-of FILE …`` names the files of ``data/code`` that tell which code the stage and its choices are made of. A stage
 begins only if that is the code at work, so that DVC never writes down another; a keyword ``made_of`` receives the digest.
+What it is made of is imported before it begins, so that an edit meanwhile changes nothing. A stage that takes seconds
+(``run(publish, brief=True)``) imports what it uses, and compares once more when it ends.
 """
 
 from __future__ import annotations
@@ -37,19 +39,27 @@ WHOLE, SECTION, MADE_OF = "params", "_params", "made_of"
 REFRESH = "`dvc repro` takes note of today's code before it runs a stage, and so does every `perennial` command."
 
 
-def run(stage: Callable[..., Any]) -> None:
-    """Call `stage` from the command line; a PerennialError becomes its advice on stderr and exit code 1."""
+def run(stage: Callable[..., Any], *, brief: bool = False) -> None:
+    """Call `stage` from the command line; a PerennialError becomes its advice on stderr and exit code 1.
+
+    `brief`: it takes seconds, less than importing everything that its choices are made of.
+    """
     hush()
     _die_with_the_engine()
     try:
         arguments, files = _arguments(stage, sys.argv[1:])
         recorded = _recorded(files)
-        _expect_todays_code(recorded)
+        _compare(recorded)
+        if not brief:
+            _import_all(recorded)
+            _compare(recorded)  # nothing was edited while they were imported
         if MADE_OF in inspect.signature(stage).parameters:
             arguments[MADE_OF] = code.digest(map(code.read, recorded.values())) if recorded else ""
         stage(**arguments)
         if _recorded(files) != recorded:
             raise StageFailed("the files of data/code were written anew while this stage was at work. Run it again.")
+        if brief:
+            _compare(recorded)
     except PerennialError as error:
         sys.exit(f"{type(error).__name__}: {error}")
 
@@ -64,16 +74,15 @@ def _recorded(files: Sequence[Path]) -> dict[str, str]:
         ) from None
 
 
-def _expect_todays_code(recorded: Mapping[str, str]) -> None:
-    """Import every module the stage is made of, and raise StageFailed unless they are those that were recorded."""
-    _compare(recorded)
+def _import_all(recorded: Mapping[str, str]) -> None:
+    """Import every module the stage is made of."""
     own = getattr(sys.modules["__main__"].__spec__, "name", "")
     for name in {name for text in recorded.values() for name in code.read(text) if "/" not in name} - {own}:
         importlib.import_module(name)
-    _compare(recorded)  # nothing was edited while they were imported
 
 
 def _compare(recorded: Mapping[str, str]) -> None:
+    """Raise StageFailed unless the code on the disk is the one that was recorded."""
     today = code.parts(cache=code.CACHE) if recorded else {}
     for name, text in recorded.items():
         if edited := code.differing(code.read(text), today.get(name, {})):

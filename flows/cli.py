@@ -161,6 +161,34 @@ def run(
 
 
 @app.command()
+def examine(
+    benchmarks: Annotated[
+        list[str] | None, typer.Argument(help="Default: every one.", metavar="[BENCHMARK]...", show_default=False)
+    ] = None,
+    line: Annotated[
+        list[str] | None, typer.Option(help="Only this line; may be given more than once.", show_default=False)
+    ] = None,
+    root: Root = None,
+) -> None:
+    """Examine living generations on benchmarks that joined after they were judged, each once; verdicts stay."""
+    from flows.examinations import plan
+    from flows.pending import unexamined, untold
+
+    workspace = _workspace(root)
+    asked = benchmarks or [], line or []
+    if not (plan(workspace, *asked) or unexamined(workspace) or untold(workspace)):
+        print("Nothing to examine: every living generation has met these benchmarks.")
+        return
+    from flows.examine import examine as _examine
+    from flows.terminal import watching
+
+    with watching():
+        outcome = _examine(workspace.root, *asked)
+    _show(workspace)
+    _end(outcome)
+
+
+@app.command()
 def status(
     as_json: Json = False,
     why: Annotated[
@@ -169,7 +197,7 @@ def status(
     root: Root = None,
 ) -> None:
     """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
-    from flows import provenance
+    from flows import examinations, provenance
 
     workspace = _workspace(root)
     if why:
@@ -179,9 +207,12 @@ def status(
         from flows.serving import champions
 
         told = status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
-        print(json.dumps({**told, "older_code": provenance.outdated(workspace)}, indent=2))
+        more = {"older_code": provenance.outdated(workspace), "never_examined": examinations.never_examined(workspace)}
+        print(json.dumps({**told, **more}, indent=2))
     else:
         _show(workspace)
+        for words in examinations.told(examinations.never_examined(workspace)):
+            print(words)
         if older := provenance.outdated(workspace):
             print(f"Today's code would make otherwise: {', '.join(older)}. `perennial status --why NAME` says why.")
 

@@ -47,7 +47,7 @@ def lifecycle(root: str) -> Outcome:
     tell(f"{name} looks for what is pending")
     started = time.monotonic()
     with _telling():
-        outcome = stages.lifecycle.fn(Path(root), patience_s=PATIENCE_S)
+        outcome = stages.lifecycle_within(Path(root), PATIENCE_S)
     for generation in outcome.promoted:
         tell(f"{generation} was promoted")
     for generation, why in outcome.refused.items():

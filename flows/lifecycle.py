@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import BoundedSemaphore
 from typing import Any
 
 from filelock import FileLock, Timeout
@@ -26,9 +25,25 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import pipeline, provenance
+from flows import engine, pipeline, provenance
 from flows.durations import clock
-from flows.pending import ARCHIVE_STAGES, faceless, judged, marker, outdated, proposal, unjudged, unrecorded, waiting
+from flows.pending import (
+    ARCHIVE_STAGES,
+    examination_marker,
+    examined,
+    faceless,
+    judged,
+    marker,
+    outdated,
+    proposal,
+    stale,
+    unexamined,
+    unjudged,
+    unrecorded,
+    untold,
+    waiting,
+)
+from flows.turnstile import devices_of, environment, turnstile
 from flows.workspace import Workspace
 
 OnOutput = Callable[[str, str], None]
@@ -53,13 +68,11 @@ class Outcome:
         return not (self.ran or self.failed or self.planned or self.promoted)
 
 
-# A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
-TURNSTILE = BoundedSemaphore(settings().workers)
 PATIENCE_S = 60  # for a stage somebody else started
+# A task that waits for another one holds its thread, so threads are many; what may run at once is the turnstile's to say.
 RUNNER: Any = ThreadPoolTaskRunner(max_workers=512)  # Any: Prefect's own runners do not fit its annotation of flows
 
 
-@flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
 def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> Outcome:
     """Do whatever is pending in the workspace at `root`, and nothing else. A closed gate is a result, not an error.
 
@@ -67,16 +80,44 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     another lifecycle in this workspace. A failed stage makes a deployed run fail, after everything else was done.
     """
     workspace = Workspace.at(Path(root))
-    outcome = Outcome()
-    with only_one(workspace, patience_s), pipeline.stoppable():
+    with only_one(workspace, patience_s), engine.beside() as engine_is_up:
+        reborn = gather(workspace, again)
+        with engine_is_up():
+            return recorded(workspace.root, reborn)
+
+
+def lifecycle_within(root: Path, patience_s: float = 0) -> Outcome:
+    """The same within a flow that runs already, and is recorded as what it is part of."""
+    workspace = Workspace.at(root)
+    with only_one(workspace, patience_s):
+        return proceed(workspace, gather(workspace, ()))
+
+
+def gather(workspace: Workspace, again: Sequence[str]) -> tuple[str, ...]:
+    """Have the files at hand that everything rests on; returns `again` with its descendants."""
+    with pipeline.stoppable():
         pipeline.checkout(workspace.root)
         pipeline.refresh(workspace.root, patience_s=PATIENCE_S)
         reborn = descendants(workspace, again)
         withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)
         weights.resolve(workspace.data(), workspace.params())
+    return reborn
+
+
+@flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
+def recorded(root: Path, again: Sequence[str]) -> Outcome:
+    """`proceed`, as Prefect shows it."""
+    return proceed(Workspace.at(root), again)
+
+
+def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
+    """From faces to the registry, within a flow."""
+    outcome = Outcome()
+    with pipeline.stoppable():
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
         births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
+        births += examine(workspace, outcome)  # what joined late
         publish(workspace, outcome, births)
         remember(workspace, outcome)  # MLflow and the registry follow the files
     create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
@@ -107,7 +148,7 @@ def prepare(workspace: Workspace, outcome: Outcome) -> None:
     chains = []
     ingested: dict[str, PrefectFuture[bool]] = {}
     archives = workspace.params().archives
-    for name in faceless(workspace, pipeline.stale(workspace.root)):
+    for name in faceless(workspace, stale(workspace)):
         before = [ingested[archives[name].after]] if archives[name].after in ingested else []
         chain = _chain(workspace, [f"{stage}@{name}" for stage in ARCHIVE_STAGES], before)
         ingested[name] = chain[f"ingest@{name}"]
@@ -156,12 +197,7 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
     """Every generation without a verdict, each line in order, lines side by side; returns those judged now."""
     lineage, without = workspace.lineage(), unjudged(workspace)
     unborn = [name for name in lineage.generations if name in without or name in again]
-    futures: dict[str, PrefectFuture[bool]] = {}
-    before: list[PrefectFuture[bool]] = []
-    for name in lineage.benches:
-        if not (workspace.data("benches", name) / BENCH_FILE).is_file():
-            before = [_submit(workspace, f"add_benchmark@{name}", wait_for=before)]
-            futures[f"add_benchmark@{name}"] = before[0]
+    futures = _benches(workspace)
     for name in unborn:
         row = lineage.generations[name]
         bench = [futures[f] for f in [f"add_benchmark@{row.bench}"] if f in futures]
@@ -178,13 +214,37 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
     return [name for name in unborn if judged(workspace, name)]
 
 
+def examine(workspace: Workspace, outcome: Outcome) -> list[str]:
+    """Every examination the lineage asks for, in order within a line; returns the generations that were examined."""
+    asked, without = workspace.lineage().examinations, unexamined(workspace)
+    futures = _benches(workspace) if without else {}
+    for key in without:
+        said = asked[key]
+        before = [futures[f] for f in (f"examine@{said.after}", f"add_benchmark@{said.benchmark}") if f in futures]
+        futures[f"examine@{key}"] = _submit(workspace, f"examine@{key}", wait_for=before)
+    _settle(futures, outcome)
+    return [asked[key].generation for key in without if examined(workspace, key)]
+
+
+def _benches(workspace: Workspace) -> dict[str, PrefectFuture[bool]]:
+    """Benches the lineage names and nobody has made, one after the other."""
+    names = [
+        name for name in workspace.lineage().benches if not (workspace.data("benches", name) / BENCH_FILE).is_file()
+    ]
+    return _chain(workspace, [f"add_benchmark@{name}" for name in names], [])
+
+
 def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
     """One page for every line that has news."""
     lineage = workspace.lineage()
-    news = {lineage.generations[name].line for name in births} | set(
-        outdated(workspace, pipeline.stale(workspace.root))
-    )
-    lines = sorted(line for line in news if judged(workspace, lineage.heads[line].generation))
+    news = {lineage.generations[name].line for name in births} | set(outdated(workspace, stale(workspace)))
+    heads = {line: lineage.heads[line] for line in sorted(news)}
+    lines = [
+        line
+        for line, head in heads.items()
+        if judged(workspace, head.generation)
+        and (head.examined not in lineage.examinations or examined(workspace, head.examined))
+    ]
     _settle({f"publish@{line}": _submit(workspace, f"publish@{line}") for line in lines}, outcome)
 
 
@@ -208,6 +268,13 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
             outcome.refused[name] = said["refused"]
     if news:
         tell_codes(workspace)
+    for key in untold(workspace):
+        told = record_examination.submit(workspace, key)
+        wait([told])
+        if not told.state.is_completed():
+            why = told.result(raise_on_failure=False)
+            outcome.failed[f"record {key}"] = f"{why}\nWhat was found is safe: `perennial run` records it again."
+            return
 
 
 def tell_codes(workspace: Workspace) -> None:
@@ -240,9 +307,16 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
         _tell(name, line)
 
     try:
-        with TURNSTILE:
+        with turnstile().through(devices_of(Workspace.at(root), name)) as devices:
             started = time.monotonic()
-            ran = pipeline.reproduce(root, name, timeout_s=settings().stage_timeout_s, listen=listen, force=force)
+            ran = pipeline.reproduce(
+                root,
+                name,
+                timeout_s=settings().stage_timeout_s,
+                listen=listen,
+                force=force,
+                environment=environment(devices),
+            )
     except PerennialError:
         _tell(name, "failed")
         raise
@@ -285,6 +359,29 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
     seen.touch()
     _tell(f"record {name}", "done")
     return said
+
+
+@task(task_run_name="record {key}", cache_policy=NO_CACHE)
+def record_examination(workspace: Workspace, key: str) -> None:
+    """Show MLflow what one examination found; doing it again changes nothing."""
+    from components.registry.record import tell_examination
+    from components.tracking import connect
+
+    _tell(f"record {key}", "")
+    lineage = workspace.lineage()
+    name = lineage.examinations[key].generation
+    page = workspace.page(lineage.generations[name].line)
+    tell_examination(
+        workspace.data("examinations", key),
+        generation=workspace.data("generations", name),
+        verdict=workspace.data("verdicts", name),
+        tracking=connect(workspace.root),
+        report=page if page.is_file() else None,
+    )
+    seen = examination_marker(workspace, key)
+    seen.parent.mkdir(parents=True, exist_ok=True)
+    seen.touch()
+    _tell(f"record {key}", "done")
 
 
 def _chain(workspace: Workspace, names: list[str], before: list[PrefectFuture[bool]]) -> dict[str, PrefectFuture[bool]]:

@@ -4,16 +4,21 @@ arrive in any order, the files do not."""
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+import json
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from components import code
+from components.evaluation import late
 from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
-from components.generations.card import CARD, WEIGHTS, file_digest, read_card
-from components.generations.lineage import Lineage, Proposal, check, propose
+from components.generations import lineage as lineages
+from components.generations.card import CARD, file_digest, read_card
+from components.generations.lineage import Proposal, check, propose
 from components.params import Params
 from components.settings import settings
+from components.writing import replace_text
 from flows import pipeline
 from flows.workspace import Workspace
 
@@ -31,42 +36,59 @@ class Pending:
     """Rows that `plan` would append now."""
     generations: tuple[str, ...]
     """Planned, without a verdict."""
+    examinations: tuple[str, ...]
+    """Asked for by `perennial examine`, without an answer."""
     pages: tuple[str, ...]
     unrecorded: tuple[str, ...]
-    """Judged, but not shown in the tracking server of these settings."""
+    """Judged or examined, but not shown in the tracking server of these settings."""
 
     def __bool__(self) -> bool:
-        return bool(self.archives or self.proposal.recipes or self.generations or self.pages or self.unrecorded)
+        todo = (self.archives, self.proposal.recipes, self.generations, self.examinations, self.pages, self.unrecorded)
+        return any(todo)
 
 
 def pending(workspace: Workspace) -> Pending:
     """Look at params.yaml, lineage.yaml and the files; raises BadParams or BrokenLineage before anything runs."""
-    stale = _stale(workspace)
+    stale_now = stale(workspace)
     return Pending(
-        archives=faceless(workspace, stale),
+        archives=faceless(workspace, stale_now),
         proposal=proposal(workspace),
         generations=unjudged(workspace),
-        pages=outdated(workspace, stale),
-        unrecorded=unrecorded(workspace),
+        examinations=unexamined(workspace),
+        pages=outdated(workspace, stale_now),
+        unrecorded=(*unrecorded(workspace), *untold(workspace)),
     )
+
+
+def stale(workspace: Workspace) -> set[str]:
+    """Of the stages whose state decides what is to be done, those that DVC calls stale; where none does, it is not asked.
+
+    Most need no answer: faces that a generation learned from stay, and so does a page that shows the youngest.
+    """
+    asked = [f"{stage}@{name}" for name in _unused(workspace) for stage in ARCHIVE_STAGES]
+    asked += [f"publish@{line}" for line in _behind(workspace)]
+    return pipeline.stale(workspace.root, asked) if asked else set()
 
 
 def faceless(workspace: Workspace, stale: set[str]) -> tuple[str, ...]:
     """Archives that landed and have no faces, or stale ones that no generation has used yet."""
-    lineage = workspace.lineage()
-    return tuple(name for name in workspace.params().archives if _needs_faces(workspace, name, lineage, stale))
+    params = workspace.params()
+    there = ready(workspace, params)
+    doubtful = {n for n in _unused(workspace) if any(f"{stage}@{n}" in stale for stage in ARCHIVE_STAGES)}
+    return tuple(name for name in params.archives if name not in there or name in doubtful)
 
 
 def proposal(workspace: Workspace, waiting: Collection[str] = ()) -> Proposal:
     """The rows `plan` would append now, none over archives that are `waiting`; raises BrokenLineage if rows were edited."""
     params, lineage = workspace.params(), workspace.lineage()
     check(lineage, workspace.recipes, workspace.data("generations"))
-    return propose(params, lineage, ready(workspace, params).difference(waiting))
+    _check_choices(workspace, params)
+    return propose(params, lineage, ready(workspace, params).difference(waiting), checked=True)
 
 
 def waiting(workspace: Workspace) -> tuple[str, ...]:
     """Archives whose faces are still to be cut, or to be cut anew: of those nobody may learn yet."""
-    return faceless(workspace, _stale(workspace))
+    return faceless(workspace, stale(workspace))
 
 
 def unjudged(workspace: Workspace) -> tuple[str, ...]:
@@ -74,16 +96,30 @@ def unjudged(workspace: Workspace) -> tuple[str, ...]:
     return tuple(name for name in workspace.lineage().generations if not judged(workspace, name))
 
 
+def unexamined(workspace: Workspace) -> tuple[str, ...]:
+    """Examinations of living generations that were not made, or with weights that are gone, in order."""
+    return tuple(
+        key
+        for key, said in workspace.lineage().examinations.items()
+        if judged(workspace, said.generation) and not examined(workspace, key)
+    )
+
+
 def outdated(workspace: Workspace, stale: set[str]) -> tuple[str, ...]:
     """Lines whose page is missing or does not know the youngest generation."""
-    heads = {line: head.generation for line, head in workspace.lineage().heads.items()}
-    return tuple(line for line, head in heads.items() if f"publish@{line}" in stale and _is_new(workspace, line, head))
+    return tuple(line for line in _behind(workspace) if f"publish@{line}" in stale)
 
 
 def unrecorded(workspace: Workspace) -> tuple[str, ...]:
     """Generations with a verdict that the tracking server of these settings has not been shown."""
     names = workspace.lineage().generations
     return tuple(name for name in names if judged(workspace, name) and not marker(workspace, name).exists())
+
+
+def untold(workspace: Workspace) -> tuple[str, ...]:
+    """Examinations that were made and that the tracking server of these settings has not been shown."""
+    asked = workspace.lineage().examinations
+    return tuple(key for key in asked if examined(workspace, key) and not examination_marker(workspace, key).exists())
 
 
 def ready(workspace: Workspace, params: Params) -> set[str]:
@@ -95,28 +131,64 @@ def judged(workspace: Workspace, generation: str) -> bool:
     return (workspace.data("verdicts", generation) / VERDICT_FILE).is_file()
 
 
+def examined(workspace: Workspace, key: str) -> bool:
+    """Whether an examination was made, and it and those before it that it hands on with the weights of today."""
+    cells = late.read(workspace.data("examinations", key))
+    folders = [workspace.data("generations", cell.generation) for cell in cells]
+    return bool(cells) and all(
+        read_card(folder)["weights"] == cell.weights
+        for cell, folder in zip(cells, folders, strict=True)
+        if (folder / CARD).is_file()
+    )
+
+
 def marker(workspace: Workspace, generation: str) -> Path:
     """A file that says: this verdict of these weights is recorded in this tracking server."""
+    weights = str(read_card(workspace.data("generations", generation))["weights"])
+    return _marker(workspace, generation, [weights, file_digest(workspace.data("verdicts", generation) / VERDICT_FILE)])
+
+
+def examination_marker(workspace: Workspace, key: str) -> Path:
+    """A file that says: what this examination found is recorded in this tracking server."""
+    return _marker(workspace, key, [file_digest(workspace.data("examinations", key) / late.LATE_FILE)])
+
+
+def _marker(workspace: Workspace, name: str, what: Iterable[str]) -> Path:
     where = hashlib.sha256((settings().tracking_uri or "embedded").encode()).hexdigest()[:8]
-    what = [
-        workspace.data("generations", generation) / WEIGHTS,
-        workspace.data("verdicts", generation) / VERDICT_FILE,
-    ]
-    digest = hashlib.sha256("".join(file_digest(path) for path in what).encode()).hexdigest()[:16]
-    return workspace.root / ".perennial" / "recorded" / where / f"{generation}-{digest}"
+    digest = hashlib.sha256("".join(what).encode()).hexdigest()[:16]
+    return workspace.root / ".perennial" / "recorded" / where / f"{name}-{digest}"
 
 
-def _stale(workspace: Workspace) -> set[str]:
-    return pipeline.stale(workspace.root) if workspace.params().archives else set()
+def _unused(workspace: Workspace) -> list[str]:
+    """Archives with faces that nothing rests on: they are cut anew where they are stale."""
+    lineage, params = workspace.lineage(), workspace.params()
+    there = ready(workspace, params)
+    return [name for name in params.archives if name in there and not lineage.rests_on(name)]
 
 
-def _needs_faces(workspace: Workspace, name: str, lineage: Lineage, stale: set[str]) -> bool:
-    if not (workspace.data("faces", name) / FACES_FILE).is_file():
-        return True
-    return not lineage.rests_on(name) and any(f"{stage}@{name}" in stale for stage in ARCHIVE_STAGES)
+def _behind(workspace: Workspace) -> list[str]:
+    """Lines whose page was never made, or does not show the youngest generation or its last examination."""
+    return [line for line in workspace.lineage().heads if _is_new(workspace, line)]
 
 
-def _is_new(workspace: Workspace, line: str, head: str) -> bool:
-    """The page was never made, or it does not show the weights of the line's youngest generation."""
-    page, folder = workspace.page(line), workspace.data("generations", head)
-    return not page.is_file() or ((folder / CARD).is_file() and read_card(folder)["weights"] not in page.read_text())
+def _check_choices(workspace: Workspace, params: Params) -> None:
+    """Raise BadParams where a choice cannot be followed, unless today's code has passed the same choices before.
+
+    To look at a detector's options is to import it, and torch.
+    """
+    by = (*code.parts(cache=workspace.root / code.CACHE).values(), file_digest(Path(lineages.__file__)))
+    said = json.dumps([params.model_dump(mode="json", exclude_unset=True), *by], sort_keys=True)
+    digest, passed = hashlib.sha256(said.encode()).hexdigest(), workspace.root / ".perennial" / "choices"
+    if not passed.is_file() or passed.read_text() != digest:
+        lineages.check_choices(params)
+        replace_text(passed, digest)
+
+
+def _is_new(workspace: Workspace, line: str) -> bool:
+    """The page was never made, or it does not show the weights of the line's youngest generation, or its last examination."""
+    lineage, page = workspace.lineage(), workspace.page(line)
+    head = lineage.heads[line]
+    folder, last = workspace.data("generations", head.generation), lineage.examinations.get(head.examined)
+    shown = [read_card(folder)["weights"]] if (folder / CARD).is_file() else []
+    shown += [f"{last.generation} on {last.benchmark}"] if last and examined(workspace, head.examined) else []
+    return not page.is_file() or any(words not in page.read_text() for words in shown)

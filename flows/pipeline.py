@@ -24,6 +24,7 @@ from pathlib import Path
 from components import code
 from components.errors import PerennialError, StageFailed
 from components.settings import SILENCE
+from flows.workspace import Workspace
 
 Listener = Callable[[str], None]
 NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
@@ -50,16 +51,26 @@ class Busy(StageFailed):
     """Another DVC process holds a file this stage needs; trying again later helps."""
 
 
-def reproduce(root: Path, stage: str, *, timeout_s: float, listen: Listener | None = None, force: bool = False) -> bool:
+def reproduce(
+    root: Path,
+    stage: str,
+    *,
+    timeout_s: float,
+    listen: Listener | None = None,
+    force: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> bool:
     """Bring one stage instance up to date, or with `force` run it whatever its state; returns whether it ran.
 
+    `environment`: variables for this stage alone, such as the devices it may see.
     Raises Busy where another process holds its files, StageFailed with the stage's own last words otherwise, or where
     stages were given up.
     """
     if _given_up.is_set():
         raise StageFailed(f"the run was stopped before stage {stage} began. Run again to go on.")
     how = ["--single-item", "--force"] if force else ["--single-item"]
-    exit_code, lines = _dvc(root, ["--wait-for-lock", "repro", *how, stage], timeout_s, listen, is_stage=True)
+    command = ["--wait-for-lock", "repro", *how, stage]
+    exit_code, lines = _dvc(root, command, timeout_s, listen, is_stage=True, environment=environment)
     text = "\n".join(lines)
     if exit_code == 0:
         return "Running stage" in text
@@ -83,9 +94,9 @@ def stoppable() -> Iterator[None]:
         raise
 
 
-def stale(root: Path) -> set[str]:
-    """Stage instances whose inputs, command or outputs are not what ``dvc.lock`` says."""
-    exit_code, lines = _dvc(root, ["status", "--json"], 600, None)
+def stale(root: Path, stages: Collection[str] = ()) -> set[str]:
+    """Stage instances, of these or of all, whose inputs, command or outputs are not what ``dvc.lock`` says."""
+    exit_code, lines = _dvc(root, ["status", "--json", *stages], 600, None)
     if exit_code:
         raise StageFailed(f"dvc status failed: {_last_words(lines)}")
     status = json.loads(lines[-1]) if lines else {}
@@ -119,6 +130,7 @@ def refresh(root: Path, *, patience_s: float = 0) -> None:
             f"expected '{root}' to be wired as this version does, found the wiring of an older version. "
             "`perennial upgrade` mends the workspace; nothing is raised again."
         )
+    Workspace(root).complete()
     _point_to_the_package(root)
     waited_until = time.monotonic() + patience_s
     while not code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
@@ -268,14 +280,20 @@ def _must(root: Path, arguments: list[str]) -> None:
 
 
 def _dvc(
-    root: Path, arguments: list[str], timeout_s: float, listen: Listener | None, *, is_stage: bool = False
+    root: Path,
+    arguments: list[str],
+    timeout_s: float,
+    listen: Listener | None,
+    *,
+    is_stage: bool = False,
+    environment: Mapping[str, str] | None = None,
 ) -> tuple[int, list[str]]:
     """Run dvc in a process group of its own; past the time limit, and a stage that was given up, the group is killed."""
     lines: deque[str] = deque(maxlen=400)
     with subprocess.Popen(
         [sys.executable, "-m", "dvc", *arguments],
         cwd=root,
-        env=_environment(),
+        env=_environment() | dict(environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components import code
 from components.errors import UnknownName
+from components.params import load_yaml
 from flows import pipeline
 from flows.pending import GENERATION_STAGES
 from flows.workspace import Workspace
@@ -84,7 +83,7 @@ def _recorded(workspace: Workspace) -> dict[str, Recorded]:
     lock = workspace.root / "dvc.lock"
     if not lock.is_file():
         return {}
-    stages: dict[str, Any] = yaml.load(lock.read_bytes(), Loader=_Loader).get("stages") or {}  # noqa: S506 a safe one
+    stages: dict[str, Any] = load_yaml(lock.read_bytes()).get("stages") or {}
     below = f"{code.FOLDER.as_posix()}/"
     return {
         stage: {
@@ -95,9 +94,6 @@ def _recorded(workspace: Workspace) -> dict[str, Recorded]:
         for stage, entry in stages.items()
         if stage != pipeline.CODE
     }
-
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # ten times as fast
 
 
 def _md5(text: str) -> str:

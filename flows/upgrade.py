@@ -23,7 +23,8 @@ from components.faces.about import FACES_FILE, read_about
 from components.faces.table import FaceTable
 from components.generations.card import CARD, CARRY_OVER, IN_0_1, WEIGHTS, file_digest, read_card, write_card
 from components.generations.lineage import Lineage
-from components.memory.buffer import EXEMPLARS, Memory
+from components.memory import EXEMPLARS
+from components.memory.buffer import Memory
 from components.orders import struck
 from components.params import Params, Withdrawal, parse
 from components.withdrawal import files
@@ -166,6 +167,7 @@ def _rewire(root: Path) -> None:
     """Today's dvc.yaml, no link to a checkout, and DVC told where the package lies."""
     if root != CHECKOUT:
         (root / "dvc.yaml").write_text(template("dvc.yaml"), encoding="utf-8")
+    Workspace(root).make_nobodys()
     link = root / "components"
     if link.is_symlink():
         link.unlink()

@@ -15,16 +15,20 @@ from ruamel.yaml.comments import CommentedMap
 from components.errors import BadParams, PerennialError
 from components.generations.lineage import Lineage
 from components.params import Params, load
-from components.reports.pages import PAGE_FILE
+from components.reports import PAGE_FILE
 from components.vocabulary import NOBODY
+from components.writing import replace_text
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 """The folder the package lies in: a checkout is a workspace of its own."""
 PACKED = Path(__file__).with_name("workspace_files")
 """What a wheel brings of a checkout's root."""
-NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts")
+NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts", "examinations")
 WIRED = ("archives", "faces", "validation")
 """Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
+
+EXAMINE, EXAMINATIONS = "\n  examine:", "\nexaminations:"
+"""Of the stage in ``dvc.yaml`` and of its rows in ``lineage.yaml``: workspaces of 0.2 have neither."""
 
 
 def template(name: str) -> str:
@@ -55,10 +59,7 @@ class Workspace:
         """Make a workspace at `root` with this ``params.yaml``, or finish one that was begun; DVC is started by the caller."""
         root = root.resolve()
         root.mkdir(parents=True, exist_ok=True)
-        for folder in NOBODYS:
-            nobody = cls(root).data(folder, NOBODY)
-            nobody.mkdir(parents=True, exist_ok=True)
-            (nobody / ".gitkeep").touch()
+        cls(root).make_nobodys()
         (root / "recipes").mkdir(exist_ok=True)
         if root != CHECKOUT:
             (root / "dvc.yaml").write_text(template("dvc.yaml"))
@@ -67,6 +68,22 @@ class Workspace:
         if not (root / "params.yaml").is_file():
             (root / "params.yaml").write_text(params)
         return cls(root)
+
+    def make_nobodys(self) -> None:
+        """An empty folder for whatever has nothing before it."""
+        for folder in NOBODYS:
+            nobody = self.data(folder, NOBODY)
+            nobody.mkdir(parents=True, exist_ok=True)
+            (nobody / ".gitkeep").touch()
+
+    def complete(self) -> None:
+        """Give a workspace of 0.2 what it did not know, the stage `examine`: wiring and sections. No result is touched."""
+        if EXAMINE not in (self.root / "dvc.yaml").read_text(encoding="utf-8"):
+            replace_text(self.root / "dvc.yaml", template("dvc.yaml"))
+        if EXAMINATIONS not in self.lineage_file.read_text(encoding="utf-8"):
+            self.lineage().write(self.lineage_file)
+        if not (self.data("examinations", NOBODY) / ".gitkeep").is_file():
+            self.make_nobodys()
 
     @property
     def params_file(self) -> Path:

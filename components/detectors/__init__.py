@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+import torch
 from pydantic import model_validator
 from torch import Tensor, nn
 
@@ -38,6 +39,25 @@ class Detection:
     """(B, C_l, H_l, W_l) feature maps, fine to coarse; the last one is what the embedding sees last."""
     domains: dict[str, tuple[Tensor, ...]] = field(default_factory=dict)
     """Per-level maps of each domain (spatial, frequency, …) where the paper has several."""
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> Detection:
+        """With every tensor changed."""
+        return Detection(
+            change(self.logits),
+            change(self.embedding),
+            tuple(map(change, self.levels)),
+            {name: tuple(map(change, levels)) for name, levels in self.domains.items()},
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Detection]) -> Detection:
+        """What was found in all the faces of some parts, in their order."""
+        merged = map(torch.cat, zip(*(part._tensors() for part in parts), strict=True))
+        return parts[0].each(lambda _: next(merged))
+
+    def _tensors(self) -> list[Tensor]:
+        domains = [level for levels in self.domains.values() for level in levels]
+        return [self.logits, self.embedding, *self.levels, *domains]
 
 
 class Sized(Section):

@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 
 from components.errors import BrokenLineage
-from components.evaluation import transfer
+from components.evaluation import MATRIX_FILE, transfer
 from components.evaluation.estimate import Estimate
 
 Cell = Mapping[str, Estimate]
 Row = Mapping[str, Cell]
 
 CELL_METRICS = ("auc", "acc", "ap", "eer")
-MATRIX_FILE = "matrix.json"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ bootstrap over *sources*: clips cut from one source video are not independent, s
 
 Source   science.md 7; EER after GenD `src/metrics.py` (interpolated), never DeepfakeBench's nearest ROC point
 Differs  DeepfakeBench groups faces by folder name alone, which merges clips of different methods; we never do
+
+scikit-learn is imported where a metric is computed: pages and verdicts read these tables without it.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from components.errors import BadArchive
 from components.evaluation.estimate import Estimate
@@ -93,6 +94,8 @@ def by_method(clips: pd.DataFrame) -> dict[str, dict[str, float | int | None]]:
 
 def auc(labels: Labels, scores: Floats) -> float:
     """Chance that a forged clip scores above a genuine one, ties counting one half."""
+    from sklearn.metrics import roc_auc_score
+
     return float(roc_auc_score(labels, scores))
 
 
@@ -103,6 +106,8 @@ def accuracy(labels: Labels, scores: Floats) -> float:
 
 def average_precision(labels: Labels, scores: Floats) -> float:
     """AP of the forged class: sum over thresholds of (R_k - R_{k-1}) P_k."""
+    from sklearn.metrics import average_precision_score
+
     return float(average_precision_score(labels, scores))
 
 
@@ -112,6 +117,8 @@ def equal_error_rate(labels: Labels, scores: Floats) -> float:
     FPR - FNR climbs from -1 to 1 along the curve, so the meeting point always exists and is found in closed form;
     there is no root finder to fail, and on an exact ROC point the answer is that point (the nearest-point value).
     """
+    from sklearn.metrics import roc_curve
+
     fpr, tpr, _ = roc_curve(labels, scores, drop_intermediate=False)
     return float(_crossing(fpr[None], tpr[None])[0])
 

@@ -12,7 +12,7 @@ from components.detectors import Detector
 from components.errors import StageFailed
 from components.faces.table import FaceTable
 from components.progress import shown
-from components.tasks.dataset import as_faces
+from components.tasks.loading import Look, looks
 from components.vocabulary import FORGED
 
 
@@ -32,10 +32,10 @@ def score(
     indices = np.asarray(rows, dtype=np.intp)
     p_fake = np.empty(len(indices))
     starts = range(0, len(indices), batch)
+    faces = looks(table, [Look(indices[start : start + batch]) for start in starts], device)
     with torch.inference_mode():
-        for start in shown(starts, title):
-            chosen = indices[start : start + batch]
-            logits = detector(as_faces(table.images(chosen)).to(device)).logits  # (B, 2)
+        for start, (seen,) in zip(shown(starts, title), faces, strict=True):
+            logits = detector(seen).logits  # (B, 2)
             p_fake[start : start + batch] = logits.double().softmax(-1)[:, FORGED].cpu().numpy()
     if not np.isfinite(p_fake).all():
         clip = table.rows["clip"].iloc[int(indices[~np.isfinite(p_fake)][0])]

@@ -22,8 +22,8 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -37,6 +37,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from components.errors import BadArchive, NoFaceFound
+from components.faces import decoded
 from components.faces.about import FACES_FILE, read_about
 
 Images = npt.NDArray[np.uint8]
@@ -78,19 +79,25 @@ class FaceTable:
     profile   detector, its weights, size, margin and frames a clip; `profile["hash"]` names them all
     """
 
-    def __init__(self, path: Path, table: pa.Table, about: Mapping[str, Any], cache_bytes: int) -> None:
+    def __init__(
+        self, path: Path, table: pa.Table, about: Mapping[str, Any], cache_bytes: int, shared_bytes: int
+    ) -> None:
         self.path = path
         self.digest: str = about["digest"]
         self.profile: dict[str, Any] = dict(about["profile"])
         self.rows: pd.DataFrame = table.select(COLUMNS).to_pandas()
         self._bytes = _bytes_of(table["image"])
         self._masks = _bytes_of(table["mask"]) if "mask" in table.column_names else None
-        self._decoded: dict[int, Images] = {}
-        self._cache_left = cache_bytes
+        self._limits = {"cache_bytes": cache_bytes, "shared_bytes": shared_bytes}
 
     @classmethod
-    def load(cls, path: Path, *, cache_bytes: int = CACHE_BYTES) -> FaceTable:
-        """Open the table in folder `path`; raises BadArchive where there is none or it is damaged."""
+    def load(cls, path: Path, *, cache_bytes: int = CACHE_BYTES, shared_bytes: int = 0) -> FaceTable:
+        """Open the table in folder `path`; raises BadArchive where there is none or it is damaged.
+
+        cache_bytes   of decoded faces that are kept in memory
+        shared_bytes  of the files of the workspace in which stages keep decoded faces for one another, instead, if this
+                      table's fit
+        """
         about = read_about(path)
         try:
             table = pa.concat_tables([_shard(file) for file in sorted(path.glob("data-*.arrow"))])
@@ -101,7 +108,7 @@ class FaceTable:
             raise BadArchive(
                 f"the face table in '{path}' should hold {about['faces']} faces, found {table.num_rows}. Make it again."
             )
-        return cls(path, table, about, cache_bytes)
+        return cls(path, table, about, cache_bytes, shared_bytes)
 
     @classmethod
     def write(
@@ -132,7 +139,8 @@ class FaceTable:
         return len(self.rows)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return FaceTable.load, (self.path,)  # worker processes map the files again instead of copying them
+        # worker processes map the files again instead of copying them
+        return partial(FaceTable.load, **self._limits), (self.path,)
 
     @cached_property
     def outcomes(self) -> pd.DataFrame | None:
@@ -163,18 +171,29 @@ class FaceTable:
 
     def images(self, indices: Indices) -> Images:
         """Decoded faces, (N, H, W, 3) uint8 RGB."""
-        images = [self._image(int(i)) for i in indices]
-        return np.stack(images) if images else np.empty((0, *self._image(0).shape), np.uint8)
+        images = list(self.each(indices))
+        return np.stack(images) if images else np.empty((0, *self._shape), np.uint8)
+
+    def each(self, indices: Indices) -> Iterator[Images]:
+        """Decoded faces one by one, (H, W, 3) uint8 RGB; they are not to be written on."""
+        return (self._image(int(i)) for i in indices)
 
     def _image(self, index: int) -> Images:
-        known = self._decoded.get(index)
-        if known is not None:
-            return known
-        image = decode(self._bytes[index].as_buffer())
-        if self._cache_left >= image.nbytes:  # first come, first kept: evicting would thrash when epochs cycle
-            self._cache_left -= image.nbytes
-            self._decoded[index] = image
-        return image
+        return self._decoded.get(index, lambda: decode(self._bytes[index].as_buffer()))
+
+    @cached_property
+    def _shape(self) -> tuple[int, int, int]:
+        """(H, W, 3) of every face."""
+        width, height = _size_px(self._bytes[0].as_py())
+        return height, width, 3
+
+    @cached_property
+    def _decoded(self) -> decoded.InMemory | decoded.OnDisk:
+        if shared := self._limits["shared_bytes"]:
+            on_disk = decoded.kept_for(self.digest, (len(self), *self._shape), shared)
+            if on_disk is not None:
+                return on_disk
+        return decoded.InMemory(self._limits["cache_bytes"])
 
 
 class Writer:

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from components.errors import BrokenLineage
-from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD, CURVE, WEIGHTS, code_digest, file_digest, read_card
@@ -117,6 +117,11 @@ class GenerationFiles:
     def expect_judged(self) -> None:
         """Raise BrokenLineage unless the verdict is on the weights of the card."""
         self._expect(self.weights, {self.judged / VERDICT_FILE: self.verdict["candidate"]["weights"]})
+
+    def expect_examined(self) -> None:
+        """Raise BrokenLineage unless scores and verdict are of the weights of the card."""
+        self._expect(self.weights, {self.scores / METRICS_FILE: self.metrics["weights"]})
+        self.expect_judged()
 
     def expect_whole(self) -> None:
         """Raise BrokenLineage unless every file is there and speaks of the weights on disk."""

@@ -137,4 +137,4 @@ def _verdict(
 
 
 if __name__ == "__main__":
-    stage.run(judge)
+    stage.run(judge, brief=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from components import machine, orders, stage
 from components.detectors import Detector
@@ -20,8 +19,11 @@ from components.generations.recipe import Recipe
 from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
 from components.memory.pools import Pool, Sight
+from components.settings import settings
 from components.tasks import augmentations
-from components.tasks.dataset import Faces, as_faces
+from components.tasks.augmentations import Change
+from components.tasks.dataset import Faces
+from components.tasks.loading import Look, looks
 from components.vocabulary import LABELS
 
 VIEWS = ("flip", "brightness_contrast", "jpeg")  # beside the face as it is
@@ -40,7 +42,8 @@ def curate(
     machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
     withdrawn = (*recipe.memory.withdrawn, *orders.read(withdrawn_file))
     old = Memory.load(old_memory, withdrawn)
-    task = Faces.training_split(recipe.row.learns, FaceTable.load(faces)).without(withdrawn)
+    table = FaceTable.load(faces, shared_bytes=settings().decoded_bytes)
+    task = Faces.training_split(recipe.row.learns, table).without(withdrawn)
     if recipe.memory.keeps_nothing:
         buffer.write_nothing(memory)
         return
@@ -67,34 +70,30 @@ def seen_by(detector: Detector, task: Faces, views: int, batch: int, *, limit: i
     where, labels = next(detector.parameters()).device, task.labels
     pools = {label: Pool(np.flatnonzero(labels == label), limit=limit, seed=(seed, label)) for label in LABELS}
     generator = torch.Generator().manual_seed(seed)
-    for positions in _batches(task, batch):
-        pixels = as_faces(task.images(positions))
-        detections = [detector(view.to(where)) for view in views_of(pixels, views, generator)]
+    pieces = list(_batches(task, batch))
+    wanted = [Look(task.indices[positions], views_of(len(positions), views, generator)) for positions in pieces]
+    for positions, seen in zip(pieces, looks(task.table, wanted, where), strict=True):
+        detections = [detector(view) for view in seen]
         p_forged = np.stack([d.logits.float().softmax(-1)[:, 1].cpu().numpy() for d in detections])
-        seen = Sight(positions, p_forged, detections[0].embedding.float().cpu().numpy())
+        sight = Sight(positions, p_forged, detections[0].embedding.float().cpu().numpy())
         for label, pool in pools.items():
-            pool.show(seen.where(np.flatnonzero(labels[positions] == label)))
+            pool.show(sight.where(np.flatnonzero(labels[positions] == label)))
     held = Sight.joined([pool.sight() for pool in pools.values()])
     fair = np.isin(held.positions, np.concatenate([pool.fair for pool in pools.values()]))
     return Candidates(task.name, task.table, task.indices[held.positions], held.p_forged, held.embeddings, fair)
 
 
-def views_of(faces: Tensor, count: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """`count` views of the same faces (B, 3, H, W), the first as they are."""
-    yield faces
-    for name in VIEWS[: count - 1]:
-        yield augmentations.KNOWN[name](faces, generator)
+def views_of(faces: int, count: int, generator: torch.Generator) -> tuple[tuple[Change, ...], ...]:
+    """What is done to so many faces for each of `count` views, of which the first shows them as they are."""
+    return ((), *((augmentations.of_all(name, faces, generator),) for name in VIEWS[: count - 1]))
 
 
 @torch.inference_mode()
 def answers(detector: Detector, faces: Faces, *, batch: int) -> np.ndarray:
     """Logits (N, 2)."""
     where = next(detector.parameters()).device
-    parts = [
-        detector(as_faces(faces.images(positions)).to(where)).logits.float().cpu()
-        for positions in _batches(faces, batch)
-    ]
-    return torch.cat(parts).numpy()
+    wanted = [Look(faces.indices[positions]) for positions in _batches(faces, batch)]
+    return torch.cat([detector(seen).logits.float().cpu() for (seen,) in looks(faces.table, wanted, where)]).numpy()
 
 
 def _batches(faces: Faces, size: int) -> Iterator[np.ndarray]:

@@ -25,6 +25,7 @@ from components.generations.generation import load_carry_over, load_detector, sa
 from components.generations.recipe import Recipe
 from components.generations.training import Lesson
 from components.memory.buffer import Memory
+from components.settings import settings
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY
 
@@ -52,11 +53,13 @@ def evolve(
     made_of         digest of the code that is at work
     """
     recipe = Recipe.read(recipe_file)
+    engine = machine.fabric(recipe.machine.precision, recipe.machine.devices)
     machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
     check_roles(recipe, generation.name, teacher)
     old = None if recipe.row.is_founder else load_detector(teacher)
     withdrawn = (*recipe.memory.withdrawn, *orders.read(withdrawn_file))
-    table, remembered = FaceTable.load(faces), Memory.load(memory, withdrawn)
+    table = FaceTable.load(faces, shared_bytes=settings().decoded_bytes)
+    remembered = Memory.load(memory, withdrawn)
     strategy = strategies.build(recipe.strategy.name, strategies.options(recipe.strategy.name, recipe.strategy.options))
     student = initial_student(recipe, teacher)
     left_out = [order.model_dump(exclude_defaults=True) for order in dict.fromkeys(withdrawn)]
@@ -71,10 +74,12 @@ def evolve(
         epochs=options.founder_epochs if old is None else options.epochs,
         seed=recipe.seed,
         carried=load_carry_over(teacher),
-        precision=recipe.machine.precision,
+        compiled=recipe.machine.compile,
     )  # fmt: skip
     with progress.learning(recipe.generation) as on_step:
-        learned = training.train(lesson, checkpoint=checkpoint, on_step=on_step)
+        learned = training.train(lesson, checkpoint=checkpoint, on_step=on_step, engine=engine)
+    if not engine.is_global_zero:
+        return
     generation.mkdir(parents=True, exist_ok=True)
     pd.DataFrame(learned.rows).to_csv(generation / CURVE, index=False, float_format="%.9g", lineterminator="\n")
     save_generation(

@@ -3,22 +3,23 @@
 benches:      which archive joined the benchmarks after which          {faceswap: {after: deepfakes}, …}
 generations:  one row a generation, in the order of birth              {rsia_net-M1: {line, detector, …}, …}
 heads:        the youngest generation of each line, what it is made of {rsia_net: {generation: rsia_net-M1, …}}
+examinations: of a generation that lived when a benchmark joined       {rsia_net-M1_on_mask: {generation, benchmark, …}}
+
+Every command reads it, so what knows detectors and strategies, and torch with them, is imported where a row is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from components import detectors, strategies
 from components.errors import BadParams, BrokenLineage
 from components.generations.card import CARD, read_card
 from components.generations.recipe import Choice, Machine, Recipe, Row
-from components.memory.buffer import expect_room
 from components.params import Line, MemoryOptions, Name, Params, Section, TrainingOptions, parse, read
 from components.vocabulary import NOBODY
 from components.writing import replace_text
@@ -38,6 +39,19 @@ class Head(Section):
     generation: str
     detector: Name
     strategy: Name
+    examined: str = NOBODY
+    """The line's last examination."""
+
+
+class Examination(Section):
+    """A generation that was judged before a benchmark joined, examined on it (`components.generations.examinations`)."""
+
+    generation: str
+    benchmark: Name
+    detector: Name
+    strategy: Name
+    after: str = NOBODY
+    """The examination before it in its line."""
 
 
 class Lineage(Section):
@@ -46,6 +60,7 @@ class Lineage(Section):
     benches: dict[Name, Bench] = {}
     generations: dict[str, Row] = {}
     heads: dict[Name, Head] = {}
+    examinations: dict[str, Examination] = {}
 
     @classmethod
     def read(cls, path: Path) -> Lineage:
@@ -127,6 +142,38 @@ def _check_pointers(lineage: Lineage) -> None:
                 f"lineage.yaml calls '{heads.get(line, NOBODY)}' the head of line '{line}', but its youngest generation is "
                 f"'{youngest.get(line, NOBODY)}'. Restore the head."
             )
+    _check_examinations(lineage)
+
+
+def _check_examinations(lineage: Lineage) -> None:
+    """Examinations follow one another within their line, each of a generation and a benchmark that are there."""
+    last = dict.fromkeys(lineage.heads, NOBODY)
+    for key, said in lineage.examinations.items():
+        row = lineage.generations.get(said.generation)
+        if row is None or said.benchmark not in lineage.benches:
+            raise BrokenLineage(
+                f"lineage.yaml says that '{said.generation}' was examined on '{said.benchmark}' ({key}), which are not both "
+                "in it. Restore the row and the bench."
+            )
+        expected = Examination(
+            generation=said.generation,
+            benchmark=said.benchmark,
+            detector=row.detector,
+            strategy=row.strategy,
+            after=last[row.line],
+        )
+        if said != expected:
+            raise BrokenLineage(
+                f"expected examination '{key}' to say {expected.model_dump()}, found {said.model_dump()}. "
+                "Examinations are never edited: restore them."
+            )
+        last[row.line] = key
+    for line, head in lineage.heads.items():
+        if head.examined != last[line]:
+            raise BrokenLineage(
+                f"expected '{last[line]}' as the last examination of line '{line}', found '{head.examined}' in its head. "
+                "Restore the head."
+            )
 
 
 @dataclass(frozen=True)
@@ -139,25 +186,22 @@ class Proposal:
     """Tasks or benchmarks named in params.yaml whose faces are not ready."""
 
 
-def propose(params: Params, lineage: Lineage, ready: Collection[str]) -> Proposal:
+def propose(params: Params, lineage: Lineage, ready: Collection[str], *, checked: bool = False) -> Proposal:
     """Rows and recipes for every (line, task) that has none yet, over archives whose faces are `ready`.
 
     Raises BadParams where a detector, a strategy or the gate cannot be followed, or a line would not stay one; nothing
-    is written.
+    is written. `checked`: today's code has passed these params in `check_choices` already.
     """
-    _check_names(params)
+    if not checked:
+        check_choices(params)
     for line, choice in params.lines.items():
         _check_kin(line, choice, lineage)
-    benches = dict(lineage.benches)
+    benches = joined(lineage.benches, [name for name in params.benchmarks if name in ready])
     last = next(reversed(benches), NOBODY)
-    for name in params.benchmarks:
-        if name in ready and name not in benches:
-            benches[name] = Bench(after=last)
-            last = name
     rows = dict(lineage.generations)
     heads = dict(lineage.heads)
     recipes: dict[str, Recipe] = {}
-    grown = Lineage(benches=benches, generations=rows, heads=heads)
+    grown = Lineage(benches=benches, generations=rows, heads=heads, examinations=lineage.examinations)
     for line, choice in params.lines.items():
         learned = {rows[name].learns for name in grown.of(line)}
         for task in choice.sequence or params.sequence:
@@ -170,12 +214,23 @@ def propose(params: Params, lineage: Lineage, ready: Collection[str]) -> Proposa
             row = Row(
                 line=line, detector=choice.detector, strategy=choice.strategy, learns=task, teacher=teacher, bench=last
             )
-            rows[name], heads[line] = row, Head(generation=name, detector=row.detector, strategy=row.strategy)
-            grown = Lineage(benches=benches, generations=rows, heads=heads)
+            examined = heads[line].examined if line in heads else NOBODY
+            heads[line] = Head(generation=name, detector=row.detector, strategy=row.strategy, examined=examined)
+            rows[name] = row
+            grown = Lineage(benches=benches, generations=rows, heads=heads, examinations=lineage.examinations)
             recipes[name] = _recipe(name, row, params, choice, grown)
     tasks = [task for choice in params.lines.values() for task in choice.sequence or params.sequence]
     wanted = dict.fromkeys([*params.sequence, *tasks, *params.benchmarks])
     return Proposal(grown, recipes, tuple(name for name in wanted if name not in ready))
+
+
+def joined(benches: Mapping[str, Bench], names: Iterable[str]) -> dict[str, Bench]:
+    """The benches with these archives at the end, in this order; one that is there stays where it is."""
+    grown = dict(benches)
+    for name in names:
+        if name not in grown:
+            grown[name] = Bench(after=next(reversed(grown), NOBODY))
+    return grown
 
 
 def append(proposal: Proposal, lineage_file: Path, recipes: Path) -> None:
@@ -201,6 +256,8 @@ class _Choices:
 
 def _resolved(line: Line, params: Params) -> _Choices:
     """A paper's own values, overruled by the general section, overruled by the detector's, overruled by the line's."""
+    from components import detectors, strategies
+
     said = {**params.detectors.get(line.detector, {}), **line.changes.detector}
     own = said.pop("training", {})
     if not isinstance(own, dict):
@@ -221,6 +278,8 @@ def _resolved(line: Line, params: Params) -> _Choices:
 
 
 def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -> Recipe:
+    from components.memory.buffer import expect_room
+
     chosen = _resolved(line, params)
     expect_room(chosen.memory, tasks=len(lineage.of(row.line)))
     return Recipe.resolved(
@@ -272,18 +331,23 @@ def _check_architecture(proposal: Proposal, recipes: Path) -> None:
 
 def _shapes(recipe: Recipe) -> dict[str, tuple[int, ...]]:
     """The shape of every weight of the recipe's detector."""
+    from components import detectors
+
     options = detectors.options(recipe.detector.name, recipe.detector.options)
     detector = detectors.build(recipe.detector.name, options, blank=True)
     return {name: tuple(tensor.shape) for name, tensor in detector.state_dict().items()}
 
 
-def _check_names(params: Params) -> None:
+def check_choices(params: Params) -> None:
+    """Raise BadParams or UnknownName where a detector, a strategy or the gate cannot be followed."""
+    from components import detectors, strategies
+
     if not params.gate:
         raise BadParams("expected rules under `gate`, found none: an empty gate is never an approval. See params.yaml.")
     for line in params.lines.values():
         _resolved(line, params)
-    wrong: list[tuple[str, Any]] = [(n, detectors) for n in params.detectors] + [
+    named: list[tuple[str, Any]] = [(n, detectors) for n in params.detectors] + [
         (n, strategies) for n in params.strategies
     ]
-    for name, catalogue in wrong:
+    for name, catalogue in named:
         catalogue.options(name, {})

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from components.errors import BadParams, BrokenLineage
+from components.errors import BrokenLineage
 from components.params import (
     CropOptions,
     EvaluationOptions,
@@ -21,7 +21,7 @@ from components.params import (
     read,
 )
 from components.settings import settings
-from components.vocabulary import NOBODY, Precision
+from components.vocabulary import NOBODY, Compiled, Precision
 
 
 class Row(Section):
@@ -60,17 +60,15 @@ class Machine(Section):
     precision: Precision = "32-true"
     deterministic: bool = True
     devices: int = 1
+    compile: Compiled = "no"
 
     @classmethod
     def of_settings(cls) -> Machine:
-        """What the settings say now; raises BadParams for more devices than a training can use."""
+        """What the settings say now."""
         said = settings()
-        if said.devices > 1:
-            raise BadParams(
-                f"expected PERENNIAL_DEVICES to be 1, found {said.devices}: training on several devices is not there yet. "
-                "Unset it."
-            )
-        return cls(precision=said.precision, deterministic=said.deterministic, devices=said.devices)
+        return cls(
+            precision=said.precision, deterministic=said.deterministic, devices=said.devices, compile=said.compile
+        )
 
 
 class Recipe(Section):

@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,18 +22,25 @@ from torch.optim import Adam
 
 from components import machine
 from components.detectors import Detector
+from components.errors import StageFailed
+from components.generations import parts
 from components.generations.schedule import learning_rate
 from components.params import TrainingOptions
 from components.progress import OnStep
 from components.strategies import Strategy
-from components.tasks.augmentations import augmented
-from components.tasks.dataset import Batch, Faces, joined
-from components.tasks.sampling import balanced_draw, epoch_batches, paired_batches
-from components.vocabulary import Precision
+from components.tasks import loading
+from components.tasks.dataset import Faces
+from components.tasks.loading import Draw, Loader
+from components.tasks.sampling import Remembered, epoch_batches, paired_batches
+from components.vocabulary import Compiled
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 CHECKPOINT_EVERY_S = 30.0
 NEW, REPLAYED, TORCH = 1, 2, 3  # independent streams of random numbers
 ROUNDING = 1e-9  # keeps 20 (1 - .9) from being 1.999…
+UNREAD = 50  # steps whose terms may lie on the device
 
 
 @dataclass
@@ -44,6 +52,37 @@ class Progress:
     images: int = 0
     rows: list[dict[str, float]] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)
+    """Up to the last `settle`."""
+    _unread: list[tuple[list[str], Tensor]] = field(default_factory=list, init=False, compare=False, repr=False)
+
+    def count(self, terms: dict[str, Tensor], total: Tensor, images: int) -> None:
+        """A step was taken. Its terms are read later, so that nobody waits for the device."""
+        self.step += 1
+        self.images += images
+        self._unread.append(([*terms, "loss"], torch.stack([*terms.values(), total]).detach()))
+        if len(self._unread) == UNREAD:
+            self.settle()
+
+    def means(self) -> dict[str, float]:
+        self.settle()
+        return {name: value / self.step for name, value in self.sums.items()}
+
+    def settle(self) -> None:
+        for names, values in self._unread:
+            for name, value in zip(names, values.tolist(), strict=True):
+                self.sums[name] = self.sums.get(name, 0.0) + value
+        self._unread.clear()
+
+    def close_epoch(self) -> None:
+        means = self.means()
+        self.epoch += 1
+        self.rows.append({"epoch": self.epoch, **means, "images": self.images})
+        self.step, self.sums = 0, {}
+
+    def state(self) -> dict[str, Any]:
+        """What `Progress(**state)` goes on from."""
+        self.settle()
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
 
 @dataclass(frozen=True)
@@ -63,65 +102,120 @@ class Lesson:
     seed: int
     carried: dict[str, Tensor] = field(default_factory=dict)
     """What the teacher's strategy carried over."""
-    precision: Precision = "32-true"
+    compiled: Compiled = "no"
 
 
-def train(lesson: Lesson, *, checkpoint: Path, on_step: OnStep) -> Progress:
+def train(lesson: Lesson, *, checkpoint: Path, on_step: OnStep, engine: Fabric | None = None) -> Progress:
     """Train the student in place and return the progress with its curve.
 
     checkpoint  a file outside the stage's outputs; read if it exists, removed by the caller when the stage is done
+    engine      device, precision, and the other processes of a training on several devices, each of which calls this
+    Raises StageFailed where the device's memory is too small.
     """
+    engine = engine or machine.fabric("32-true")
+    try:
+        return _train(lesson, checkpoint, on_step, engine)
+    except torch.OutOfMemoryError as fault:
+        options = lesson.options
+        tried = options.micro_batch or options.batch
+        raise StageFailed(
+            f"expected {tried} of the {options.batch} faces of a batch to fit on {engine.device} at a time, found its memory "
+            f"full. Set training.micro_batch to {max(1, tried // 2)} in params.yaml before the generation is planned: "
+            "the same batch, a piece at a time. bf16 (PERENNIAL_PRECISION=bf16-mixed) halves what a face takes."
+        ) from fault
+
+
+def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) -> Progress:
     student, teacher, strategy, options = lesson.student, lesson.teacher, lesson.strategy, lesson.options
-    engine = machine.fabric(lesson.precision)
-    if teacher is not None:
-        teacher.to(engine.device).eval().requires_grad_(False)
     student.begin_task(lesson.task.methods)
-    student.to(engine.device)
+    parts.normalise_together(engine, student)
+    for network in filter(None, (student, teacher)):
+        network.to(engine.device)
+        if engine.device.type == "cuda":
+            network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if teacher is not None:
+        teacher.eval().requires_grad_(False)
     strategy.prepare(student, teacher, lesson.task, lesson.carried)
+    learning = [p for p in student.parameters() if p.requires_grad]
     optimiser = Adam(
-        [p for p in student.parameters() if p.requires_grad],
+        learning,
         lr=options.learning_rate,
         weight_decay=options.weight_decay,
+        fused=engine.device.type == "cuda" or None,
     )
     progress = _restore(checkpoint, student, optimiser)
     student.train()
     saved = time.monotonic()
-    while progress.epoch < lesson.epochs:
-        steps = list(_steps(lesson, progress.epoch))
-        while progress.step < len(steps):
+    loader = Loader(lesson.task, lesson.memory, options.augment, share=(engine.global_rank, engine.world_size))
+    epochs = Epochs(lesson)
+    with ExitStack() as while_learning:
+        for network in filter(None, (student, teacher)):
+            while_learning.enter_context(
+                parts.in_parts(network, engine, micro_batch=options.micro_batch, compiled=lesson.compiled)
+            )
+        batches = loading.batches(loader, epochs.draws(progress), engine.device)
+        for batch in batches:
+            steps = epochs.steps(progress.epoch)
+            whole = parts.whole(engine, batch)
             torch.manual_seed(_mixed(lesson.seed, progress.epoch, progress.step))
-            batch = _batch(lesson, *steps[progress.step], (lesson.seed, progress.epoch, progress.step))
             with engine.autocast():
-                terms = strategy.losses(student, teacher, batch.to(engine.device))
+                terms = strategy.losses(student, teacher, whole)
             total = torch.stack(list(terms.values())).sum()
             optimiser.zero_grad(set_to_none=True)
             engine.backward(total)
+            parts.agree(engine, learning)
             student.before_step()
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(options, progress.epoch + progress.step / len(steps))
+                group["lr"] = learning_rate(options, progress.epoch + progress.step / steps)
             optimiser.step()
-            _count(progress, terms, total, len(batch.labels))
-            on_step(progress, lesson.epochs, len(steps))
-            if time.monotonic() - saved > CHECKPOINT_EVERY_S:
+            progress.count(terms, total, len(whole.labels))
+            if engine.is_global_zero:
+                on_step(progress, lesson.epochs, steps)
+            ended = progress.step == steps
+            if ended:
+                progress.close_epoch()
+            if engine.is_global_zero and (ended or time.monotonic() - saved > CHECKPOINT_EVERY_S):
                 _save(checkpoint, student, optimiser, progress)
                 saved = time.monotonic()
-        _close_epoch(progress)
-        _save(checkpoint, student, optimiser, progress)
-        saved = time.monotonic()
     return progress
 
 
-def _steps(lesson: Lesson, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
-    """Positions of new and of remembered faces, step by step."""
-    options, memory, seed = lesson.options, lesson.memory, lesson.seed
-    new = _new_faces(memory, options, lesson.strategy.tasks_alike)
-    draw = paired_batches if options.pairs else epoch_batches
-    batches = draw(lesson.task.rows, size=new, faces_per_clip=options.faces_per_clip, seed=(seed, NEW, epoch))
-    for step, chosen in enumerate(batches):
-        if memory is None:
-            yield chosen, None
-        else:
-            yield chosen, balanced_draw(memory.rows, size=options.batch - new, seed=(seed, REPLAYED, epoch, step))
+class Epochs:
+    """What the steps of each epoch meet: a pure function of the seed, the epoch and the step."""
+
+    def __init__(self, lesson: Lesson) -> None:
+        self._lesson = lesson
+        self._new = _new_faces(lesson.memory, lesson.options, lesson.strategy.tasks_alike)
+        self._memory = None if lesson.memory is None else Remembered(lesson.memory.rows)
+        self._rows = lesson.task.rows
+        self._steps: dict[int, int] = {}
+
+    def steps(self, epoch: int) -> int:
+        """How many an epoch has, once its first was drawn."""
+        return self._steps[epoch]
+
+    def draws(self, since: Progress) -> Iterator[Draw]:
+        """From where the training stands to its end."""
+        first = since.step
+        for epoch in range(since.epoch, self._lesson.epochs):
+            chosen = self._new_of(epoch)
+            self._steps[epoch] = len(chosen)
+            for step in range(first, len(chosen)):
+                yield self._draw(chosen[step], epoch, step)
+            first = 0
+
+    def _new_of(self, epoch: int) -> list[np.ndarray]:
+        options = self._lesson.options
+        draw = paired_batches if options.pairs else epoch_batches
+        seed = (self._lesson.seed, NEW, epoch)
+        return draw(self._rows, size=self._new, faces_per_clip=options.faces_per_clip, seed=seed)
+
+    def _draw(self, new: np.ndarray, epoch: int, step: int) -> Draw:
+        seed, old = self._lesson.seed, None
+        if self._memory is not None:
+            size = self._lesson.options.batch - self._new
+            old = self._memory.draw(size=size, seed=(seed, REPLAYED, epoch, step))
+        return Draw(new, old, _mixed(seed, epoch, step) + 1)
 
 
 def _new_faces(memory: Faces | None, options: TrainingOptions, alike: bool) -> int:
@@ -134,31 +228,9 @@ def _new_faces(memory: Faces | None, options: TrainingOptions, alike: bool) -> i
     return max(2, options.batch // tasks // 2 * 2)
 
 
-def _batch(lesson: Lesson, new: np.ndarray, old: np.ndarray | None, seed: tuple[int, int, int]) -> Batch:
-    memory = lesson.memory
-    remembered = memory.batch(old, replayed=True) if memory is not None and old is not None else None
-    batch = joined(lesson.task.batch(new), remembered)
-    generator = torch.Generator().manual_seed(_mixed(*seed) + 1)
-    return augmented(batch, lesson.options.augment, generator)
-
-
 def _mixed(*parts: int) -> int:
     """One 62-bit seed of several numbers."""
     return int(np.random.SeedSequence([TORCH, *parts]).generate_state(1, np.uint64)[0] >> 2)
-
-
-def _count(progress: Progress, terms: dict[str, Tensor], total: Tensor, images: int) -> None:
-    progress.step += 1
-    progress.images += images
-    for name, term in {**terms, "loss": total}.items():
-        progress.sums[name] = progress.sums.get(name, 0.0) + term.item()
-
-
-def _close_epoch(progress: Progress) -> None:
-    means = {name: value / progress.step for name, value in progress.sums.items()}
-    progress.epoch += 1
-    progress.rows.append({"epoch": progress.epoch, **means, "images": progress.images})
-    progress.step, progress.sums = 0, {}
 
 
 def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress) -> None:
@@ -167,7 +239,7 @@ def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress) ->
     state = {
         "student": student.state_dict(),
         "optimiser": optimiser.state_dict(),
-        "progress": vars(progress),
+        "progress": progress.state(),
     }
     fresh = path.with_suffix(".fresh")
     with fresh.open("wb") as file:

@@ -16,14 +16,13 @@ import pandas as pd
 
 from components.errors import BadParams, BrokenLineage
 from components.faces.table import FaceTable, write_parquet
-from components.memory import selection
+from components.memory import EXEMPLARS, selection
 from components.memory.selection import Ranked
 from components.orders import struck
 from components.params import MemoryOptions, Withdrawal
 from components.tasks.dataset import Faces
 from components.vocabulary import LABEL_NAMES, LABELS, NOBODY
 
-EXEMPLARS = "exemplars.parquet"
 COLUMNS = {
     "task": "str",
     "reason": "str",

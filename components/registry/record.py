@@ -31,7 +31,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
-from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE
@@ -111,6 +111,29 @@ def tell_code(generation: Path, *, today: str, tracking: Tracking) -> bool:
     return any(changed)
 
 
+def tell_examination(
+    examination: Path, *, generation: Path, verdict: Path, tracking: Tracking, report: Path | None = None
+) -> bool:
+    """Add the cell of a late examination to the runs of its generation and of its line; True if one lacked it.
+
+    `report` is the page of the line, which the line's run then shows. A generation that was not recorded has no run.
+    Raises BrokenLineage where the examination or the verdict is of other weights than the generation's.
+    """
+    files = GenerationFiles(generation, examination, verdict)
+    files.expect_examined()
+    parent = _line_run(files.line, tracking)
+    changed = _log_missing(parent, _row(files), files.index, tracking)
+    named = {catalogue.GENERATION_TAG: files.name, catalogue.WEIGHTS_TAG: files.weights}
+    for run in _runs(" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items()), tracking):
+        if _log_missing(run, _row(files), files.index, tracking):
+            tracking.client.log_inputs(run.info.run_id, datasets=list(_benchmarks(files)))
+            changed = True
+    if report is not None:
+        _attach(report, parent, tracking, replace=True)
+    tracking.client.set_terminated(parent.info.run_id)
+    return changed
+
+
 def challenge(line: str, tracking: Tracking) -> None:
     """Point ``challenger`` at the newest generation while it is younger than the champion, else take the alias away."""
     known = catalogue.versions(line, tracking)
@@ -143,16 +166,21 @@ def _line_run(line: str, tracking: Tracking) -> Run:
 
 def _draw_curves(files: GenerationFiles, parent: Run, tracking: Tracking) -> None:
     """The line's run shows every cell and every summary over generations; a step already drawn is left alone."""
+    _log_missing(parent, {**_row(files), **_summary(files)}, files.index, tracking)
+    tracking.client.log_dict(parent.info.run_id, files.matrix, MATRIX_FILE)
+
+
+def _log_missing(run: Run, points: Mapping[str, float], step: int, tracking: Tracking) -> bool:
+    """Log those of the points that the run does not have at that step; True if there were any."""
     drawn = {
         (key, metric.step, metric.value)
-        for key in parent.data.metrics
-        for metric in tracking.client.get_metric_history(parent.info.run_id, key)
+        for key in run.data.metrics.keys() & {_key(key) for key in points}
+        for metric in tracking.client.get_metric_history(run.info.run_id, key)
     }
-    points = {**_row(files), **_summary(files)}
-    missing = [_metric(k, v, files.index) for k, v in points.items() if (k, files.index, v) not in drawn]
+    missing = [_metric(key, value, step) for key, value in points.items() if (_key(key), step, value) not in drawn]
     if missing:
-        tracking.client.log_batch(parent.info.run_id, metrics=missing)
-    tracking.client.log_dict(parent.info.run_id, files.matrix, MATRIX_FILE)
+        tracking.client.log_batch(run.info.run_id, metrics=missing)
+    return bool(missing)
 
 
 # -- the run of a generation ------------------------------------------------------------------------------------------
@@ -246,6 +274,10 @@ def _inputs(files: GenerationFiles) -> Iterator[DatasetInput]:
     yield _input(files.learns, files.card["faces"], TRAIN, "training")
     if files.card.get("memory"):
         yield _input(f"memory of {files.card['teacher']}", files.card["memory"], TRAIN, "training")
+    yield from _benchmarks(files)
+
+
+def _benchmarks(files: GenerationFiles) -> Iterator[DatasetInput]:
     for benchmark, measured in files.metrics["benchmarks"].items():
         yield _input(benchmark, measured["faces"], TEST, "evaluation")
 
@@ -371,4 +403,4 @@ def _key(text: str) -> str:
     return re.sub(r"[^\w\-. /]", "_", text)
 
 
-__all__ = ["Recorded", "challenge", "record", "tell_code"]
+__all__ = ["Recorded", "challenge", "record", "tell_code", "tell_examination"]

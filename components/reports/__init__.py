@@ -5,3 +5,5 @@ from pathlib import Path
 
 Place = Callable[[str, str], Path]
 """Where ``data/<kind>/<name>`` of a workspace is."""
+
+PAGE_FILE = "index.html"

@@ -1,27 +1,27 @@
-"""The faces a generation got most wrong, and where it looked: genuine ones it called forged, forged ones it let pass."""
+"""The faces a generation got most wrong, and where it looked: genuine ones it called forged, forged ones it let pass.
+
+The generation is loaded, and torch with it, once a mistake is to be shown.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import torch
 from matplotlib import colormaps
 from PIL import Image
 
-from components.evaluation import explain
 from components.faces.table import FaceTable
 from components.vocabulary import FORGED, REAL
 
-if TYPE_CHECKING:
-    from components.detectors import Detector
-
+Look = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+"""Face (H, W, 3) -> heat (H, W) in [0, 1]: where the detector looked."""
 THUMBNAIL_PX = 160
 
 
@@ -46,39 +46,64 @@ class Mistake:
 
 
 def most_wrong(
-    detector: Detector, scores: Path, faces: Path, benchmarks: Iterable[str], *, each: int
+    generation: Path, scores: Path, faces: Path, benchmarks: Iterable[str], *, each: int
 ) -> tuple[list[Mistake], list[Mistake]]:
     """(genuine faces called forged, forged faces called genuine), the worst of all benchmarks first, one of a clip.
 
-    scores, faces   the generation's score folder, and the folder of face tables by archive
+    generation, scores, faces   its folder, its score folder, and the folder of face tables by archive
     """
     rows = pd.concat([_rows(scores / f"{name}.parquet", name) for name in benchmarks], ignore_index=True)
-    tables: dict[str, FaceTable] = {}
-    found: list[list[Mistake]] = []
+    worst: dict[int, list[Any]] = {}
     for label, ascending in ((REAL, False), (FORGED, True)):
         wrong = rows[(rows.label == label) & ((rows.p_fake > 0.5) != (label == FORGED))]
         order = ["p_fake", "benchmark", "archive", "clip", "frame"]  # ties must not be left to chance
         wrong = wrong.sort_values(order, ascending=[ascending, True, True, True, True])
-        worst = wrong.drop_duplicates(["archive", "clip"]).head(each).to_dict("records")
-        found.append([_mistake(row, detector, tables, faces) for row in worst])
-    return found[0], found[1]
+        worst[label] = wrong.drop_duplicates(["archive", "clip"]).head(each).to_dict("records")
+    if not any(worst.values()):
+        return [], []
+    tables, look = _Tables(faces), _looker(generation)
+    real, forged = ([_mistake(row, tables, look) for row in worst[label]] for label in (REAL, FORGED))
+    return real, forged
 
 
 def _rows(path: Path, benchmark: str) -> pd.DataFrame:
     return pd.read_parquet(path).assign(benchmark=benchmark)
 
 
-def _mistake(row: Any, detector: Detector, tables: dict[str, FaceTable], faces: Path) -> Mistake:
+class _Tables(dict[str, FaceTable]):
+    """Face tables by archive, read when they are asked for."""
+
+    def __init__(self, faces: Path) -> None:
+        self._faces = faces
+
+    def __missing__(self, name: str) -> FaceTable:
+        self[name] = FaceTable.load(self._faces / name)
+        return self[name]
+
+
+def _looker(generation: Path) -> Look:
+    import torch
+
+    from components.evaluation import explain
+    from components.generations.generation import load_classifier
+
+    torch.set_num_threads(1)  # the order of additions would show in the heat maps
+    detector = load_classifier(generation)
+
+    def look(face: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        pixels = torch.from_numpy(face).permute(2, 0, 1)[None].float() / 255
+        return np.asarray(explain.heat_maps(detector, pixels)[0].detach().cpu(), dtype=np.float32)
+
+    return look
+
+
+def _mistake(row: Any, tables: _Tables, look: Look) -> Mistake:
     name = row["benchmark"]
-    if name not in tables:
-        tables[name] = FaceTable.load(faces / name)
     known = tables[name].rows
     here = known.index[
         (known["archive"] == row["archive"]) & (known["clip"] == row["clip"]) & (known["frame"] == row["frame"])
     ]
     image = tables[name].images([int(here[0])])[0]
-    pixels = torch.from_numpy(image).permute(2, 0, 1)[None].float() / 255
-    heat = np.asarray(explain.heat_maps(detector, pixels)[0].detach().cpu(), dtype=np.float32)
     return Mistake(
         benchmark=name,
         clip=str(row["clip"]),
@@ -87,7 +112,7 @@ def _mistake(row: Any, detector: Detector, tables: dict[str, FaceTable], faces: 
         label=int(row["label"]),
         p_forged=float(row["p_fake"]),
         face=_jpeg(image),
-        heat=_veil(heat),
+        heat=_veil(look(image)),
     )
 
 

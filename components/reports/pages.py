@@ -9,9 +9,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.evaluation.estimate import Estimate
+from components.reports import PAGE_FILE
 
 TEMPLATES = Path(__file__).parent / "templates"
-PAGE_FILE = "index.html"
 
 
 def render(template: str, **said: Any) -> str:

@@ -1,6 +1,6 @@
 """Stage publish: the page of a line, one HTML file that needs nothing else.
 
-    python -m components.reports.publish VERDICTS SCORES GENERATIONS FACES PAGE --last GENERATION [--beside LINE,LINE]
+    python -m components.reports.publish VERDICTS SCORES GENERATIONS FACES EXAMINATION PAGE --last NAME [--beside LINE,LINE]
 
 Same files, same bytes: no date, no random id. Nothing is fetched; the page works from a folder, offline.
 """
@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
 from components import stage
-from components.generations.generation import load_classifier
 from components.reports import mistakes, sections
 from components.reports.pages import write_page
 from components.reports.story import read_story
@@ -21,22 +18,30 @@ EACH = 4  # faces shown of either kind of mistake
 
 
 def publish(
-    verdicts: Path, scores: Path, generations: Path, faces: Path, page: Path, *, last: str, beside: str = ""
+    verdicts: Path,
+    scores: Path,
+    generations: Path,
+    faces: Path,
+    examination: Path,
+    page: Path,
+    *,
+    last: str,
+    beside: str = "",
 ) -> None:
     """Write the page of the line that ends with generation `last`.
 
     verdicts, scores, generations, faces   the folders with all of them, by name
+    examination                            the line's last examination; nobody's is empty
     page                                   output: index.html
     last                                   the youngest generation of the line
     beside                                 other lines, separated by commas: linked as ../LINE/index.html
     """
-    torch.set_num_threads(1)  # the order of additions would show in the heat maps
-    story = read_story(verdicts, scores, generations, last)
+    story = read_story(verdicts, scores, generations, last, examined=examination)
     examined = [name for name in story.benchmarks if (scores / last / f"{name}.parquet").is_file()]
-    alarms, misses = mistakes.most_wrong(load_classifier(generations / last), scores / last, faces, examined, each=EACH)
+    alarms, misses = mistakes.most_wrong(generations / last, scores / last, faces, examined, each=EACH)
     others = [name for name in beside.split(",") if name]
     write_page(page, "line.html", **sections.line(story, others, alarms, misses))
 
 
 if __name__ == "__main__":
-    stage.run(publish)
+    stage.run(publish, brief=True)

@@ -53,6 +53,7 @@ def line(story: Story, beside: Sequence[str], alarms: Sequence[Mistake], misses:
         "known": known(story),
         "tiles": tiles(story),
         "matrix": {generation.name: cells(story, generation) for generation in story.generations},
+        "added": [f"{one.generation} on {one.benchmark}" for one in story.added],
         "tallies": {generation.name: tally(generation) for generation in story.generations},
         "forgetting": figures.forgetting_curves(story) if len(story.generations) > 1 else None,
         "losses": figures.losses(story.generations),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.evaluation import late
 from components.evaluation.estimate import Estimate
 from components.gates.files import GenerationFiles
 
@@ -22,6 +23,8 @@ class Story:
     generations: tuple[GenerationFiles, ...]
     benchmarks: tuple[str, ...]
     """Tasks in the order they were learned, then benchmarks nobody of the line learned."""
+    added: tuple[late.Cell, ...] = ()
+    """Cells that `perennial examine` added after these generations were judged."""
 
     @property
     def line(self) -> str:
@@ -48,7 +51,11 @@ class Story:
         return tuple(name for name in self.benchmarks if name not in self.tasks)
 
     def cell(self, generation: str, benchmark: str, metric: str = "auc") -> Estimate:
-        return _estimate(self.last.matrix["cells"].get(generation, {}).get(benchmark, {}).get(metric))
+        judged = _estimate(self.last.matrix["cells"].get(generation, {}).get(benchmark, {}).get(metric))
+        for one in self.added if judged.value is None else ():
+            if (one.generation, one.benchmark) == (generation, benchmark):
+                return _estimate(one.measured.get(metric))
+        return judged
 
     def summed(self, generation: str, metric: str) -> Estimate:
         return _estimate(self.last.matrix["summary"].get(generation, {}).get(metric))
@@ -63,8 +70,10 @@ class Story:
         return generation.code != self.last.code
 
 
-def read_story(verdicts: Path, scores: Path, generations: Path, last: str) -> Story:
+def read_story(verdicts: Path, scores: Path, generations: Path, last: str, *, examined: Path | None = None) -> Story:
     """The story that ends with generation `last`; the folders hold those of all generations, by name.
+
+    `examined` is the folder of the line's last examination. A cell of weights that are gone is passed over.
 
     Raises BrokenLineage where a verdict or a card is missing, or they speak of different weights.
     """
@@ -73,8 +82,11 @@ def read_story(verdicts: Path, scores: Path, generations: Path, last: str) -> St
     for generation in found:
         generation.expect_judged()
     learned = list(dict.fromkeys(generation.learns for generation in found))
-    asked = list(found[-1].matrix["benchmarks"])
-    return Story(found, (*(t for t in learned if t in asked), *(name for name in asked if name not in learned)))
+    weights = {generation.name: generation.weights for generation in found}
+    cells = [cell for cell in late.read(examined) if weights.get(cell.generation) == cell.weights] if examined else []
+    asked = list(dict.fromkeys([*found[-1].matrix["benchmarks"], *(cell.benchmark for cell in cells)]))
+    order = (*(t for t in learned if t in asked), *(name for name in asked if name not in learned))
+    return Story(found, order, tuple(cells))
 
 
 def losses(generation: GenerationFiles) -> Losses:

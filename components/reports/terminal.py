@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.style import Style
@@ -15,10 +14,12 @@ from rich.table import Table
 from rich.text import Text
 
 from components import code
-from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation import MATRIX_FILE, late
 from components.gates.verdict import verdict_if_any
 from components.generations.card import CARD, code_state, read_card
+from components.params import load_yaml
 from components.reports import Place
+from components.vocabulary import NOBODY
 
 Status = dict[str, Any]
 """``{"lines": {LINE: {"champion": NAME|null, "generations": [...]}}}``, see `status_json`."""
@@ -42,11 +43,14 @@ def status_json(
              "code": "today's" | "older" | "before 0.2" | null (not born yet, or nobody asked),
              "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused]}]}}}
     """
-    raw = (yaml.safe_load(lineage.read_text()) or {}) if lineage.is_file() else {}
+    raw = (load_yaml(lineage.read_bytes()) or {}) if lineage.is_file() else {}
     lines: Status = {}
     for name, row in (raw.get("generations") or {}).items():
         line = lines.setdefault(row["line"], {"champion": (champions or {}).get(row["line"]), "generations": []})
         line["generations"].append(_generation(name, row, data, today or {}))
+    for name, line in lines.items():
+        head = (raw.get("heads") or {}).get(name, {})
+        _fill(line["generations"], data, late.read(data("examinations", head.get("examined", NOBODY))))
     return {"lines": lines}
 
 
@@ -70,15 +74,35 @@ def _generation(name: str, row: Mapping[str, Any], data: Place, today: Mapping[s
         "strategy": row["strategy"],
         "opens": judged.get("opens"),
         "code": _code(data("generations", name), row, today),
-        "scores": {
-            benchmark: {"auc": auc.get("value"), "low": auc.get("low"), "high": auc.get("high")}
-            for benchmark in matrix.get("benchmarks", [])
-            for auc in [cells.get(benchmark, {}).get("auc", {})]
-        },
+        "scores": {benchmark: _auc(cells.get(benchmark, {})) for benchmark in matrix.get("benchmarks", [])},
         "forgetting": summary.get("forgetting", {}).get("value"),
         "average_auc": summary.get("average_auc", {}).get("value"),
         "refused": [rule["words"] for rule in judged.get("rules", []) if rule["passed"] is False],
     }
+
+
+def _fill(generations: list[Status], data: Place, cells: Iterable[late.Cell]) -> None:
+    """Cells that were measured after a generation was judged: as its heir's teacher, or by `perennial examine`."""
+    named = {one["name"]: one for one in generations}
+    for one in generations:
+        for name, row in _matrix(data("verdicts", one["name"]) / MATRIX_FILE).get("cells", {}).items():
+            for benchmark, cell in row.items():
+                _add(named.get(name), benchmark, cell)
+    for cell in cells:
+        folder = data("generations", cell.generation)
+        if (folder / CARD).is_file() and read_card(folder)["weights"] == cell.weights:
+            _add(named.get(cell.generation), cell.benchmark, cell.measured)
+
+
+def _add(one: Status | None, benchmark: str, cell: Mapping[str, Any]) -> None:
+    auc = _auc(cell)
+    if one is not None and auc["auc"] is not None and one["scores"].get(benchmark, {}).get("auc") is None:
+        one["scores"][benchmark] = auc
+
+
+def _auc(cell: Mapping[str, Any]) -> Status:
+    auc = cell.get("auc", {})
+    return {"auc": auc.get("value"), "low": auc.get("low"), "high": auc.get("high")}
 
 
 def _code(folder: Path, row: Mapping[str, Any], today: Mapping[str, code.Parts]) -> str | None:

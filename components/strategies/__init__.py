@@ -13,7 +13,6 @@ import importlib
 import pkgutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +21,7 @@ from torch import Tensor
 from components.detectors import Detection, Detector
 from components.errors import UnknownName
 from components.params import MemoryPolicy, Section, parse
+from components.tasks.ahead import ahead
 from components.tasks.dataset import Batch, Faces
 
 Terms = dict[str, Tensor]
@@ -96,13 +96,7 @@ def find(name: str) -> type[Strategy]:
 
 def part(found: Detection, chosen: Tensor | slice) -> Detection:
     """What was found in some of the faces."""
-    return replace(
-        found,
-        logits=found.logits[chosen],
-        embedding=found.embedding[chosen],
-        levels=tuple(level[chosen] for level in found.levels),
-        domains={name: tuple(level[chosen] for level in levels) for name, levels in found.domains.items()},
-    )
+    return found.each(lambda values: values[chosen])
 
 
 # -- looking at a whole task, before its first lesson or after its last ---------------------------------------------------
@@ -133,5 +127,6 @@ def some(faces: Faces, most: int) -> np.ndarray:
 def batches(faces: Faces, positions: np.ndarray, size: int, detector: Detector) -> Iterator[Batch]:
     """The faces at `positions` in their order, as they are in the table, on the detector's device."""
     device = next(detector.parameters()).device
-    for start in range(0, len(positions), size):
-        yield faces.batch(positions[start : start + size]).to(device)
+    parts = [positions[start : start + size] for start in range(0, len(positions), size)]
+    for batch in ahead(faces.bytes, parts):
+        yield batch.to(device).ready()

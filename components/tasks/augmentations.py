@@ -1,13 +1,16 @@
-"""What may be done to a training face without touching its evidence; each draws from the generator it is given.
+"""What may be done to a training face without touching its evidence.
 
-Faces come as (B, 3, H, W) float32 in [0, 1] and leave so. Those done by OpenCV pass through 8 bits. Masks of what was
-manipulated go where their faces go, by the same draws; what does not move a face leaves its mask alone.
+What is done is drawn first (`drawn`), whole, and then done to the faces at hand (`done`), which may be some of those it
+was drawn for. Faces are (B, 3, H, W): bytes as they were decoded, or float32 in [0, 1]. What OpenCV does, it does to
+bytes, so faces stay bytes until somebody needs fractions; either way they show the same. Masks of what was manipulated
+go where their faces go, by the same draws; what does not move a face leaves its mask alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -16,144 +19,249 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from components.errors import UnknownName
-from components.tasks.dataset import Batch
+from components.tasks.dataset import Batch, as_fractions
 
-Augmentation = Callable[[Tensor, torch.Generator], Tensor]
 Image = NDArray[np.uint8]
+Draws = dict[str, Tensor]
+"""Numbers by name, each (n,): one for every face."""
 
 
-def augmented(batch: Batch, chances: Mapping[str, float], generator: torch.Generator) -> Batch:
-    """The batch after the named augmentations in order, each done to a face with its chance; raises UnknownName.
+class Augmentation:
+    """One thing that may be done to faces."""
 
-    Its faces are what they would be without masks.
+    moves: ClassVar[bool] = False
+    """Whether it puts what a face shows elsewhere."""
+    by_opencv: ClassVar[bool] = False
+    """Whether it is done by OpenCV, to bytes, on the CPU."""
+
+    def draw(self, count: int, generator: torch.Generator) -> Draws:  # noqa: ARG002 some leave nothing to chance
+        """How it is done to each of `count` faces."""
+        return {}
+
+    def done(self, faces: Tensor, draws: Draws) -> Tensor:
+        """These faces after it; those given may be overwritten."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Change:
+    """An augmentation of one batch: whom it befalls, and how."""
+
+    name: str
+    chosen: Tensor
+    """(B,) bool."""
+    draws: Draws
+    """Of the chosen, in their order."""
+
+    def of(self, part: slice) -> Change:
+        """For some faces of the batch."""
+        before, here = int(self.chosen[: part.start].sum()), int(self.chosen[part].sum())
+        kept = slice(before, before + here)
+        return Change(self.name, self.chosen[part], {name: values[kept] for name, values in self.draws.items()})
+
+
+def drawn(count: int, chances: Mapping[str, float], generator: torch.Generator) -> list[Change]:
+    """What befalls a batch of `count` faces: the named augmentations in order, each face with its chance.
+
+    Raises UnknownName.
     """
-    faces, masks = _augmented(batch.faces, batch.masks, chances, generator)
-    return replace(batch, faces=faces, masks=masks)
-
-
-def augment(faces: Tensor, chances: Mapping[str, float], generator: torch.Generator) -> Tensor:
-    """`augmented`, of faces (B, 3, H, W) alone."""
-    return _augmented(faces, None, chances, generator)[0]
-
-
-def _augmented(
-    faces: Tensor, masks: Tensor | None, chances: Mapping[str, float], generator: torch.Generator
-) -> tuple[Tensor, Tensor | None]:
+    changes = []
     for name, chance in chances.items():
         if name not in KNOWN:
             raise UnknownName("augmentation", name, KNOWN)
-        chosen = torch.rand(len(faces), generator=generator) < chance
+        chosen = torch.rand(count, generator=generator) < chance
         if chosen.any():
-            if masks is not None and name in MOVING:
-                masks = _moved_alike(masks, chosen, KNOWN[name], generator.clone_state())
-            faces = faces.clone()
-            faces[chosen] = KNOWN[name](faces[chosen], generator)
-    return faces, masks
+            changes.append(Change(name, chosen, KNOWN[name].draw(int(chosen.sum()), generator)))
+    return changes
 
 
-def _moved_alike(masks: Tensor, chosen: Tensor, move: Augmentation, generator: torch.Generator) -> Tensor:
-    """An unknown mask stays unknown: NaN would not survive 8 bits."""
+def of_all(name: str, count: int, generator: torch.Generator) -> Change:
+    """A known augmentation of every one of `count` faces."""
+    return Change(name, torch.ones(count, dtype=torch.bool), KNOWN[name].draw(count, generator))
+
+
+def done(faces: Tensor, changes: Sequence[Change]) -> Tensor:
+    """The faces (B, 3, H, W) after these changes, in order; those given stay as they are."""
+    given = faces
+    for change in changes:
+        augmentation, chosen = KNOWN[change.name], change.chosen.to(faces.device)
+        draws = {name: values.to(faces.device) for name, values in change.draws.items()}
+        if isinstance(augmentation, BrightnessContrast):
+            faces = as_fractions(faces)
+        if chosen.all():
+            faces = augmentation.done(faces.clone() if faces is given else faces, draws)
+        elif chosen.any():
+            after = augmentation.done(faces[chosen], draws)
+            faces = faces.clone() if faces is given else faces
+            faces[chosen] = after if after.dtype == faces.dtype else as_fractions(after)
+    return faces
+
+
+def moved(masks: Tensor, changes: Sequence[Change]) -> Tensor:
+    """Masks (B, 1, H, W) after what moved their faces; an unknown one stays unknown: NaN would not survive 8 bits."""
     unknown = masks.isnan()
-    moved = masks.masked_fill(unknown, 0)
-    moved[chosen] = move(moved[chosen], generator)
-    return moved.masked_fill(unknown, torch.nan)
+    moving = [change for change in changes if KNOWN[change.name].moves]
+    return as_fractions(done(masks.masked_fill(unknown, 0), moving)).masked_fill(unknown, torch.nan)
 
 
-def flip(faces: Tensor, generator: torch.Generator) -> Tensor:  # noqa: ARG001 the chance is the only draw
+def augmented(batch: Batch, chances: Mapping[str, float], generator: torch.Generator) -> Batch:
+    """The batch after what `drawn` says. Its faces are what they would be without masks."""
+    changes = drawn(len(batch.faces), chances, generator)
+    masks = None if batch.masks is None else moved(batch.masks, changes)
+    return replace(batch, faces=as_fractions(done(batch.faces, changes)), masks=masks)
+
+
+def augment(faces: Tensor, chances: Mapping[str, float], generator: torch.Generator) -> Tensor:
+    """`augmented`, of faces (B, 3, H, W) alone; returns fractions."""
+    return as_fractions(done(faces, drawn(len(faces), chances, generator)))
+
+
+class Flip(Augmentation):
     """Mirror."""
-    return faces.flip(-1)
+
+    moves = True
+
+    def done(self, faces: Tensor, draws: Draws) -> Tensor:  # noqa: ARG002 the chance is the only draw
+        return faces.flip(-1)
 
 
-def brightness_contrast(faces: Tensor, generator: torch.Generator) -> Tensor:
-    """Brightness and contrast each within ±10 %, as in the recipes of DeepfakeBench and GenD."""
-    shift, gain = _uniform(len(faces), -0.1, 0.1, generator), _uniform(len(faces), 0.9, 1.1, generator)
-    mean = faces.mean(dim=(1, 2, 3), keepdim=True)
-    return ((faces - mean) * gain[:, None, None, None] + mean + shift[:, None, None, None]).clamp(0, 1)
+class BrightnessContrast(Augmentation):
+    """Brightness and contrast each within ±10 %, as in the recipes of DeepfakeBench and GenD; of fractions, float32."""
+
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        return {"shift": _uniform(count, -0.1, 0.1, generator), "gain": _uniform(count, 0.9, 1.1, generator)}
+
+    def done(self, faces: Tensor, draws: Draws) -> Tensor:
+        shift, gain = (draws[name][:, None, None, None] for name in ("shift", "gain"))
+        mean = faces.mean(dim=(1, 2, 3), keepdim=True)
+        return faces.sub_(mean).mul_(gain).add_(mean).add_(shift).clamp_(0, 1)
 
 
-def rotate(faces: Tensor, generator: torch.Generator) -> Tensor:
+class ByOpenCV(Augmentation):
+    """Done to one image at a time."""
+
+    by_opencv = True
+
+    def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
+        """An image (H, W, C) after it."""
+        raise NotImplementedError
+
+    def done(self, faces: Tensor, draws: Draws) -> Tensor:
+        images = as_bytes(faces).permute(0, 2, 3, 1).contiguous().numpy()
+        each = zip(*(values.tolist() for values in draws.values()), strict=True) if draws else [()] * len(images)
+        changed = np.empty_like(images)
+        for i, values in enumerate(each):
+            # OpenCV drops C = 1
+            changed[i] = self.one(images[i], dict(zip(draws, values, strict=True))).reshape(images.shape[1:])
+        return torch.from_numpy(changed).permute(0, 3, 1, 2)
+
+
+class Rotate(ByOpenCV):
     """Within ±10 degrees (M2TR, Effort)."""
-    angles = _uniform(len(faces), -10, 10, generator).tolist()
-    return _each(faces, lambda image, i: _moved(image, angles[i], 1.0, (0.0, 0.0)))
+
+    moves = True
+
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        return {"angle": _uniform(count, -10, 10, generator)}
+
+    def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
+        return _moved(image, drawn["angle"], 1.0, (0.0, 0.0))
 
 
-def affine(faces: Tensor, generator: torch.Generator) -> Tensor:
+class Affine(ByOpenCV):
     """Within ±10 degrees, a tenth of the side, and a tenth of the size (GenD)."""
-    angles = _uniform(len(faces), -10, 10, generator).tolist()
-    scales = _uniform(len(faces), 0.9, 1.1, generator).tolist()
-    x, y = (_uniform(len(faces), -0.1, 0.1, generator).tolist() for _ in range(2))
-    return _each(faces, lambda image, i: _moved(image, angles[i], scales[i], (x[i], y[i])))
+
+    moves = True
+
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        ranges = {"angle": (-10, 10), "scale": (0.9, 1.1), "x": (-0.1, 0.1), "y": (-0.1, 0.1)}
+        return {name: _uniform(count, low, high, generator) for name, (low, high) in ranges.items()}
+
+    def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
+        return _moved(image, drawn["angle"], drawn["scale"], (drawn["x"], drawn["y"]))
 
 
-def crop(faces: Tensor, generator: torch.Generator) -> Tensor:
+class Crop(ByOpenCV):
     """Seven eighths of the side from a random place, at the old size (M2TR)."""
-    x, y = (_uniform(len(faces), 0, 1, generator).tolist() for _ in range(2))
 
-    def cut(image: Image, i: int) -> Image:
+    moves = True
+
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        return {name: _uniform(count, 0, 1, generator) for name in ("x", "y")}
+
+    def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
         height, width = image.shape[:2]
-        top, left = round(y[i] * height / 8), round(x[i] * width / 8)
+        top, left = round(drawn["y"] * height / 8), round(drawn["x"] * width / 8)
         part = image[top : top + round(height * 7 / 8), left : left + round(width * 7 / 8)]
         return _resized(part, (width, height), cv2.INTER_LINEAR)
 
-    return _each(faces, cut)
 
-
-def blur(faces: Tensor, generator: torch.Generator) -> Tensor:
+class Blur(ByOpenCV):
     """Gaussian, 3 to 7 pixels wide (Effort; GenD uses 7)."""
-    widths = (2 * torch.randint(1, 4, (len(faces),), generator=generator) + 1).tolist()
-    return _each(faces, lambda image, i: np.asarray(cv2.GaussianBlur(image, (widths[i], widths[i]), 0), np.uint8))
+
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        return {"width": 2 * torch.randint(1, 4, (count,), generator=generator) + 1}
+
+    def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
+        width = int(drawn["width"])
+        return np.asarray(cv2.GaussianBlur(image, (width, width), 0), np.uint8)
 
 
-def sharpen(faces: Tensor, generator: torch.Generator) -> Tensor:
+class Sharpen(ByOpenCV):
     """Unsharp masking by 20 to 50 % (LSDA; the strength is ours)."""
-    amounts = _uniform(len(faces), 0.2, 0.5, generator).tolist()
 
-    def sharper(image: Image, i: int) -> Image:
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        return {"amount": _uniform(count, 0.2, 0.5, generator)}
+
+    def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
         soft = cv2.GaussianBlur(image, (0, 0), 1)
-        return np.asarray(cv2.addWeighted(image, 1 + amounts[i], soft, -amounts[i], 0), np.uint8)
-
-    return _each(faces, sharper)
+        return np.asarray(cv2.addWeighted(image, 1 + drawn["amount"], soft, -drawn["amount"], 0), np.uint8)
 
 
-def downscale(faces: Tensor, generator: torch.Generator) -> Tensor:
+class Downscale(ByOpenCV):
     """To a half, a third or a quarter of the side, and back (LSDA)."""
-    factors = torch.randint(2, 5, (len(faces),), generator=generator).tolist()
 
-    def coarser(image: Image, i: int) -> Image:
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        return {"factor": torch.randint(2, 5, (count,), generator=generator)}
+
+    def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
         height, width = image.shape[:2]
-        small = _resized(image, (max(1, width // factors[i]), max(1, height // factors[i])), cv2.INTER_AREA)
+        factor = int(drawn["factor"])
+        small = _resized(image, (max(1, width // factor), max(1, height // factor)), cv2.INTER_AREA)
         return _resized(small, (width, height), cv2.INTER_LINEAR)
 
-    return _each(faces, coarser)
 
-
-def jpeg(faces: Tensor, generator: torch.Generator) -> Tensor:
+class Jpeg(ByOpenCV):
     """Quality 40 to 100 (LSDA, GenD)."""
-    qualities = torch.randint(40, 101, (len(faces),), generator=generator).tolist()
 
-    def compressed(image: Image, i: int) -> Image:
-        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, qualities[i]])
+    def draw(self, count: int, generator: torch.Generator) -> Draws:
+        return {"quality": torch.randint(40, 101, (count,), generator=generator)}
+
+    def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
+        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(drawn["quality"])])
         return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
-
-    return _each(faces, compressed)
 
 
 KNOWN: dict[str, Augmentation] = {
-    f.__name__: f for f in (flip, brightness_contrast, rotate, affine, crop, blur, sharpen, downscale, jpeg)
+    "flip": Flip(),
+    "brightness_contrast": BrightnessContrast(),
+    "rotate": Rotate(),
+    "affine": Affine(),
+    "crop": Crop(),
+    "blur": Blur(),
+    "sharpen": Sharpen(),
+    "downscale": Downscale(),
+    "jpeg": Jpeg(),
 }
-MOVING = frozenset(f.__name__ for f in (flip, rotate, affine, crop))
-"""Those that put what a face shows elsewhere."""
+
+
+def as_bytes(faces: Tensor) -> Tensor:
+    """Fractions in [0, 1] as bytes; bytes stay what they are."""
+    return faces if faces.dtype == torch.uint8 else (faces * 255).round().to(torch.uint8)
 
 
 def _uniform(count: int, low: float, high: float, generator: torch.Generator) -> Tensor:
     return torch.rand(count, generator=generator) * (high - low) + low
-
-
-def _each(faces: Tensor, change: Callable[[Image, int], Image]) -> Tensor:
-    """`change(image, number)` of every face as an 8-bit image (H, W, C)."""
-    images = (faces * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-    changed = np.stack([change(image, i).reshape(image.shape) for i, image in enumerate(images)])  # OpenCV drops C = 1
-    return torch.from_numpy(changed).permute(0, 3, 1, 2).contiguous().to(faces.dtype).div_(255)
 
 
 def _moved(image: Image, angle_deg: float, scale: float, shift: tuple[float, float]) -> Image:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
+import cv2
 import numpy as np
 import pandas as pd
 import torch
@@ -23,7 +24,7 @@ from components.vocabulary import FORGED, LABEL_NAMES, REAL, TRAIN
 class Batch:
     """One step's faces.
 
-    faces     (B, 3, H, W) float32 in [0, 1]
+    faces     (B, 3, H, W) float32 in [0, 1]; bytes until `ready`
     labels    (B,) long, 0 real, 1 forged
     methods   (B,) long, 0 genuine, k the k-th forgery method that the line has met
     replayed  (B,) bool, True for exemplars of the memory
@@ -44,7 +45,16 @@ class Batch:
         return cls(faces, labels, methods, torch.zeros(len(labels), dtype=torch.bool, device=labels.device))
 
     def to(self, device: torch.device | str) -> Batch:
-        return self._each(lambda values: values.to(device))
+        """On a device; from pinned memory without waiting for it to arrive."""
+        return self._each(lambda values: values.to(device, non_blocking=values.is_pinned()))
+
+    def ready(self) -> Batch:
+        """Its faces as fractions."""
+        return replace(self, faces=as_fractions(self.faces))
+
+    def pin_memory(self) -> Batch:
+        """In memory that a device reads by itself; the name is the one torch's loader asks for."""
+        return self._each(Tensor.pin_memory)
 
     def where(self, chosen: Tensor) -> Batch:
         """The faces that a mask or indices (on the batch's device) choose."""
@@ -101,7 +111,7 @@ class Faces:
     def rows(self) -> pd.DataFrame:
         return self.table.rows.iloc[self.indices].reset_index(drop=True)
 
-    @property
+    @cached_property
     def labels(self) -> np.ndarray:
         return self.table.rows["label"].to_numpy()[self.indices].astype(np.int64)
 
@@ -123,8 +133,14 @@ class Faces:
         return self.table.images(self.indices[chosen])
 
     def batch(self, chosen: np.ndarray, *, replayed: bool = False) -> Batch:
-        faces, labels = as_faces(self.images(chosen)), torch.from_numpy(self.labels[chosen])
-        shares = self.table.masks(self.indices[chosen])
+        return self._with(as_faces(list(self.table.each(self.indices[chosen]))), chosen, replayed)
+
+    def bytes(self, chosen: np.ndarray, *, replayed: bool = False, seen: slice = slice(None)) -> Batch:
+        """`batch` with its faces as bytes, those of the part `seen` alone, and all that is known of the others."""
+        return self._with(torch.from_numpy(self.images(chosen[seen])).permute(0, 3, 1, 2), chosen, replayed)
+
+    def _with(self, faces: Tensor, chosen: np.ndarray, replayed: bool) -> Batch:
+        labels, shares = torch.from_numpy(self.labels[chosen]), self.table.masks(self.indices[chosen])
         return Batch(
             faces,
             labels,
@@ -140,12 +156,24 @@ def _methods(rows: pd.DataFrame, met: Sequence[str]) -> tuple[str, ...]:
     return (*met, *sorted(here - set(met)))
 
 
-def as_faces(images: np.ndarray) -> Tensor:
-    """uint8 (B, H, W, 3) -> float32 (B, 3, H, W) in [0, 1]."""
-    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float().div_(255)
+def as_faces(images: np.ndarray | Sequence[np.ndarray]) -> Tensor:
+    """B images (H, W, C), uint8 -> float32 (B, C, H, W) in [0, 1]."""
+    planes = np.empty((len(images), images[0].shape[2], *images[0].shape[:2]), np.uint8)
+    for image, plane in zip(images, planes, strict=True):
+        cv2.split(image, list(plane))  # twice as fast as a permuted copy
+    return torch.from_numpy(planes).float().div_(255)
 
 
-def _as_masks(shares: np.ndarray, labels: Tensor, size: torch.Size) -> Tensor:
+def as_fractions(faces: Tensor) -> Tensor:
+    """Bytes (B, C, H, W) as float32 in [0, 1], in rows; fractions stay what they are."""
+    if faces.dtype != torch.uint8:
+        return faces
+    if faces.device.type == "cpu" and faces.is_contiguous(memory_format=torch.channels_last):
+        return as_faces(faces.permute(0, 2, 3, 1).numpy())
+    return faces.contiguous().float().div_(255)
+
+
+def _as_masks(shares: np.ndarray, labels: Tensor, size: Sequence[int]) -> Tensor:
     """float32 (B, h, w) of a face table -> (B, 1, H, W), as `Batch.masks`."""
     masks = functional.interpolate(torch.from_numpy(shares)[:, None], tuple(size), mode="bilinear")
     masks[labels == REAL] = 0
@@ -171,4 +199,4 @@ def _masks_of(batch: Batch) -> Tensor:
     if batch.masks is not None:
         return batch.masks
     forged = (batch.labels == FORGED)[:, None, None, None]
-    return torch.where(forged, torch.nan, torch.zeros_like(batch.faces[:, :1]))
+    return torch.where(forged, torch.nan, 0.0).expand(-1, 1, *batch.faces.shape[-2:])

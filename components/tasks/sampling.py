@@ -63,17 +63,25 @@ def paired_batches(rows: pd.DataFrame, *, size: int, faces_per_clip: int, seed: 
     return [order[step * size : (step + 1) * size] for step in range(steps)]
 
 
-def balanced_draw(rows: pd.DataFrame, *, size: int, seed: Sequence[int]) -> np.ndarray:
-    """`size` positions of a memory: every (task, class) group equally likely, and every face within its group.
+class Remembered:
+    """A memory to draw from: its faces by (task, class), grouped once.
 
     rows   face rows with ``archive`` and ``label``
-    Returns an int array (size,), drawn with replacement only where a group is smaller than its share.
     """
-    generator = np.random.default_rng(list(seed))
-    groups = [group.index.to_numpy() for _, group in rows.groupby(["archive", "label"], sort=True)]
-    turns = generator.permutation(len(groups))[np.arange(size) % len(groups)]  # another group first at every draw
-    drawn = [_repeated(groups[g], int((turns == g).sum()), generator) for g in range(len(groups))]
-    return np.concatenate(drawn)
+
+    def __init__(self, rows: pd.DataFrame) -> None:
+        self._groups = [group.index.to_numpy() for _, group in rows.groupby(["archive", "label"], sort=True)]
+
+    def draw(self, *, size: int, seed: Sequence[int]) -> np.ndarray:
+        """`size` positions: every (task, class) group equally likely, and every face within its group.
+
+        Returns an int array (size,), drawn with replacement only where a group is smaller than its share.
+        """
+        generator = np.random.default_rng(list(seed))
+        groups = self._groups
+        turns = generator.permutation(len(groups))[np.arange(size) % len(groups)]  # another group first at every draw
+        drawn = [_repeated(groups[g], int((turns == g).sum()), generator) for g in range(len(groups))]
+        return np.concatenate(drawn)
 
 
 def _repeated(positions: np.ndarray, length: int, generator: np.random.Generator) -> np.ndarray:

@@ -17,7 +17,7 @@ from components import orders
 from components.faces.about import FACES_FILE
 from components.generations.card import CARD
 from components.generations.lineage import Lineage
-from components.memory.buffer import EXEMPLARS
+from components.memory import EXEMPLARS
 from components.params import Params, Withdrawal
 
 ARCHIVES, GENERATIONS, MEMORIES = "archives", "generations", "memories"

@@ -17,7 +17,8 @@ from components.faces.about import FACES_FILE
 from components.faces.table import FaceTable
 from components.generations.card import CARD, read_card
 from components.generations.lineage import Lineage
-from components.memory.buffer import EXEMPLARS, Memory
+from components.memory import EXEMPLARS
+from components.memory.buffer import Memory
 from components.orders import struck
 from components.params import Withdrawal
 from components.vocabulary import NOBODY, TRAIN

@@ -15,7 +15,8 @@ from components.detectors import Detection, Detector
 from components.errors import BrokenLineage, StageFailed
 from components.evaluation import scoring
 from components.evaluation.add_benchmark import add_benchmark, read_bench
-from components.evaluation.evaluate import KEPT, evaluate
+from components.evaluation.evaluate import evaluate
+from components.evaluation.examiner import KEPT
 from components.evaluation.metrics import METRICS
 from components.evaluation.scores import COLUMNS, Scores
 from components.faces.table import FaceTable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.errors import BrokenLineage
-from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE

@@ -21,6 +21,7 @@ from components.memory.buffer import Memory
 from components.orders import write
 from components.params import Withdrawal
 from components.tasks.dataset import Faces, as_faces
+from components.tasks.loading import Look, looks
 from components.vocabulary import LABELS
 from components.withdrawal.files import GENERATIONS, MEMORIES, file_of
 
@@ -130,8 +131,9 @@ def test_uncertainty_is_measured_over_as_many_views_as_are_asked_for(founder: Ma
 
 
 def test_the_second_view_is_the_mirror_image(founder: Make) -> None:
-    faces = as_faces(task(founder()).images(np.arange(3)))
-    first, second = views_of(faces, 2, torch.Generator())
+    known = task(founder())
+    ((first, second),) = looks(known.table, [Look(known.indices[:3], views_of(3, 2, torch.Generator()))], "cpu")
+    faces = as_faces(known.images(np.arange(3)))
     assert torch.equal(first, faces) and torch.equal(second, faces.flip(-1))
 
 

@@ -345,7 +345,8 @@ def test_a_card_holds_nothing_of_the_hour_or_the_place(two_tasks: None, planned:
     assert str(root) not in text
     about = json.loads(text)
     assert set(about["code"]) == {"digest", "commit"}
-    assert set(about["environment"]) == {"precision", "deterministic", "devices", "device", "threads", "versions"}
+    machine = {"precision", "deterministic", "devices", "compile"}
+    assert set(about["environment"]) == machine | {"device", "threads", "versions"}
     libraries = {"python", "torch", "timm", "open_clip", "numpy", "opencv", "av"}
     assert {name for name, version in about["environment"]["versions"].items() if version} == libraries
 

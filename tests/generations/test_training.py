@@ -21,6 +21,7 @@ from components.generations.training import Lesson, Progress
 from components.params import TrainingOptions
 from components.progress import OnStep
 from components.tasks.dataset import Batch, Faces
+from components.tasks.loading import Draw
 
 OPTIONS = TrainingOptions(
     batch=8, faces_per_clip=2, learning_rate=0.01, step_epochs=1, augment={"flip": 0.5, "brightness_contrast": 1}
@@ -138,7 +139,7 @@ def test_the_curve_has_the_mean_of_every_term_a_row_an_epoch(task: Faces, replay
     def listen(progress: Progress, epochs: int, steps: int) -> None:
         assert epochs == EPOCHS and progress.step <= steps
         if progress.step == steps:
-            said.append({name: value / steps for name, value in progress.sums.items()})
+            said.append(progress.means())
 
     _, progress = raised(task, replay, tmp_path / "c.pt", listen)
     assert [row["epoch"] for row in progress.rows] == [1, 2]
@@ -268,20 +269,24 @@ def jointly(task: Faces, memory: Faces | None, options: TrainingOptions) -> Less
     return Lesson(pinhole(), None, strategy, task, memory, options, epochs=1, seed=0)
 
 
+def drawn(lesson: Lesson) -> list[Draw]:
+    return list(training.Epochs(lesson).draws(Progress()))
+
+
 def test_joint_training_meets_every_task_alike(task: Faces, two_tasks: Faces, tmp_path: Path) -> None:
     options = OPTIONS.model_copy(update={"batch": 12})
     batches = met("joint", task, two_tasks, tmp_path, options)
     assert all(len(batch.labels) == 12 and batch.labels.sum() == 6 for batch in batches)
     assert {int(batch.replayed.sum()) for batch in batches} == {8}
     archives = two_tasks.rows["archive"].to_numpy()
-    for new, old in training._steps(jointly(task, two_tasks, options), 0):
-        assert len(new) == 4
-        assert np.unique(archives[old], return_counts=True)[1].tolist() == [4, 4]
+    for draw in drawn(jointly(task, two_tasks, options)):
+        assert len(draw.new) == 4
+        assert np.unique(archives[draw.old], return_counts=True)[1].tolist() == [4, 4]
 
 
 def test_joint_training_sees_every_new_face_that_was_drawn(task: Faces, two_tasks: Faces) -> None:
-    alone = [new for new, _ in training._steps(jointly(task, None, OPTIONS), 0)]
-    beside = [new for new, _ in training._steps(jointly(task, two_tasks, OPTIONS), 0)]
+    alone = [draw.new for draw in drawn(jointly(task, None, OPTIONS))]
+    beside = [draw.new for draw in drawn(jointly(task, two_tasks, OPTIONS))]
     assert len(beside) > 2 * len(alone)
     assert len(set(np.concatenate(beside))) == len(set(np.concatenate(alone)))
 

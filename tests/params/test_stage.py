@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -171,3 +172,23 @@ def test_a_stage_imports_what_it_is_made_of_before_it_begins(start: Start, recor
     (tmp_path / "cut.py").write_text(script)
     out, err = start(*TOLD).communicate(timeout=60)
     assert out.split()[-1] == "True", err
+
+
+def test_a_brief_stage_imports_what_it_uses_alone(start: Start, recorded: Path, tmp_path: Path) -> None:
+    script = STAGE.replace("print(made_of)", "print('components.faces.detection.yunet' in sys.modules)")
+    (tmp_path / "cut.py").write_text(script.replace("stage.run(cut)", "stage.run(cut, brief=True)"))
+    out, err = start(*TOLD).communicate(timeout=60)
+    assert out.split()[-1] == "False", err
+
+
+def test_a_brief_stage_whose_code_was_edited_while_it_was_at_work_fails(
+    start: Start, recorded: Path, tmp_path: Path
+) -> None:
+    edit = "Path('package/components/errors.py').with_name('orders.py').open('a').write('EDITED = 1')"
+    script = STAGE.replace("print(made_of)", edit).replace("stage.run(cut)", "stage.run(cut, brief=True)")
+    (tmp_path / "cut.py").write_text(script)
+    shutil.copytree(ROOT / "components", tmp_path / "package" / "components")
+    process = start(*TOLD, PYTHONPATH=str(tmp_path / "package"))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "found another in components.orders: it was edited since" in err

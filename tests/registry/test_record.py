@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,12 +14,12 @@ import numpy as np
 import pytest
 
 from components.errors import BrokenLineage
-from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.registry import catalogue
-from components.registry.record import CODE_STATE_TAG, CODE_TAG, COMMIT_TAG, record, tell_code
-from components.reports.pages import PAGE_FILE
+from components.registry.record import CODE_STATE_TAG, CODE_TAG, COMMIT_TAG, record, tell_code, tell_examination
+from components.reports import PAGE_FILE
 from components.tracking import Tracking, connect
 
 ROOT = Path(__file__).parents[2]
@@ -231,8 +232,8 @@ import os, shutil, signal, sys
 from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
-from components.registry.record import CODE_STATE_TAG, CODE_TAG, COMMIT_TAG, record, tell_code
-from components.reports.pages import PAGE_FILE
+from components.registry.record import CODE_STATE_TAG, CODE_TAG, COMMIT_TAG, record, tell_code, tell_examination
+from components.reports import PAGE_FILE
 from components.tracking import connect
 
 root, empty, moments = Path(sys.argv[1]), Path(sys.argv[2]), [int(n) for n in sys.argv[3:]]
@@ -300,3 +301,38 @@ def test_a_projection_killed_at_any_commit_is_finished_by_running_again(bear, em
         assert run.info.status == "FINISHED" and "auc/deepfakes" in run.data.metrics
         (line,) = runs(caught_up, "line")
         assert len(caught_up.client.get_metric_history(line.info.run_id, "auc/deepfakes")) == 1
+
+
+def examined(born: Any, auc: float = 0.61) -> Path:
+    """What the stage examine leaves of a benchmark that joined late."""
+    folder = born.root / "data/examinations" / f"{born.name}_on_mask"
+    folder.mkdir(parents=True, exist_ok=True)
+    cell = {"faces": "f" * 64, "auc": {"value": auc, "low": None, "high": None}}
+    cell["eer"] = {"value": None, "low": None, "high": None, "reason": "one class"}
+    metrics = {"generation": born.name, "weights": born.weights, "benchmarks": {"mask": cell}}
+    (folder / METRICS_FILE).write_text(json.dumps(metrics))
+    return folder
+
+
+def test_a_late_examination_is_told_to_the_run_of_its_generation_and_of_its_line_once(bear, tracking):
+    first = bear(1)
+    recorded = record(first.generation, tracking=tracking, **first.recording)
+    about = {"generation": first.generation, "verdict": first.verdict, "tracking": tracking}
+    assert tell_examination(examined(first), **about)
+    told = counts(tracking)
+    run, (line,) = tracking.client.get_run(recorded.run_id), runs(tracking, "line")
+    assert run.data.metrics["auc/mask"] == line.data.metrics["auc/mask"] == pytest.approx(0.61)
+    assert "eer/mask" not in run.data.metrics
+    assert "mask" in [given.dataset.name for given in run.inputs.dataset_inputs]
+    assert run.info.status == line.info.status == "FINISHED"
+    assert not tell_examination(examined(first), **about)
+    assert counts(tracking) == told
+
+
+def test_an_examination_of_weights_that_are_gone_is_refused(bear, tracking):
+    first = bear(1)
+    folder = examined(first)
+    raw = json.loads((folder / METRICS_FILE).read_text())
+    (folder / METRICS_FILE).write_text(json.dumps({**raw, "weights": "0" * 64}))
+    with pytest.raises(BrokenLineage, match=r"to speak of weights .* found 000000000000"):
+        tell_examination(folder, generation=first.generation, verdict=first.verdict, tracking=tracking)

@@ -14,7 +14,7 @@ import torch
 import yaml
 
 from components import detectors
-from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation import MATRIX_FILE
 from components.faces.table import FaceTable, encode, write_parquet
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CURVE, WEIGHTS, file_digest

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 
 from components.errors import BrokenLineage
+from components.evaluation import late
 from components.gates.verdict import VERDICT_FILE
-from components.reports.pages import PAGE_FILE
+from components.generations.card import read_card
+from components.reports import PAGE_FILE
 from components.reports.publish import publish
 
 ROOT = Path(__file__).parents[2]
@@ -40,9 +42,10 @@ class WellFormed(HTMLParser):
         self.texts.append(data.strip())
 
 
-def page_of(root: Path, last: str, page: Path, **keywords) -> str:
+def page_of(root: Path, last: str, page: Path, examined: str = "nobody", **keywords) -> str:
     data = root / "data"
-    publish(data / "verdicts", data / "scores", data / "generations", data / "faces", page, last=last, **keywords)
+    folders = [data / kind for kind in ("verdicts", "scores", "generations", "faces")]
+    publish(*folders, data / "examinations" / examined, page, last=last, **keywords)
     return (page / PAGE_FILE).read_text()
 
 
@@ -79,7 +82,9 @@ def test_the_page_fetches_nothing(html):
 
 
 def test_the_same_files_give_the_same_bytes_in_another_process(grown, html, tmp_path):
-    data = [str(grown / "data" / part) for part in ("verdicts", "scores", "generations", "faces")]
+    data = [
+        str(grown / "data" / part) for part in ("verdicts", "scores", "generations", "faces", "examinations/nobody")
+    ]
     command = [sys.executable, "-m", "components.reports.publish", *data, str(tmp_path), "--last", "rsia-M3"]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([*command, "--beside", "finetune"], check=True, cwd=ROOT, env=environment)
@@ -146,3 +151,17 @@ def test_a_missing_verdict_is_named(grow, tmp_path):
     (root / "data/verdicts/rsia-M1" / VERDICT_FILE).unlink()
     with pytest.raises(BrokenLineage, match=r"verdicts/rsia-M1/verdict\.json"):
         page_of(root, "rsia-M2", tmp_path)
+
+
+def test_the_page_shows_cells_that_were_measured_after_the_verdict(grow, tmp_path):
+    root = grow(2)
+    weights = read_card(root / "data/generations/rsia-M1")["weights"]
+    cell = {"auc": {"value": 0.6123, "low": 0.55, "high": 0.67, "reason": None}}
+    found = root / "data/examinations/rsia-M1_on_mask"
+    found.mkdir(parents=True)
+    late.write(found, [late.Cell("rsia-M1", "mask", weights, cell), late.Cell("rsia-M2", "mask", "gone", cell)])
+    told = page_of(root, "rsia-M2", tmp_path / "page", examined="rsia-M1_on_mask")
+    assert "Measured after the verdict: rsia-M1 on mask." in told
+    assert "M1 on mask: AUC 0.6123, interval 0.55–0.67" in told and "M2 on mask" not in told
+    assert "Examined only, not learned so far: faceswap, mask." in told
+    assert "Measured after" not in page_of(root, "rsia-M2", tmp_path / "before")

@@ -15,8 +15,9 @@ import pytest
 from PIL import Image
 
 from components.errors import BadParams, BrokenLineage
+from components.evaluation import MATRIX_FILE
 from components.evaluation.estimate import Estimate
-from components.evaluation.matrix import MATRIX_FILE, Matrix
+from components.evaluation.matrix import Matrix
 from components.evaluation.scores import COLUMNS, METRICS_FILE, Scores
 from components.generations.card import CARD, CARRY_OVER, write_card
 from components.reports.study import COLOURS, Run, RunKey, differences, read_run, table, tell

@@ -6,8 +6,12 @@ import json
 import shutil
 
 import pytest
+import yaml
 from rich.console import Console
 
+from components.evaluation import late
+from components.evaluation.matrix import MATRIX_FILE
+from components.generations.card import read_card
 from components.reports.terminal import status_json, status_table
 
 
@@ -57,3 +61,30 @@ def test_the_champion_has_a_star_and_a_refusal_its_words(grow):
 def test_an_empty_workspace_says_what_to_do(tmp_path):
     assert status_of(tmp_path) == {"lines": {}}
     assert "perennial run" in shown(status_of(tmp_path))
+
+
+def test_cells_found_after_the_verdict_fill_the_row_they_belong_to(grow):
+    root = grow(2)
+    lineage = yaml.safe_load((root / "lineage.yaml").read_text())
+    lineage["heads"] = {"rsia": {"generation": "rsia-M2", "examined": "rsia-M2_on_mask"}}
+    (root / "lineage.yaml").write_text(yaml.safe_dump(lineage))
+    weights = {name: read_card(root / "data/generations" / name)["weights"] for name in ("rsia-M1", "rsia-M2")}
+    measured = {"auc": {"value": 0.61, "low": 0.5, "high": 0.7}}
+    found = root / "data/examinations/rsia-M2_on_mask"
+    found.mkdir(parents=True)
+    cells = [late.Cell("rsia-M1", "mask", weights["rsia-M1"], measured), late.Cell("rsia-M2", "mask", "gone", measured)]
+    late.write(found, cells)
+    first, second = status_of(root)["lines"]["rsia"]["generations"]
+    assert first["scores"]["mask"] == {"auc": 0.61, "low": 0.5, "high": 0.7}
+    assert "mask" not in second["scores"], "weights that are gone answered"
+    assert "mask" in shown(status_of(root))
+
+
+def test_what_a_teacher_showed_beside_its_heir_stands_in_its_own_row(grow):
+    root = grow(2)
+    matrix = root / "data/verdicts/rsia-M1" / MATRIX_FILE
+    raw = json.loads(matrix.read_text())
+    raw["cells"]["rsia-M1"]["face2face"] = {"auc": {"value": None, "low": None, "high": None}}
+    matrix.write_text(json.dumps(raw))
+    first = status_of(root)["lines"]["rsia"]["generations"][0]
+    assert first["scores"]["face2face"]["auc"] == pytest.approx(0.55)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from components.tasks.sampling import balanced_draw, epoch_batches, paired_batches
+from components.tasks.sampling import Remembered, epoch_batches, paired_batches
 from components.vocabulary import FORGED, REAL
 
 
@@ -101,20 +101,20 @@ def memory(sizes: dict[tuple[str, int], int]) -> pd.DataFrame:
 
 def test_a_draw_from_memory_is_equal_over_tasks_and_classes() -> None:
     rows = memory({("swap", 0): 30, ("swap", 1): 2, ("mesh", 0): 5, ("mesh", 1): 9})
-    drawn = rows.iloc[balanced_draw(rows, size=16, seed=(0, 1))]
+    drawn = rows.iloc[Remembered(rows).draw(size=16, seed=(0, 1))]
     assert drawn.groupby(["archive", "label"]).size().tolist() == [4, 4, 4, 4]
 
 
 def test_a_draw_repeats_a_face_only_where_its_group_is_too_small() -> None:
     rows = memory({("swap", 0): 30, ("swap", 1): 2, ("mesh", 0): 5, ("mesh", 1): 9})
-    drawn = Counter(balanced_draw(rows, size=16, seed=(0, 1)).tolist())
+    drawn = Counter(Remembered(rows).draw(size=16, seed=(0, 1)).tolist())
     assert [drawn[30], drawn[31]] == [2, 2]
     assert all(times == 1 for position, times in drawn.items() if position not in (30, 31))
 
 
 def test_groups_take_turns_where_a_draw_is_smaller_than_their_number() -> None:
     rows = memory({(f"task{t}", label): 4 for t in range(5) for label in (0, 1)})
-    drawn = rows.iloc[np.concatenate([balanced_draw(rows, size=4, seed=(seed,)) for seed in range(500)])]
+    drawn = rows.iloc[np.concatenate([Remembered(rows).draw(size=4, seed=(seed,)) for seed in range(500)])]
     sizes = drawn.groupby(["archive", "label"]).size()
     assert len(sizes) == 10
     assert sizes.between(140, 260).all()  # 200 expected, deviation about 11
@@ -122,14 +122,14 @@ def test_groups_take_turns_where_a_draw_is_smaller_than_their_number() -> None:
 
 def test_every_face_of_a_group_is_equally_likely() -> None:
     rows = memory({("swap", 0): 10, ("swap", 1): 10})
-    drawn = Counter(np.concatenate([balanced_draw(rows, size=4, seed=(seed,)) for seed in range(500)]).tolist())
+    drawn = Counter(np.concatenate([Remembered(rows).draw(size=4, seed=(seed,)) for seed in range(500)]).tolist())
     assert all(60 <= drawn[i] <= 140 for i in range(20))  # 100 expected, deviation about 9
 
 
 def test_a_draw_is_a_function_of_its_seed_alone() -> None:
     rows = memory({("swap", 0): 10, ("swap", 1): 10})
-    assert balanced_draw(rows, size=6, seed=(1, 2)).tolist() == balanced_draw(rows, size=6, seed=(1, 2)).tolist()
-    assert len({str(balanced_draw(rows, size=6, seed=(1, step)).tolist()) for step in range(5)}) == 5
+    assert Remembered(rows).draw(size=6, seed=(1, 2)).tolist() == Remembered(rows).draw(size=6, seed=(1, 2)).tolist()
+    assert len({str(Remembered(rows).draw(size=6, seed=(1, step)).tolist()) for step in range(5)}) == 5
 
 
 def shot(sources: dict[str, tuple[int, int]]) -> pd.DataFrame:

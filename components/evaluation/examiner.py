@@ -1,0 +1,118 @@
+"""How a generation is examined: its test faces scored, each finished table kept, metrics taken.
+
+Scoring is the slow part, so each finished table is kept in ``.perennial/scores`` under the digests of all that shaped
+it: an examination that was killed goes on where it stopped, and ends with the same bytes. Whichever stage asks
+(`evaluate`, `examine`), the same weights on the same faces in the same manner are scored once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from components import code, detectors, strategies
+from components.detectors import Detector
+from components.errors import BrokenLineage
+from components.evaluation import scoring
+from components.evaluation.scores import COLUMNS, Scores, metrics_of
+from components.faces.table import FaceTable, write_parquet
+from components.generations.card import read_card
+from components.generations.generation import load_classifier
+from components.generations.recipe import Recipe
+from components.settings import settings
+from components.vocabulary import TEST
+
+KEPT = Path(".perennial/scores")
+
+
+@dataclass(frozen=True)
+class Examiner:
+    """Scores a generation under one recipe on one device."""
+
+    recipe: Recipe
+    device: torch.device
+
+    def examine(self, generation: Path, tables: Mapping[str, FaceTable], scores: Path) -> None:
+        """Write the score table of every benchmark, then ``metrics.json``."""
+        card, detector = read_card(generation), load_classifier(generation, self.device)
+        scores.mkdir(parents=True, exist_ok=True)
+        measured = {}
+        for benchmark, table in tables.items():
+            kept = KEPT / card["weights"] / table.digest / f"{self._manner(card)}.parquet"
+            if not _is_whole(kept, table):
+                self._score(detector, table, f"{card['generation']} on {benchmark}", kept)
+            shutil.copyfile(kept, scores / f"{benchmark}.parquet")
+            rows = pq.read_table(kept).to_pandas()
+            measured[benchmark] = metrics_of(rows, table.digest, self.recipe.evaluation, self.recipe.seed)
+            auc = measured[benchmark]["auc"]
+            found = auc["reason"] if auc["value"] is None else f"AUC {auc['value']:.3f}"
+            print(f"{card['generation']} on {benchmark}: {found}", flush=True)
+        Scores(card["generation"], card["weights"], measured, {}).write(scores)
+
+    def _score(self, detector: Detector, table: FaceTable, title: str, kept: Path) -> None:
+        rows = _test_rows(table)
+        answers = table.rows.iloc[rows].assign(
+            p_fake=scoring.score(detector, table, rows, self.recipe.evaluation.batch, self.device, title)
+        )
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_name(f"{kept.name}.{os.getpid()}")
+        write_parquet(answers[COLUMNS], partial)
+        partial.replace(kept)
+
+    def _manner(self, card: Mapping[str, object]) -> str:
+        """Digest of what besides weights and faces shapes the answers: options, carry-over, batch, device, and the code."""
+        recipe = self.recipe
+        who = [card[key] for key in ("detector", "options", "strategy", "carry_over")]
+        options = [recipe.evaluation.batch, recipe.training.threads, recipe.machine.deterministic]
+        at_work = made_of(str(card["detector"]), str(card["strategy"]))
+        said = [*who, *options, self.device.type, torch.__version__, at_work]
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
+
+
+@cache
+def made_of(detector: str, strategy: str) -> str:
+    """Digest of the code that answers: this module's closure and those of the choices, whatever stage is at work."""
+    modules = (__name__, f"{detectors.__name__}.{detector}", f"{strategies.__name__}.{strategy}")
+    return code.digest(code.closure(module, cache=code.CACHE) for module in modules)
+
+
+def benchmarks(names: Sequence[str], listed: Mapping[str, str], faces: Path, bench: Path) -> dict[str, FaceTable]:
+    """The face table of each benchmark; raises BrokenLineage unless it is the one the bench lists."""
+    tables = {}
+    for name in names:
+        if name not in listed:
+            raise BrokenLineage(
+                f"expected benchmark '{name}' on the bench '{bench}', found {', '.join(listed) or 'none'}. "
+                f"Land it, or name a later bench in lineage.yaml: `dvc repro add_benchmark@{name}`."
+            )
+        tables[name] = FaceTable.load(faces / name, cache_bytes=0, shared_bytes=settings().decoded_bytes)
+        if tables[name].digest != listed[name]:
+            raise BrokenLineage(
+                f"expected faces {listed[name][:12]} of benchmark '{name}', as on the bench '{bench}', found "
+                f"{tables[name].digest[:12]} in '{faces / name}'. Restore them with `dvc checkout`, or let them join again: "
+                f"`dvc repro add_benchmark@{name}`."
+            )
+    return tables
+
+
+def _test_rows(table: FaceTable) -> np.ndarray:
+    return np.flatnonzero((table.rows["split"] == TEST).to_numpy())
+
+
+def _is_whole(kept: Path, table: FaceTable) -> bool:
+    """Whether `kept` is a finished table; an unreadable file is scored again."""
+    try:
+        return bool(pq.read_metadata(kept).num_rows == len(_test_rows(table)))
+    except (OSError, pa.ArrowException):
+        return False

@@ -1,0 +1,101 @@
+"""Decoded faces, kept: in memory up to a limit, or mapped from a file where all of a table's fit.
+
+A face is decoded when it is first asked for. Processes that map one file share what any of them decoded, and so does
+the next stage. A mark beside each face says that it is there; a mark of a machine that has been started anew since is
+not believed, because nobody knows in which order it had written.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+FOLDER = Path(".perennial/decoded")
+Images = npt.NDArray[np.uint8]
+
+
+class InMemory:
+    """The first faces that were asked for, up to `limit_bytes`: evicting would thrash when epochs cycle."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._left = limit_bytes
+        self._kept: dict[int, Images] = {}
+
+    def get(self, index: int, decode: Callable[[], Images]) -> Images:
+        known = self._kept.get(index)
+        if known is not None:
+            return known
+        image = decode()
+        if self._left >= image.nbytes:
+            self._left -= image.nbytes
+            self._kept[index] = image
+        return image
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+class OnDisk:
+    """All faces of a table in `folder`: ``faces`` (N, H, W, 3) bytes and ``there`` (N,) bytes, 1 where a face is decoded."""
+
+    def __init__(self, folder: Path, shape: tuple[int, int, int, int]) -> None:
+        self._faces = _mapped(folder / "faces", shape)
+        self._there = _mapped(folder / "there", shape[:1])
+
+    def get(self, index: int, decode: Callable[[], Images]) -> Images:
+        if not self._there[index]:
+            self._faces[index] = decode()
+            self._there[index] = 1
+        return np.asarray(self._faces[index])
+
+    def __len__(self) -> int:
+        return int(np.count_nonzero(self._there))
+
+
+def kept_for(digest: str, shape: tuple[int, int, int, int], limit_bytes: int) -> OnDisk | None:
+    """Where the faces of the table with this digest are kept; None where they do not fit into `limit_bytes`.
+
+    Tables that were not asked for since are let go, the longest unused first, until these fit beside the others. One
+    that is mapped somewhere stays readable there.
+    """
+    size = int(np.prod(shape))
+    if size > limit_bytes:
+        return None
+    here = FOLDER / f"{digest[:32]}-{int(psutil.boot_time())}"
+    try:
+        _make_room(limit_bytes - size, but=here)
+        here.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(here).free < 2 * size:  # a disk that fills up under a mapped file kills who writes
+            return None
+        kept = OnDisk(here, shape)
+        here.touch()  # it was asked for now
+    except OSError:  # a full or read-only disk, which a cache must not make anybody's trouble
+        return None
+    return kept
+
+
+def forget(workspace: Path) -> None:
+    """Let go of everything that was kept in a workspace."""
+    shutil.rmtree(workspace / FOLDER, ignore_errors=True)
+
+
+def _make_room(limit_bytes: int, *, but: Path) -> None:
+    others = sorted((p for p in FOLDER.glob("*") if p != but), key=lambda p: p.stat().st_mtime, reverse=True)
+    for folder in others:
+        limit_bytes -= sum(file.stat().st_size for file in folder.iterdir())
+        if limit_bytes < 0:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mapped(file: Path, shape: tuple[int, ...]) -> Images:
+    """Bytes of this shape in a file, zeros where nothing was written yet; it takes the disk only as it fills."""
+    size = int(np.prod(shape))
+    with file.open("ab") as opened:
+        if opened.tell() != size:
+            opened.truncate(size)
+    return np.memmap(file, np.uint8, "r+", shape=shape)

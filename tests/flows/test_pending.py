@@ -1,0 +1,108 @@
+"""What is to be done: DVC is asked where its answer decides, and nowhere else."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from components.errors import BadParams, StageFailed
+from components.faces.about import FACES_FILE
+from components.gates.verdict import VERDICT_FILE
+from components.generations.card import WEIGHTS, file_digest, write_card
+from components.generations.lineage import Bench, Head, Lineage
+from components.generations.recipe import Row
+from flows import pending
+from flows.workspace import Workspace
+
+ARCHIVE = {"layout": "lab", "role": "both", "faces": "none", "after": "nobody"}
+
+
+def has_faces(workspace: Workspace, *names: str) -> None:
+    """Archives that have landed and whose faces lie there, as if another DVC had made them."""
+    workspace.rewrite(lambda document: document.update(archives=dict.fromkeys(names, ARCHIVE)))
+    for name in names:
+        _write(workspace.data("faces", name) / FACES_FILE, json.dumps({"digest": name}))
+
+
+def was_learned(workspace: Workspace, archive: str) -> None:
+    row = Row(line="small", detector="rsia_net", strategy="cffd", learns=archive, bench=archive)
+    heads = {"small": Head(generation="small-M1", detector="rsia_net", strategy="cffd")}
+    Lineage(benches={archive: Bench()}, generations={"small-M1": row}, heads=heads).write(workspace.lineage_file)
+
+
+def has_born(workspace: Workspace, weights: bytes) -> str:
+    """Weights, card and verdict of small-M1; returns the weights' digest."""
+    folder = workspace.data("generations", "small-M1")
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS).write_bytes(weights)
+    write_card(folder, {"weights": file_digest(folder / WEIGHTS)})
+    _write(workspace.data("verdicts", "small-M1") / VERDICT_FILE, "{}")
+    return file_digest(folder / WEIGHTS)
+
+
+def without_wiring(workspace: Workspace) -> None:
+    """DVC can tell nothing any more: whoever asks it fails."""
+    (workspace.root / "dvc.yaml").write_text("stages: [")
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_faces_nobody_has_used_are_cut_anew_where_dvc_calls_them_stale(workspace: Workspace) -> None:
+    has_faces(workspace, "a", "b")
+    was_learned(workspace, "a")
+    stale = pending.stale(workspace)
+    assert {stage for stage in stale if "@b" in stage} == {"ingest@b", "validate@b", "crop@b"}
+    assert not {stage for stage in stale if "@a" in stage}
+    assert pending.faceless(workspace, stale) == ("b",)
+
+
+def test_faces_a_generation_learned_from_stay_and_dvc_is_not_asked_about_them(workspace: Workspace) -> None:
+    has_faces(workspace, "a")
+    without_wiring(workspace)
+    with pytest.raises(StageFailed):
+        pending.stale(workspace)
+    was_learned(workspace, "a")
+    digest = has_born(workspace, b"weights")
+    _write(workspace.page("small"), f"a page of {digest}")
+    assert pending.stale(workspace) == set()
+    assert pending.faceless(workspace, set()) == ()
+
+
+def test_a_page_that_does_not_show_the_youngest_is_asked_about(workspace: Workspace) -> None:
+    has_faces(workspace, "a")
+    was_learned(workspace, "a")
+    has_born(workspace, b"weights")
+    _write(workspace.page("small"), "a page of others")
+    stale = pending.stale(workspace)
+    assert stale == {"publish@small"}
+    assert pending.outdated(workspace, stale) == ("small",)
+
+
+def test_an_archive_without_faces_needs_them_whatever_dvc_says(workspace: Workspace) -> None:
+    has_faces(workspace, "a")
+    (workspace.data("faces", "a") / FACES_FILE).unlink()
+    without_wiring(workspace)
+    assert pending.faceless(workspace, pending.stale(workspace)) == ("a",)
+
+
+def test_a_marker_bears_the_name_that_weights_and_verdict_give_it(workspace: Workspace) -> None:
+    weights = has_born(workspace, b"weights")
+    verdict = file_digest(workspace.data("verdicts", "small-M1") / VERDICT_FILE)
+    name = hashlib.sha256(f"{weights}{verdict}".encode()).hexdigest()[:16]
+    assert pending.marker(workspace, "small-M1").name == f"small-M1-{name}"
+    (workspace.data("generations", "small-M1") / WEIGHTS).unlink()  # nobody reads them to find the marker
+    assert pending.marker(workspace, "small-M1").name == f"small-M1-{name}"
+
+
+def test_choices_that_passed_are_looked_at_again_once_they_change(workspace: Workspace) -> None:
+    pending.proposal(workspace)
+    workspace.rewrite(lambda document: document["lines"]["small"].update(changes={"detector": {"sise": "tiny"}}))
+    for _ in range(2):  # what did not pass is not remembered
+        with pytest.raises(BadParams, match="sise"):
+            pending.proposal(workspace)
