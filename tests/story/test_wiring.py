@@ -22,7 +22,7 @@ def modules() -> dict[str, str]:
     """verb -> module, of every module that ends by running itself as a stage."""
     found = {}
     for path in sorted((ROOT / "components").rglob("*.py")):
-        if ran := re.findall(r"^    stage\.run\((\w+)\)", path.read_text(), re.MULTILINE):
+        if ran := re.findall(r"^    stage\.run\((\w+)(?:, brief=True)?\)", path.read_text(), re.MULTILINE):
             (found[ran[0]],) = [".".join(path.relative_to(ROOT).with_suffix("").parts)]
     return found
 
