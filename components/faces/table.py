@@ -88,7 +88,7 @@ class FaceTable:
         self.rows: pd.DataFrame = table.select(COLUMNS).to_pandas()
         self._bytes = _bytes_of(table["image"])
         self._masks = _bytes_of(table["mask"]) if "mask" in table.column_names else None
-        self._limits = {"cache_bytes": cache_bytes, "shared_bytes": shared_bytes}
+        self._cache_bytes, self._shared_bytes = cache_bytes, shared_bytes
 
     @classmethod
     def load(cls, path: Path, *, cache_bytes: int = CACHE_BYTES, shared_bytes: int = 0) -> FaceTable:
@@ -140,7 +140,8 @@ class FaceTable:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # worker processes map the files again instead of copying them
-        return partial(FaceTable.load, **self._limits), (self.path,)
+        load = partial(FaceTable.load, cache_bytes=self._cache_bytes, shared_bytes=self._shared_bytes)
+        return load, (self.path,)
 
     @cached_property
     def outcomes(self) -> pd.DataFrame | None:
@@ -189,11 +190,11 @@ class FaceTable:
 
     @cached_property
     def _decoded(self) -> decoded.InMemory | decoded.OnDisk:
-        if shared := self._limits["shared_bytes"]:
+        if shared := self._shared_bytes:
             on_disk = decoded.kept_for(self.digest, (len(self), *self._shape), shared)
             if on_disk is not None:
                 return on_disk
-        return decoded.InMemory(self._limits["cache_bytes"])
+        return decoded.InMemory(self._cache_bytes)
 
 
 class Writer:

@@ -50,7 +50,7 @@ def in_parts(
         forward = partial(_in_pieces, detector, forward, micro_batch)
     if engine.world_size > 1:
         forward = partial(_shared, engine, forward)
-    detector.forward = forward  # type: ignore[method-assign]
+    detector.forward = forward  # type: ignore[method-assign,assignment]
     try:
         yield
     finally:
@@ -76,7 +76,7 @@ def agree(engine: Fabric, parameters: Iterable[nn.Parameter]) -> None:
         alike = [gradient for gradient in gradients if gradient.dtype == kind]
         mean = engine.all_reduce(torch.cat([gradient.reshape(-1) for gradient in alike]), reduce_op="mean")
         assert isinstance(mean, Tensor)
-        for gradient, values in zip(alike, mean.split([gradient.numel() for gradient in alike]), strict=True):
+        for gradient, values in zip(alike, torch.split(mean, [gradient.numel() for gradient in alike]), strict=True):
             gradient.copy_(values.view_as(gradient))
 
 
@@ -84,11 +84,11 @@ def normalise_together(engine: Fabric, detector: Detector) -> None:
     """Let BatchNorm see the batch of all devices. Its statistics have no such form on the CPU (torch's SyncBatchNorm):
     there each process normalises its own share, and the first one's running statistics are kept."""
     if engine.world_size > 1 and engine.device.type != "cpu":
-        nn.SyncBatchNorm.convert_sync_batchnorm(detector)
+        nn.SyncBatchNorm.convert_sync_batchnorm(detector)  # type: ignore[no-untyped-call]
 
 
 def _in_pieces(detector: Detector, forward: Forward, size: int, faces: Tensor) -> Detection:
-    pieces = faces.split(size)
+    pieces = torch.split(faces, size)
     if len(pieces) == 1:
         return forward(faces)
     if not torch.is_grad_enabled() or not any(p.requires_grad for p in detector.parameters()):
@@ -119,7 +119,7 @@ def _shared(engine: Fabric, forward: Forward, faces: Tensor) -> Detection:
     count, each = len(faces), _each(engine, len(faces))
     first = engine.global_rank * each
     mine = torch.arange(first, first + each, device=faces.device).clamp(max=count - 1)
-    return forward(faces[mine]).each(lambda values: _Gathered.apply(values, engine)[:count])
+    return forward(faces[mine]).each(lambda values: _Gathered.apply(values, engine)[:count])  # type: ignore[no-untyped-call]
 
 
 def _each(engine: Fabric, count: int) -> int:

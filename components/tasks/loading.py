@@ -20,7 +20,7 @@ from components.settings import settings
 from components.tasks import augmentations
 from components.tasks.ahead import ahead
 from components.tasks.augmentations import KNOWN, Change
-from components.tasks.dataset import Batch, Faces, joined
+from components.tasks.dataset import Batch, Faces, as_fractions, joined
 
 MOST_PROCESSES = 16
 PIECE = 256
@@ -114,7 +114,7 @@ class Loader:
         masks = None if batch.masks is None else augmentations.moved(batch.masks, changes)
         here = len(changes) - (_trailing(changes) if self.on_device else 0)
         faces = augmentations.done(batch.faces, [change.of(mine) for change in changes[:here]])
-        ready = faces if self.on_device else augmentations.as_fractions(faces)
+        ready = faces if self.on_device else as_fractions(faces)
         return Loaded(replace(batch, faces=ready, masks=masks), draw, tuple(c.of(mine) for c in changes[here:]))
 
     def holds_nothing_back(self) -> bool:
@@ -141,7 +141,8 @@ def batches(loader: Loader, draws: Iterable[Draw], device: torch.device) -> Iter
         loader = replace(loader, decodes=False, on_device=True)
     count = 0 if held is not None else processes(device)
     for loaded in ahead(loader, draws, processes=count, pinned=device.type == "cuda"):
-        yield loaded.on(device, held and held.of(loaded.draw, part_of(len(loaded.draw), *loader.share)))
+        part = part_of(len(loaded.draw), *loader.share)
+        yield loaded.on(device, None if held is None else held.of(loaded.draw, part))
 
 
 @dataclass(frozen=True)
@@ -160,7 +161,7 @@ class _Looking:
     def __call__(self, look: Look) -> list[Tensor]:
         faces = torch.from_numpy(self.table.images(look.rows)).permute(0, 3, 1, 2)
         views = [augmentations.done(faces, changes) for changes in look.views]
-        return views if self.as_bytes else [augmentations.as_fractions(view) for view in views]
+        return views if self.as_bytes else [as_fractions(view) for view in views]
 
 
 def looks(table: FaceTable, wanted: Sequence[Look], device: torch.device | str) -> Iterator[list[Tensor]]:
@@ -169,7 +170,7 @@ def looks(table: FaceTable, wanted: Sequence[Look], device: torch.device | str) 
     make = _Looking(table, as_bytes=where.type != "cpu")
     count = processes(where) if len(wanted) > MOST_PROCESSES else 0  # they take seconds to start
     for views in ahead(make, wanted, processes=count):
-        yield [augmentations.as_fractions(view.to(where)) for view in views]
+        yield [as_fractions(view.to(where)) for view in views]
 
 
 def part_of(count: int, which: int, parts: int) -> slice:

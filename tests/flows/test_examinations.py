@@ -51,7 +51,7 @@ def _give_faces(workspace: Workspace, name: str) -> None:
 @pytest.fixture
 def _nothing_is_stale(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if the stages had made what the fixture wrote."""
-    monkeypatch.setattr(pipeline, "stale", lambda _root: set())
+    monkeypatch.setattr(pipeline, "stale", lambda _root, _asked: set())
 
 
 def test_a_benchmark_that_joined_late_is_told_with_how_many_never_met_it(family: Workspace) -> None:
