@@ -128,5 +128,5 @@ def batches(faces: Faces, positions: np.ndarray, size: int, detector: Detector) 
     """The faces at `positions` in their order, as they are in the table, on the detector's device."""
     device = next(detector.parameters()).device
     parts = [positions[start : start + size] for start in range(0, len(positions), size)]
-    for batch in ahead(faces.bytes, parts):
-        yield batch.to(device).ready()
+    for batch in ahead(faces.batch, parts):
+        yield batch.to(device)
