@@ -22,7 +22,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -172,18 +172,15 @@ class FaceTable:
 
     def images(self, indices: Indices) -> Images:
         """Decoded faces, (N, H, W, 3) uint8 RGB."""
-        images = list(self.each(indices))
-        return np.stack(images) if images else np.empty((0, *self._shape), np.uint8)
+        images = [self.image(int(i)) for i in indices]
+        return np.stack(images) if images else np.empty((0, *self.shape), np.uint8)
 
-    def each(self, indices: Indices) -> Iterator[Images]:
-        """Decoded faces one by one, (H, W, 3) uint8 RGB; they are not to be written on."""
-        return (self._image(int(i)) for i in indices)
-
-    def _image(self, index: int) -> Images:
+    def image(self, index: int) -> Images:
+        """One decoded face, (H, W, 3) uint8 RGB, which is not to be written on."""
         return self._decoded.get(index, lambda: decode(self._bytes[index].as_buffer()))
 
     @cached_property
-    def _shape(self) -> tuple[int, int, int]:
+    def shape(self) -> tuple[int, int, int]:
         """(H, W, 3) of every face."""
         width, height = _size_px(self._bytes[0].as_py())
         return height, width, 3
@@ -191,7 +188,7 @@ class FaceTable:
     @cached_property
     def _decoded(self) -> decoded.InMemory | decoded.OnDisk:
         if shared := self._shared_bytes:
-            on_disk = decoded.kept_for(self.digest, (len(self), *self._shape), shared)
+            on_disk = decoded.kept_for(self.digest, (len(self), *self.shape), shared)
             if on_disk is not None:
                 return on_disk
         return decoded.InMemory(self._cache_bytes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
@@ -17,7 +17,11 @@ from components.errors import BadArchive
 from components.faces.table import FaceTable
 from components.orders import struck
 from components.params import Withdrawal
+from components.tasks.ahead import ahead
 from components.vocabulary import FORGED, LABEL_NAMES, REAL, TRAIN
+
+FRACTIONS = np.arange(256, dtype=np.float32) / np.float32(255)
+"""Of every byte."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +137,10 @@ class Faces:
         return self.table.images(self.indices[chosen])
 
     def batch(self, chosen: np.ndarray, *, replayed: bool = False) -> Batch:
-        return self._with(as_faces(list(self.table.each(self.indices[chosen]))), chosen, replayed)
+        height, width, channels = self.table.shape
+        faces = np.empty((len(chosen), channels, height, width), np.float32)
+        decoded = ahead(self.table.image, self.indices[chosen].tolist())  # beside what makes fractions of them
+        return self._with(_filled(decoded, faces), chosen, replayed)
 
     def bytes(self, chosen: np.ndarray, *, replayed: bool = False, seen: slice = slice(None)) -> Batch:
         """`batch` with its faces as bytes, those of the part `seen` alone, and all that is known of the others."""
@@ -156,12 +163,19 @@ def _methods(rows: pd.DataFrame, met: Sequence[str]) -> tuple[str, ...]:
     return (*met, *sorted(here - set(met)))
 
 
-def as_faces(images: np.ndarray | Sequence[np.ndarray]) -> Tensor:
-    """B images (H, W, C), uint8 -> float32 (B, C, H, W) in [0, 1]."""
-    planes = np.empty((len(images), images[0].shape[2], *images[0].shape[:2]), np.uint8)
-    for image, plane in zip(images, planes, strict=True):
-        cv2.split(image, list(plane))  # twice as fast as a permuted copy
-    return torch.from_numpy(planes).float().div_(255)
+def as_faces(images: np.ndarray) -> Tensor:
+    """uint8 (B, H, W, C) -> float32 (B, C, H, W) in [0, 1]."""
+    return _filled(images, np.empty((len(images), images.shape[3], *images.shape[1:3]), np.float32))
+
+
+def _filled(images: Iterable[np.ndarray], faces: np.ndarray) -> Tensor:
+    """`faces` (B, C, H, W) with the fractions of images (H, W, C), each made while it is in the processor's cache."""
+    _, channels, height, width = faces.shape
+    planes = np.empty((channels, height, width), np.uint8)
+    for image, face in zip(images, faces, strict=True):
+        cv2.split(image, list(planes))
+        cv2.LUT(planes.reshape(-1, width), FRACTIONS, dst=face.reshape(-1, width))
+    return torch.from_numpy(faces)
 
 
 def as_fractions(faces: Tensor) -> Tensor:

@@ -124,7 +124,7 @@ def test_faces_that_the_device_holds_are_those_that_would_have_been_decoded(
     decoded = list(batches(loader, draws, CPU))
     held = Held.on(CPU, task, memory)
     monkeypatch.setattr(Held, "where_they_fit", lambda *_: held)
-    monkeypatch.setattr(FaceTable, "_image", lambda *_: pytest.fail("nothing is decoded"))
+    monkeypatch.setattr(FaceTable, "image", lambda *_: pytest.fail("nothing is decoded"))
     kept = list(batches(loader, draws, CPU))
     assert all(same(one, other) for one, other in zip(decoded, kept, strict=True))
 
