@@ -21,14 +21,14 @@ from torch.optim import Adam
 
 from benchmarks import faces, ratios
 from benchmarks.ratios import Row
-from components import detectors, strategies
+from components import detectors, machine, strategies
 from components.generations import training
 from components.generations.training import Lesson
 from components.params import TrainingOptions
 from components.tasks.dataset import Batch, Faces, as_faces
 
 SIZE_PX = 96
-FACES = 256
+FACES = 512  # an epoch of 16 steps, at whose end a checkpoint is written
 BATCH = 32
 NETWORKS: dict[str, dict[str, Any]] = {
     "tiny RSIA-Net": {"size": "tiny"},
@@ -81,7 +81,8 @@ def rows(steps: int = 24, pairs: int = 5, count: int = FACES) -> Iterator[Row]:
         task = Faces.whole("noise", faces.written(folder / "table", faces.noise(count, SIZE_PX), count))
         for number, (words, network) in enumerate(NETWORKS.items()):
             epochs = max(steps // (1 + 2 * number) // (count // BATCH), 1)
-            by_hand(task, network, 1)  # warm up: decode, allocate
+            by_hand(task, network, 1)  # warm up: decode, allocate, import
+            machine.fabric("32-true")
 
             def mine(network: dict[str, Any] = network, epochs: int = epochs) -> float:
                 return ours(task, network, epochs, folder)
