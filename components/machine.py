@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from components.errors import BadParams
 from components.settings import settings
 from components.vocabulary import Precision
 
@@ -38,10 +39,16 @@ def device() -> torch.device:
 def fabric(precision: Precision, devices: int = 1) -> Fabric:
     """The engine of a training, on the device of the settings; of several, this process is one from here on.
 
-    The other processes begin the same command anew, unless torchrun began them all.
+    The other processes begin the same command anew, unless torchrun began them all. Raises BadParams where there are
+    fewer devices.
     """
     from lightning_fabric import Fabric
 
+    if device().type == "cuda" and torch.cuda.device_count() < devices:
+        raise BadParams(
+            f"expected {devices} devices, as the recipe says, found {torch.cuda.device_count()}. Run on a machine that has "
+            "them, or plan the generation with another PERENNIAL_DEVICES."
+        )
     engine = Fabric(
         accelerator=device().type, devices=devices, strategy="ddp" if devices > 1 else "auto", precision=precision
     )

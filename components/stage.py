@@ -93,8 +93,14 @@ def _compare(recorded: Mapping[str, str]) -> None:
 
 
 def _die_with_the_engine() -> None:
-    """Stop when the DVC process or the flow that started this stage is gone: an orphan must not go on writing."""
-    engines = [p for p in psutil.Process().parents()[:3] if any("dvc" in word for word in _command(p)[:3])]
+    """Stop when the DVC process or the flow that started this stage is gone: an orphan must not go on writing.
+
+    So does a process of a training on several devices, when the one that began it is.
+    """
+    parents = psutil.Process().parents()[:4]
+    engines = [p for p in parents if any("dvc" in word for word in _command(p)[:3])]
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        engines += parents[:1]
     guardian = os.environ.get("PERENNIAL_GUARDIAN")
     if guardian:
         try:
