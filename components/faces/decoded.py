@@ -80,8 +80,9 @@ def kept_for(digest: str, shape: tuple[int, int, int, int], limit_bytes: int) ->
 
 
 def forget(workspace: Path) -> None:
-    """Let go of everything that was kept in a workspace."""
-    shutil.rmtree(workspace / FOLDER, ignore_errors=True)
+    """Let go of everything that was kept in a workspace, and in those of its studies."""
+    for kept in (workspace / FOLDER, *workspace.glob(f".perennial/studies/*/{FOLDER}")):
+        shutil.rmtree(kept, ignore_errors=True)
 
 
 def _make_room(limit_bytes: int, *, but: Path) -> None:

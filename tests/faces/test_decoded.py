@@ -100,5 +100,7 @@ def test_a_caller_who_paints_on_the_images_does_not_change_what_is_kept(tmp_path
 
 def test_what_is_withdrawn_leaves_no_decoded_faces(tmp_path: Path) -> None:
     _fill("digest")
+    of_a_study = tmp_path / ".perennial" / "studies" / "three" / FOLDER
+    of_a_study.mkdir(parents=True)
     forget(tmp_path)
-    assert not FOLDER.exists()
+    assert not FOLDER.exists() and not of_a_study.exists()
