@@ -43,6 +43,7 @@ CONFIG = f"""\
 """
 """Of a workspace. In a clone, nothing is there until a `perennial` command was run: DVC's own message gives the advice."""
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
+PATIENCE_S = 20.0
 _at_work: set[subprocess.Popen[str]] = set()  # stages
 _given_up = threading.Event()
 
@@ -95,10 +96,18 @@ def stoppable() -> Iterator[None]:
 
 
 def stale(root: Path, stages: Collection[str] = ()) -> set[str]:
-    """Stage instances, of these or of all, whose inputs, command or outputs are not what ``dvc.lock`` says."""
-    exit_code, lines = _dvc(root, ["status", "--json", *stages], 600, None)
-    if exit_code:
-        raise StageFailed(f"dvc status failed: {_last_words(lines)}")
+    """Stage instances, of these or of all, whose inputs, command or outputs are not what ``dvc.lock`` says.
+
+    A stage of a flow that was killed a moment ago is given `PATIENCE_S` to let go of its files.
+    """
+    waited_until = time.monotonic() + PATIENCE_S
+    while True:
+        exit_code, lines = _dvc(root, ["status", "--json", *stages], 600, None)
+        if not exit_code:
+            break
+        if time.monotonic() >= waited_until or not any(sign in "\n".join(lines) for sign in BUSY):
+            raise StageFailed(f"dvc status failed: {_last_words(lines)}")
+        time.sleep(0.5)
     status = json.loads(lines[-1]) if lines else {}
     return {stage.rpartition("dvc.yaml:")[2] or stage for stage in status}
 

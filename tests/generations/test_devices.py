@@ -114,7 +114,7 @@ def test_every_detectors_gradients_are_those_of_one_process(tmp_path: Path) -> N
         one, two = (load_file(tmp_path / f"{name}-{devices}.safetensors") for devices in (1, 2))
         assert one.keys() == two.keys() and any(key.startswith("term.") for key in one)
         for key, gradient in one.items():
-            scale = max(float(gradient.abs().max()), 1e-6)  # below that there is rounding alone
+            scale = max(float(gradient.abs().max()), 1e-4)  # far below that there is rounding alone
             torch.testing.assert_close(two[key] / scale, gradient / scale, rtol=1e-3, atol=1e-4, msg=f"{name} {key}")
 
 
