@@ -25,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 
 from components.detectors import Detection, Detector
 from components.tasks.dataset import Batch
+from components.tasks.loading import share_of
 from components.vocabulary import Compiled
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def whole(engine: Fabric, batch: Batch) -> Batch:
     if engine.world_size == 1:
         return batch
     count = len(batch.labels)
-    own = torch.zeros(_each(engine, count), *batch.faces.shape[1:], device=batch.faces.device)
+    own = torch.zeros(share_of(count, engine.world_size), *batch.faces.shape[1:], device=batch.faces.device)
     own[: len(batch.faces)] = batch.faces
     return replace(batch, faces=_gathered(engine, own)[:count])
 
@@ -116,14 +117,10 @@ def _statistics_at_rest(detector: Detector) -> Iterator[None]:
 
 def _shared(engine: Fabric, forward: Forward, faces: Tensor) -> Detection:
     """What all devices found together; where faces do not divide, the last ones are looked at more than once."""
-    count, each = len(faces), _each(engine, len(faces))
+    count, each = len(faces), share_of(len(faces), engine.world_size)
     first = engine.global_rank * each
     mine = torch.arange(first, first + each, device=faces.device).clamp(max=count - 1)
     return forward(faces[mine]).each(lambda values: _Gathered.apply(values, engine)[:count])  # type: ignore[no-untyped-call]
-
-
-def _each(engine: Fabric, count: int) -> int:
-    return -(-count // engine.world_size)
 
 
 def _gathered(engine: Fabric, mine: Tensor) -> Tensor:

@@ -41,6 +41,12 @@ class Draw:
     def __len__(self) -> int:
         return len(self.new) + (0 if self.old is None else len(self.old))
 
+    def split(self, part: slice) -> tuple[slice, slice]:
+        """A part of the whole, new faces first: which of the new ones it holds, and which of the old."""
+        count = len(self.new)
+        new = slice(min(part.start, count), min(part.stop, count))
+        return new, slice(max(part.start - count, 0), max(part.stop - count, 0))
+
 
 @dataclass(frozen=True)
 class Held:
@@ -65,12 +71,11 @@ class Held:
 
     def of(self, draw: Draw, part: slice) -> Tensor:
         """The faces of a part of this draw."""
-        device, count = self.task.device, len(draw.new)
-        faces = self.task[torch.from_numpy(draw.new[part]).to(device)]
+        device, (new, old) = self.task.device, draw.split(part)
+        faces = self.task[torch.from_numpy(draw.new[new]).to(device)]
         if self.memory is None or draw.old is None:
             return faces
-        old = draw.old[slice(max(part.start - count, 0), max(part.stop - count, 0))]
-        return torch.cat([faces, self.memory[torch.from_numpy(old).to(device)]])
+        return torch.cat([faces, self.memory[torch.from_numpy(draw.old[old]).to(device)]])
 
 
 @dataclass(frozen=True)
@@ -122,12 +127,11 @@ class Loader:
         return not any(KNOWN[name].by_opencv for name in self.chances if name in KNOWN)
 
     def _drawn(self, draw: Draw, mine: slice) -> Batch:
-        count = len(draw.new)
-        new = self.task.bytes(draw.new, seen=slice(min(mine.start, count), min(mine.stop, count)))
+        seen_new, seen_old = draw.split(mine)
+        new = self.task.bytes(draw.new, seen=seen_new)
         if self.memory is None or draw.old is None:
             return new
-        seen = slice(max(mine.start - count, 0), max(mine.stop - count, 0))
-        return joined(new, self.memory.bytes(draw.old, replayed=True, seen=seen))
+        return joined(new, self.memory.bytes(draw.old, replayed=True, seen=seen_old))
 
 
 def batches(loader: Loader, draws: Iterable[Draw], device: torch.device) -> Iterator[Batch]:
@@ -173,11 +177,15 @@ def looks(table: FaceTable, wanted: Sequence[Look], device: torch.device | str) 
         yield [as_fractions(view.to(where)) for view in views]
 
 
+def share_of(count: int, parts: int) -> int:
+    """How many faces of `count` each of several has; the last ones have fewer where it does not divide."""
+    return -(-count // parts)
+
+
 def part_of(count: int, which: int, parts: int) -> slice:
-    """The share of one of several: `count` faces dealt in one piece each, the first ones larger where it does not divide."""
-    whole, rest = divmod(count, parts)
-    start = which * whole + min(which, rest)
-    return slice(start, start + whole + (which < rest))
+    """The faces of one of several: `count` of them dealt in one piece each, `share_of` at a time."""
+    each = share_of(count, parts)
+    return slice(min(which * each, count), min((which + 1) * each, count))
 
 
 def processes(device: torch.device) -> int:

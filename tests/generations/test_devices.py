@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -106,16 +107,16 @@ def test_two_processes_give_the_matrix_of_one(family: Make, detector: str) -> No
 
 
 def test_every_detectors_gradients_are_those_of_one_process(tmp_path: Path) -> None:
-    for devices in ("1", "2"):
-        run([sys.executable, str(Path(__file__).with_name("gradients_of_two.py")), devices, str(tmp_path)], ROOT)
+    for devices in ("1", "2", "3"):
+        run([sys.executable, str(Path(__file__).with_name("gradients_of_many.py")), devices, str(tmp_path)], ROOT)
     names = [file.name.removesuffix("-1.safetensors") for file in tmp_path.glob("*-1.safetensors")]
     assert len(names) == 5
     for name in names:
-        one, two = (load_file(tmp_path / f"{name}-{devices}.safetensors") for devices in (1, 2))
-        assert one.keys() == two.keys() and any(key.startswith("term.") for key in one)
-        for key, gradient in one.items():
+        one, *others = (load_file(tmp_path / f"{name}-{devices}.safetensors") for devices in (1, 2, 3))
+        assert any(key.startswith("term.") for key in one) and all(one.keys() == other.keys() for other in others)
+        for other, (key, gradient) in product(others, one.items()):
             scale = max(float(gradient.abs().max()), 1e-4)  # far below that there is rounding alone
-            torch.testing.assert_close(two[key] / scale, gradient / scale, rtol=1e-3, atol=1e-4, msg=f"{name} {key}")
+            torch.testing.assert_close(other[key] / scale, gradient / scale, rtol=1e-3, atol=1e-4, msg=f"{name} {key}")
 
 
 def test_a_killed_process_is_survived_by_running_again(family: Make, tmp_path: Path) -> None:

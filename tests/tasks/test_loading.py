@@ -18,7 +18,7 @@ from components.settings import settings
 from components.tasks import loading
 from components.tasks.augmentations import KNOWN
 from components.tasks.dataset import Batch, Faces
-from components.tasks.loading import Draw, Held, Loader, Look, batches, looks, part_of
+from components.tasks.loading import Draw, Held, Loader, Look, batches, looks, part_of, share_of
 
 CPU = torch.device("cpu")
 EVERYTHING = dict.fromkeys(KNOWN, 0.5)
@@ -98,6 +98,16 @@ def test_every_face_is_in_one_share(count: int, parts: int) -> None:
     dealt = [np.arange(count)[part_of(count, which, parts)] for which in range(parts)]
     assert np.concatenate(dealt).tolist() == list(range(count))
     assert max(map(len, dealt)) == -(-count // parts)
+
+
+@given(count=st.integers(0, 300), parts=st.integers(1, 40))
+def test_shares_made_equally_long_and_put_together_begin_with_the_batch(count: int, parts: int) -> None:
+    each = share_of(count, parts)
+    filled = np.full((parts, each), -1)
+    for which, row in enumerate(filled):
+        mine = np.arange(count)[part_of(count, which, parts)]
+        row[: len(mine)] = mine
+    assert filled.reshape(-1)[:count].tolist() == list(range(count))
 
 
 @pytest.mark.parametrize("chances", [ON_A_DEVICE, {"jpeg": 1.0, **ON_A_DEVICE}, {"flip": 0.5, "jpeg": 0.5}])

@@ -1,6 +1,6 @@
 """Run by test_devices: the gradients of every detector's step with a teacher, computed by as many processes as asked.
 
-    python tests/generations/gradients_of_two.py DEVICES FOLDER
+    python tests/generations/gradients_of_many.py DEVICES FOLDER
 
 Batch statistics stand still, because torch normalises over processes on accelerators alone.
 """
@@ -20,7 +20,7 @@ from components.generations import parts
 from components.tasks.dataset import Batch
 from components.tasks.loading import part_of
 
-FACES = 7  # does not divide by two
+FACES = 7  # divides neither by two nor by three: three have 3, 3 and 1
 STRATEGY = {"m2tr": "dfil", "rsia_net": "cffd", "lsda": "icarl", "lnclip": "hdu", "masm": "cored"}
 OPTIONS = {"lnclip": {"pretrained": ""}, "masm": {"pretrained": ""}}
 
