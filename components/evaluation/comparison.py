@@ -70,24 +70,19 @@ def delong(labels: Labels, a: Floats, b: Floats) -> DeLong:
 
     Raises ValueError with fewer than two clips of a class.
     """
+    from scipy.stats import rankdata  # a second of imports, which a verdict without this test is spared
+
     forged, genuine = labels == FORGED, labels == REAL
     m, n = int(forged.sum()), int(genuine.sum())
     if min(m, n) < MIN_PER_CLASS:
         raise ValueError(f"DeLong needs {MIN_PER_CLASS} clips of each class, found {m} forged and {n} genuine")
     v10, v01 = np.empty((2, m)), np.empty((2, n))
     for k, scores in enumerate((a, b)):
-        ranks = midranks(scores)
-        v10[k] = (ranks[forged] - midranks(scores[forged])) / n
-        v01[k] = 1 - (ranks[genuine] - midranks(scores[genuine])) / m
+        ranks = rankdata(scores)
+        v10[k] = (ranks[forged] - rankdata(scores[forged])) / n
+        v01[k] = 1 - (ranks[genuine] - rankdata(scores[genuine])) / m
     first, second = v10.mean(1)
     return DeLong((float(first), float(second)), np.cov(v10) / m + np.cov(v01) / n)
-
-
-def midranks(scores: Floats) -> Floats:
-    """Ranks (N,) from 1, those of equal scores their mean; as ``scipy.stats.rankdata``, without its second of imports."""
-    _, group, sizes = np.unique(scores, return_inverse=True, return_counts=True)
-    mean = np.cumsum(sizes) - (sizes - 1) / 2
-    return np.asarray(mean[group], dtype=np.float64)
 
 
 def compare(candidate: pd.DataFrame, champion: pd.DataFrame, *, margin: float, bootstrap: int, seed: int) -> Comparison:
