@@ -12,48 +12,20 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from itertools import cycle, islice
 from pathlib import Path
 
-import yaml
-
+from benchmarks import stages
+from benchmarks.line import PARAMS
 from components.generations.card import read_card
-from components.lab.archive import render_archive
-from components.lab.forgeries import FAMILIES
 from components.settings import hush
-from flows import pipeline
 from flows.durations import clocked
-from flows.land import land
 from flows.lifecycle import lifecycle
 from flows.workspace import Workspace
-
-STAGES = ("evolve", "curate", "evaluate", "judge")
-PARAMS = {
-    "archives": {},
-    "sequence": [],
-    "benchmarks": [],
-    "faces": {"frames": 4, "size_px": 96},
-    "validation": {"min_side_px": 64, "min_per_class": 1, "min_yield": 0.9},
-    "detectors": {"rsia_net": {"size": "tiny"}},
-    "memory": {"budget": 96},
-    "training": {"founder_epochs": 4, "epochs": 4, "faces_per_clip": 4},
-    "evaluation": {"bootstrap": 100},
-    "gate": [{"rule": "absolute", "min_auc": 0.0}],
-}
 
 
 def raised(root: Path, generations: int, strategy: str, people: int) -> Workspace:
     """A workspace in which one line has so many generations."""
-    line = {"detector": "rsia_net", "strategy": strategy}
-    workspace = Workspace.create(root, yaml.safe_dump({**PARAMS, "lines": {"line": line}}, sort_keys=False))
-    pipeline.start(workspace.root)
-    for number, family in enumerate(islice(cycle(FAMILIES), generations)):
-        rendered = root / ".perennial" / "rendered" / f"task{number}"
-        render_archive(
-            rendered, families=[family], people=people, clips_per_person=2, frames=4, size_px=160, seed=number,
-            first_person=number * people,
-        )  # fmt: skip
-        land(workspace, f"task{number}", str(rendered), layout="lab")
+    workspace = stages.landed(root, tasks=generations, people=people, params=PARAMS, strategy=strategy)
     outcome = lifecycle(workspace.root)
     if outcome.failed:
         raise SystemExit("\n".join(f"{name}: {why}" for name, why in outcome.failed.items()))
@@ -64,15 +36,17 @@ def table_of(workspace: Workspace) -> str:
     """Markdown: a row a generation, and under it the ratios."""
     seconds = clocked(workspace.root)
     lines = [
-        f"| generation | {' | '.join(f'{stage}, s' for stage in STAGES)} | faces learned from |",
+        f"| generation | {' | '.join(f'{stage}, s' for stage in stages.OF_A_GENERATION)} | faces learned from |",
         "|---|" + "--:|" * 5,
     ]
     names = workspace.lineage().of("line")
     for name in names:
         images = read_card(workspace.data("generations", name))["images_seen"]
-        cells = [f"{seconds[f'{stage}@{name}']:.1f}" for stage in STAGES]
+        cells = [f"{seconds[f'{stage}@{name}']:.1f}" for stage in stages.OF_A_GENERATION]
         lines.append(f"| {name.removeprefix('line-')} | {' | '.join(cells)} | {images} |")
-    second, last = (sum(seconds[f"{stage}@{name}"] for stage in STAGES[:2]) for name in (names[1], names[-1]))
+    second, last = (
+        sum(seconds[f"{stage}@{name}"] for stage in stages.OF_A_GENERATION[:2]) for name in (names[1], names[-1])
+    )
     lines += ["", f"Raising the last generation took {last / second:.2f} times as long as raising the second."]
     return "\n".join(lines)
 

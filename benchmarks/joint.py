@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from benchmarks.line import PARAMS
 from benchmarks.ratios import ROOT, Row
 from components import detectors, machine, strategies
 from components.detectors import Detector
@@ -102,11 +103,8 @@ def quality(detector: Detector, tables: list[FaceTable]) -> float:
 
 def jointly(tables: list[FaceTable], wanted: float, checkpoint: Path) -> dict[str, Any]:
     """Train anew on all tables until `wanted` is reached; seconds of the training alone."""
-    from benchmarks.generations import PARAMS
-
     options = detectors.options("rsia_net", {"size": "tiny"})
-    told: Any = PARAMS["training"]
-    raw = detectors.paper_training("rsia_net", options) | told
+    raw = detectors.paper_training("rsia_net", options) | PARAMS["training"]
     params = parse(TrainingOptions, raw, "training")
     torch.manual_seed(0)
     student = detectors.build("rsia_net", options)

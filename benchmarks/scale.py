@@ -18,7 +18,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+
+from benchmarks.line import PARAMS
 
 HOUR = 3600.0
 FACE_SPLITS = {"train": 0.60, "test": 0.25}  # of the sources; the rest is validation
@@ -450,11 +451,7 @@ def _wall(ran: Ran) -> float:
 
 def _small_plan(people: int) -> tuple[Plan, Detector]:
     """What `benchmarks.stages` raises, in the model's words."""
-    from benchmarks.generations import PARAMS
-
-    training: Mapping[str, Any] = PARAMS["training"]  # type: ignore[assignment]
-    faces: Mapping[str, Any] = PARAMS["faces"]  # type: ignore[assignment]
-    memory: Mapping[str, Any] = PARAMS["memory"]  # type: ignore[assignment]
+    training, faces, memory = PARAMS["training"], PARAMS["faces"], PARAMS["memory"]
     detector = replace(
         DETECTORS["rsia_net"],
         founder_epochs=training["founder_epochs"],

@@ -21,21 +21,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import ratios
+from benchmarks import line, ratios
 from benchmarks.ratios import ROOT, Row
 
 PEOPLE = 12
 PARAMS: dict[str, Any] = {
-    "archives": {},
-    "sequence": [],
-    "benchmarks": [],
-    "faces": {"frames": 4, "size_px": 96},
-    "validation": {"min_side_px": 64, "min_per_class": 1, "min_yield": 0.9},
-    "detectors": {"rsia_net": {"size": "tiny"}},
-    "memory": {"budget": 96},
+    **line.PARAMS,
     "training": {"founder_epochs": 8, "epochs": 8, "faces_per_clip": 4},
     "evaluation": {"bootstrap": 1000},
-    "gate": [{"rule": "absolute", "min_auc": 0.0}],
 }
 FIVE_POINTS = np.array([[0.31, 0.39], [0.69, 0.39], [0.5, 0.6], [0.35, 0.78], [0.65, 0.78]], np.float32)
 """Where the script puts eyes, nose and the corners of the mouth, as shares of the side."""

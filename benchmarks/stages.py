@@ -20,7 +20,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks.generations import PARAMS
+from benchmarks.line import PARAMS
 from components.lab.archive import render_archive
 from components.lab.forgeries import FAMILIES
 from flows import pipeline

@@ -18,14 +18,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 from components import code
 from components.errors import PerennialError, StageFailed
 from components.settings import SILENCE
 from flows.workspace import Workspace
 
+T = TypeVar("T")
 Listener = Callable[[str], None]
 NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
 IGNORED = "# DVC looks for dvc.yaml everywhere else\n.perennial/\nmlartifacts/\n"
@@ -72,10 +74,9 @@ def reproduce(
     how = ["--single-item", "--force"] if force else ["--single-item"]
     command = ["--wait-for-lock", "repro", *how, stage]
     exit_code, lines = _dvc(root, command, timeout_s, listen, is_stage=True, environment=environment)
-    text = "\n".join(lines)
     if exit_code == 0:
-        return "Running stage" in text
-    if any(sign in text for sign in BUSY):
+        return "Running stage" in "\n".join(lines)
+    if _is_busy(lines):
         raise Busy(f"stage {stage} waits for another DVC process: {lines[-1] if lines else ''}")
     raise StageFailed(f"stage {stage} failed: {_last_words(lines)}")
 
@@ -100,16 +101,16 @@ def stale(root: Path, stages: Collection[str] = ()) -> set[str]:
 
     A stage of a flow that was killed a moment ago is given `PATIENCE_S` to let go of its files.
     """
-    waited_until = time.monotonic() + PATIENCE_S
-    while True:
-        exit_code, lines = _dvc(root, ["status", "--json", *stages], 600, None)
-        if not exit_code:
-            break
-        if time.monotonic() >= waited_until or not any(sign in "\n".join(lines) for sign in BUSY):
-            raise StageFailed(f"dvc status failed: {_last_words(lines)}")
-        time.sleep(0.5)
-    status = json.loads(lines[-1]) if lines else {}
+    status = _patiently(lambda: _status(root, stages), PATIENCE_S)
     return {stage.rpartition("dvc.yaml:")[2] or stage for stage in status}
+
+
+def _status(root: Path, stages: Collection[str]) -> dict[str, Any]:
+    exit_code, lines = _dvc(root, ["status", "--json", *stages], 600, None)
+    if exit_code:
+        raise (Busy if _is_busy(lines) else StageFailed)(f"dvc status failed: {_last_words(lines)}")
+    found: dict[str, Any] = json.loads(lines[-1]) if lines else {}
+    return found
 
 
 def checkout(root: Path) -> None:
@@ -141,15 +142,9 @@ def refresh(root: Path, *, patience_s: float = 0) -> None:
         )
     Workspace(root).complete()
     _point_to_the_package(root)
-    waited_until = time.monotonic() + patience_s
-    while not code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
-        try:
-            reproduce(root, CODE, timeout_s=600)
-            return
-        except Busy:
-            if time.monotonic() >= waited_until:
-                return
-            time.sleep(1)
+    if not code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
+        with suppress(Busy):
+            _patiently(lambda: reproduce(root, CODE, timeout_s=600), patience_s)
 
 
 def is_old(root: Path) -> bool:
@@ -278,6 +273,22 @@ def purge(root: Path, doomed: Callable[[Path], bool]) -> int:
                 cache.delete(name)
                 purged += 1
     return purged
+
+
+def _patiently(act: Callable[[], T], patience_s: float) -> T:
+    """What `act` gives, asked again for so long while another DVC process holds its files; raises Busy after that."""
+    waited_until = time.monotonic() + patience_s
+    while True:
+        try:
+            return act()
+        except Busy:
+            if time.monotonic() >= waited_until:
+                raise
+            time.sleep(1)
+
+
+def _is_busy(lines: Iterable[str]) -> bool:
+    return any(sign in line for line in lines for sign in BUSY)
 
 
 def _must(root: Path, arguments: list[str]) -> None:

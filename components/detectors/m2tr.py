@@ -269,9 +269,8 @@ class FrequencyFilter(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         with torch.autocast(maps.device.type, enabled=False):
             spectrum = torch.fft.rfft2(wide(maps), norm="ortho")
-            gain = torch.view_as_complex(self.gain.contiguous()).permute(
-                2, 0, 1
-            )  # where channels lie last, they do here
+            # contiguous: where channels lie last, its pairs lie apart
+            gain = torch.view_as_complex(self.gain.contiguous()).permute(2, 0, 1)
             filtered = torch.fft.irfft2(gain * spectrum, s=maps.shape[-2:], norm="ortho")
         return filtered.to(maps.dtype)
 

@@ -129,7 +129,8 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
     student, teacher, strategy, options = lesson.student, lesson.teacher, lesson.strategy, lesson.options
     student.begin_task(lesson.task.methods)
     parts.normalise_together(engine, student)
-    for network in filter(None, (student, teacher)):
+    networks = [student] if teacher is None else [student, teacher]
+    for network in networks:
         network.to(engine.device)
         if engine.device.type == "cuda":
             network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -149,12 +150,11 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
     loader = Loader(lesson.task, lesson.memory, options.augment, share=(engine.global_rank, engine.world_size))
     epochs = Epochs(lesson)
     with ExitStack() as while_learning:
-        for network in filter(None, (student, teacher)):
+        for network in networks:
             while_learning.enter_context(
                 parts.in_parts(network, engine, micro_batch=options.micro_batch, compiled=lesson.compiled)
             )
-        batches = loading.batches(loader, epochs.draws(progress), engine.device)
-        for batch in batches:
+        for batch in loading.batches(loader, epochs.draws(progress), engine.device):
             steps = epochs.steps(progress.epoch)
             whole = parts.whole(engine, batch)
             torch.manual_seed(_mixed(lesson.seed, progress.epoch, progress.step))

@@ -86,13 +86,13 @@ def _looker(generation: Path) -> Look:
 
     from components.evaluation import explain
     from components.generations.generation import load_classifier
+    from components.tasks.dataset import as_faces
 
     torch.set_num_threads(1)  # the order of additions would show in the heat maps
     detector = load_classifier(generation)
 
     def look(face: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        pixels = torch.from_numpy(face).permute(2, 0, 1)[None].float() / 255
-        return np.asarray(explain.heat_maps(detector, pixels)[0].detach().cpu(), dtype=np.float32)
+        return np.asarray(explain.heat_maps(detector, as_faces(face[None]))[0].detach().cpu(), dtype=np.float32)
 
     return look
 
