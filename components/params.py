@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from components.errors import BadParams
-from components.vocabulary import NOBODY
+from components.vocabulary import NOBODY, Codec
 
 M = TypeVar("M", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
@@ -93,6 +93,18 @@ class TrainingOptions(Section):
     replayed: float = Field(0.5, gt=0, lt=1)
     """Share of a batch that is remembered, where there is a memory. An epoch ends when every drawn face of the new task was
     seen, so a larger share means more steps."""
+    alike: bool = False
+    """Every task has an equal part of a batch, the new one too; `replayed` then has no effect."""
+    epoch_steps: int | None = Field(None, ge=1)
+    """Steps of an epoch, in place of as many as it takes to see every drawn face of the new task."""
+    average: float = Field(0.0, ge=0, lt=1)
+    """The generation is a moving average of the weights it had on its way, those of a step weighing 1 - `average`; 0: the last
+    ones."""
+    patience: int | None = Field(None, ge=1)
+    """The epoch that answers best on the task's validation split is kept, and training ends after so many that were no
+    better; nothing: the last epoch is kept."""
+    recoded: Share = 0.5
+    """Share of new faces that pass the memory's codec, so that what it leaves is no sign of an old face."""
     faces_per_clip: int = Field(8, ge=1)
     """Faces drawn from a clip per epoch."""
     pairs: bool = False
@@ -170,6 +182,12 @@ class MemoryOptions(Section):
     """Exemplars in all."""
     budget_bytes: int | None = Field(None, ge=1)
     """In place of `budget`: bytes of their encoded faces."""
+    budget_share: float | None = Field(None, gt=0, le=1)
+    """In place of `budget`: what every task may keep for good, as a share of the bytes of its own training faces."""
+    codec: Codec = "lossless"
+    """How exemplars are kept. At the same bytes WebP of quality 90 holds five times as many faces."""
+    quality: int = Field(90, ge=1, le=100)
+    """Of a codec that is not lossless."""
     per_task: bool = False
     """The budget is every task's own (DFIL) instead of all tasks' together."""
     policy: Literal["own", MemoryPolicy] = "own"
@@ -188,6 +206,12 @@ class MemoryOptions(Section):
     """Faces of a (task, class) held in sight at once; a larger task is sampled down to it."""
 
     @model_validator(mode="after")
+    def _budgets_are_one(self) -> MemoryOptions:
+        if self.budget_bytes is not None and self.budget_share is not None:
+            raise ValueError("expected one of budget_bytes and budget_share, found both")
+        return self
+
+    @model_validator(mode="after")
     def _shares_leave_room(self) -> MemoryOptions:
         if self.hard + self.representative > 1 + 1e-9:
             raise ValueError(
@@ -197,8 +221,17 @@ class MemoryOptions(Section):
 
     @property
     def keeps_nothing(self) -> bool:
-        without_room = self.budget == 0 and self.budget_bytes is None and self.policy != "everything"
+        without_room = self.budget == 0 and not self.counts_bytes and self.policy != "everything"
         return self.policy == "nothing" or without_room
+
+    @property
+    def counts_bytes(self) -> bool:
+        return self.budget_bytes is not None or self.budget_share is not None
+
+    @property
+    def lossy(self) -> bool:
+        """Whether exemplars lose something; a memory of everything keeps its faces as they are."""
+        return self.codec != "lossless" and self.policy != "everything" and not self.keeps_nothing
 
 
 class EvaluationOptions(Section):

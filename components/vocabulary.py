@@ -35,5 +35,8 @@ LANDMARKS: Final = ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth"
 Precision = Literal["32-true", "bf16-mixed"]
 """Of a training, as Fabric names it."""
 
+Codec = Literal["lossless", "webp", "jpeg"]
+"""How an encoded face is kept; lossless is WebP too."""
+
 Compiled = Literal["no", "default", "reduce-overhead", "max-autotune"]
 """Whether a training's networks are compiled, and torch.compile's mode."""

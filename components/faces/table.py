@@ -1,4 +1,4 @@
-"""The face table: aligned faces as lossless WebP in Arrow shards, one row per face.
+"""The face table: aligned faces as lossless WebP in Arrow shards, one row per face; a memory's may be lossy.
 
     faces.json            digest of the content, profile of the aligner, counts
     data-*.arrow          the rows; with state.json and dataset_info.json the folder opens in `datasets.load_from_disk`
@@ -33,12 +33,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
 from components.errors import BadArchive, NoFaceFound
 from components.faces import decoded
 from components.faces.about import FACES_FILE, read_about
+from components.vocabulary import Codec
 
 Images = npt.NDArray[np.uint8]
 Shares = npt.NDArray[np.float32]
@@ -68,6 +70,7 @@ _SCHEMA = pa.schema(
 )
 _MASKED_SCHEMA = _SCHEMA.append(pa.field("mask", _SCHEMA.field("image").type))
 _IMAGES = ("image", "mask")
+_LOSSY = {"webp": (".webp", cv2.IMWRITE_WEBP_QUALITY), "jpeg": (".jpg", cv2.IMWRITE_JPEG_QUALITY)}
 COLUMNS = tuple(name for name in _SCHEMA.names if name not in _IMAGES)
 
 
@@ -150,8 +153,12 @@ class FaceTable:
         return pq.read_table(file).to_pandas() if file.is_file() else None
 
     def encoded(self, indices: Indices) -> list[bytes]:
-        """The WebP bytes of these faces."""
+        """The encoded bytes of these faces."""
         return [self._bytes[int(i)].as_py() for i in indices]
+
+    def encoded_bytes(self, indices: Indices) -> int:
+        """How many bytes these faces take, encoded."""
+        return int(pc.binary_length(self._bytes).to_numpy()[list(indices)].sum())
 
     def encoded_masks(self, indices: Indices) -> list[bytes | None]:
         """The WebP bytes of the masks of these faces, None for each that is not known."""
@@ -233,7 +240,7 @@ class Writer:
         return pd.DataFrame(self._rows, columns=list(COLUMNS))
 
     def add(self, row: Mapping[str, Any], image: bytes, mask: bytes | None = None) -> None:
-        """Append a face: a value for every column but the images, its lossless WebP bytes, and its mask's, if known."""
+        """Append a face: a value for every column but the images, its encoded bytes, and its mask's, if known."""
         typed = _typed(row)
         self._expect_one_size(typed, image, mask)
         self._digest.update(_content(typed, image, mask))
@@ -316,8 +323,15 @@ class Writer:
         _write_json(self._partial / FACES_FILE, about)
 
 
-def encode(image: Images) -> bytes:
-    """Lossless WebP of one face (H, W, 3) RGB; OpenCV cannot choose the method and is 18 times slower, so Pillow."""
+def encode(image: Images, codec: Codec = "lossless", quality: int = 90) -> bytes:
+    """One face (H, W, 3) RGB, with what a codec that is not lossless leaves of it at a `quality` of 1 to 100.
+
+    Lossless WebP is Pillow's: OpenCV cannot choose the method and is 18 times slower.
+    """
+    if codec != "lossless":
+        suffix, how = _LOSSY[codec]
+        _, lossy = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [how, quality])
+        return lossy.tobytes()
     sink = io.BytesIO()
     Image.fromarray(image).save(sink, "WEBP", lossless=True, method=0, quality=20)  # here quality means effort
     return sink.getvalue()
@@ -344,7 +358,7 @@ def _decoded(encoded: Any, how: int) -> Images:
     image: Images | None = cv2.imdecode(np.frombuffer(encoded, np.uint8), how)
     if image is None:
         raise BadArchive(
-            f"expected a WebP image, found {len(encoded)} bytes of something else. Make the face table again."
+            f"expected an encoded face, found {len(encoded)} bytes of something else. Make the face table again."
         )
     return image
 
@@ -425,7 +439,7 @@ def _shard(file: Path) -> pa.Table:
 
 
 def _size_px(image: bytes) -> tuple[int, int]:
-    with Image.open(io.BytesIO(image), formats=["WEBP"]) as opened:  # reads the header alone
+    with Image.open(io.BytesIO(image), formats=["WEBP", "JPEG"]) as opened:  # reads the header alone
         return opened.size
 
 

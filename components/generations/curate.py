@@ -56,7 +56,7 @@ def curate(
         limit = buffer.most_of_a_class(old, task, recipe.memory)
         candidates = seen_by(detector, task, recipe.memory.views, batch, limit=limit, seed=recipe.seed)
     chosen = buffer.kept(old, candidates, recipe.memory, recipe.seed)
-    table = buffer.write_faces(memory, old, candidates, chosen)
+    table = buffer.write_faces(memory, old, candidates, chosen, recipe.memory)
     logits = answers(detector, Faces.whole("memory", table), batch=batch)
     buffer.write_exemplars(memory, chosen, table, logits)
 
@@ -80,7 +80,9 @@ def seen_by(detector: Detector, task: Faces, views: int, batch: int, *, limit: i
             pool.show(sight.where(np.flatnonzero(labels[positions] == label)))
     held = Sight.joined([pool.sight() for pool in pools.values()])
     fair = np.isin(held.positions, np.concatenate([pool.fair for pool in pools.values()]))
-    return Candidates(task.name, task.table, task.indices[held.positions], held.p_forged, held.embeddings, fair)
+    return Candidates(
+        task.name, task.table, task.indices[held.positions], held.p_forged, held.embeddings, fair, task.encoded_bytes
+    )
 
 
 def views_of(faces: int, count: int, generator: torch.Generator) -> tuple[tuple[Change, ...], ...]:

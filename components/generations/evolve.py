@@ -75,6 +75,8 @@ def evolve(
         seed=recipe.seed,
         carried=load_carry_over(teacher),
         compiled=recipe.machine.compile,
+        validation=Faces.validation_split(recipe.row.learns, table) if options.patience is not None else None,
+        keeps=recipe.memory,
     )  # fmt: skip
     with progress.learning(recipe.generation) as on_step:
         learned = training.train(lesson, checkpoint=checkpoint, on_step=on_step, engine=engine)

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,13 +25,14 @@ from components import machine
 from components.detectors import Detector
 from components.errors import StageFailed
 from components.generations import parts
+from components.generations.keeping import Keeping
 from components.generations.schedule import learning_rate
-from components.params import TrainingOptions
+from components.params import MemoryOptions, TrainingOptions
 from components.progress import OnStep
 from components.strategies import Strategy
 from components.tasks import loading
 from components.tasks.dataset import Faces
-from components.tasks.loading import Draw, Loader
+from components.tasks.loading import Draw, Loader, Recoding
 from components.tasks.sampling import Remembered, epoch_batches, paired_batches
 from components.vocabulary import Compiled
 
@@ -73,10 +75,10 @@ class Progress:
                 self.sums[name] = self.sums.get(name, 0.0) + value
         self._unread.clear()
 
-    def close_epoch(self) -> None:
+    def close_epoch(self, told: Mapping[str, float]) -> None:
         means = self.means()
         self.epoch += 1
-        self.rows.append({"epoch": self.epoch, **means, "images": self.images})
+        self.rows.append({"epoch": self.epoch, **means, "images": self.images, **told})
         self.step, self.sums = 0, {}
 
     def state(self) -> dict[str, Any]:
@@ -103,6 +105,10 @@ class Lesson:
     carried: dict[str, Tensor] = field(default_factory=dict)
     """What the teacher's strategy carried over."""
     compiled: Compiled = "no"
+    validation: Faces | None = None
+    """Of the task; by it the best epoch is told, where `options.patience` asks for it."""
+    keeps: MemoryOptions | None = None
+    """How the memory keeps its faces; some of the new ones then pass its codec too."""
 
 
 def train(lesson: Lesson, *, checkpoint: Path, on_step: OnStep, engine: Fabric | None = None) -> Progress:
@@ -144,10 +150,17 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
         weight_decay=options.weight_decay,
         fused=engine.device.type == "cuda" or None,
     )
-    progress = _restore(checkpoint, student, optimiser)
+    keeping = Keeping(student, options, lesson.validation)
+    progress = _restore(checkpoint, student, optimiser, keeping)
     student.train()
     saved = time.monotonic()
-    loader = Loader(lesson.task, lesson.memory, options.augment, share=(engine.global_rank, engine.world_size))
+    loader = Loader(
+        lesson.task,
+        lesson.memory,
+        options.augment,
+        share=(engine.global_rank, engine.world_size),
+        recoding=Recoding.of(lesson.keeps, options.recoded),
+    )
     epochs = Epochs(lesson)
     with ExitStack() as while_learning:
         for network in networks:
@@ -168,15 +181,20 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(options, progress.epoch + progress.step / steps)
             optimiser.step()
+            keeping.stepped()
             progress.count(terms, total, len(whole.labels))
             if engine.is_global_zero:
                 on_step(progress, lesson.epochs, steps)
             ended = progress.step == steps
             if ended:
-                progress.close_epoch()
+                keeping.epoch_ended()
+                progress.close_epoch(keeping.told)
             if engine.is_global_zero and (ended or time.monotonic() - saved > CHECKPOINT_EVERY_S):
-                _save(checkpoint, student, optimiser, progress)
+                _save(checkpoint, student, optimiser, progress, keeping)
                 saved = time.monotonic()
+            if ended and keeping.out_of_patience:
+                break
+    keeping.finish()
     return progress
 
 
@@ -185,7 +203,7 @@ class Epochs:
 
     def __init__(self, lesson: Lesson) -> None:
         self._lesson = lesson
-        self._new = _new_faces(lesson.memory, lesson.options, lesson.strategy.tasks_alike)
+        self._new = _new_faces(lesson.memory, lesson.options, lesson.strategy.tasks_alike or lesson.options.alike)
         self._memory = None if lesson.memory is None else Remembered(lesson.memory.rows)
         self._rows = lesson.task.rows
         self._steps: dict[int, int] = {}
@@ -205,10 +223,15 @@ class Epochs:
             first = 0
 
     def _new_of(self, epoch: int) -> list[np.ndarray]:
-        options = self._lesson.options
+        """One pass over the task, or as many as the steps of an epoch take."""
+        options, steps = self._lesson.options, []
         draw = paired_batches if options.pairs else epoch_batches
-        seed = (self._lesson.seed, NEW, epoch)
-        return draw(self._rows, size=self._new, faces_per_clip=options.faces_per_clip, seed=seed)
+        for number in count():
+            seed = (self._lesson.seed, NEW, epoch, *((number,) if number else ()))
+            steps += draw(self._rows, size=self._new, faces_per_clip=options.faces_per_clip, seed=seed)
+            if options.epoch_steps is None or len(steps) >= options.epoch_steps:
+                break
+        return steps[: options.epoch_steps]
 
     def _draw(self, new: np.ndarray, epoch: int, step: int) -> Draw:
         seed, old = self._lesson.seed, None
@@ -233,13 +256,14 @@ def _mixed(*parts: int) -> int:
     return int(np.random.SeedSequence([TORCH, *parts]).generate_state(1, np.uint64)[0] >> 2)
 
 
-def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress) -> None:
+def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress, keeping: Keeping) -> None:
     """Write the checkpoint so that a reader finds the old one or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "student": student.state_dict(),
         "optimiser": optimiser.state_dict(),
         "progress": progress.state(),
+        "keeping": keeping.state(),
     }
     fresh = path.with_suffix(".fresh")
     with fresh.open("wb") as file:
@@ -249,10 +273,11 @@ def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress) ->
     fresh.replace(path)
 
 
-def _restore(path: Path, student: Detector, optimiser: Adam) -> Progress:
+def _restore(path: Path, student: Detector, optimiser: Adam, keeping: Keeping) -> Progress:
     if not path.is_file():
         return Progress()
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     student.load_state_dict(state["student"])
     optimiser.load_state_dict(state["optimiser"])
+    keeping.restore(state["keeping"])
     return Progress(**state["progress"])

@@ -8,14 +8,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from components.errors import BadParams, BrokenLineage
-from components.faces.table import FaceTable, write_parquet
+from components.faces.table import FaceTable, encode, write_parquet
 from components.memory import EXEMPLARS, selection
 from components.memory.selection import Ranked
 from components.orders import struck
@@ -104,6 +104,7 @@ class Candidates:
     p_forged    (V, N) over augmented views
     embeddings  (N, D)
     fair        (N,) bool, those that stand for the whole task where it was too large to be held; None: all
+    task_bytes  of all its training faces as they lie in the table
     """
 
     task: str
@@ -112,17 +113,25 @@ class Candidates:
     p_forged: np.ndarray
     embeddings: np.ndarray
     fair: np.ndarray | None = None
+    task_bytes: int = 0
 
     @classmethod
     def unseen(cls, task: Faces) -> Candidates:
         """For policies that do not look."""
-        return cls(task.name, task.table, task.indices, np.empty((0, len(task))), np.empty((len(task), 0)))
+        unseen = np.empty((0, len(task))), np.empty((len(task), 0))
+        return cls(task.name, task.table, task.indices, *unseen, task_bytes=task.encoded_bytes)
+
+    def encoded(self, position: int, options: MemoryOptions) -> bytes:
+        """The face in a row of the table, as a memory of these options keeps it."""
+        if options.lossy:
+            return encode(self.table.image(position), options.codec, options.quality)
+        return self.table.encoded([position])[0]
 
 
 def expect_room(options: MemoryOptions, tasks: int) -> None:
     """Raise BadParams unless the budget holds a face of each class for every task, so that genuine ones are never missing."""
     least = len(LABELS) * (1 if options.per_task else tasks)
-    counts = options.budget_bytes is None and options.policy != EVERYTHING and not options.keeps_nothing
+    counts = options.policy != EVERYTHING and not options.counts_bytes and not options.keeps_nothing
     if counts and options.budget < least:
         whole = "a task" if options.per_task else f"{tasks} tasks"
         raise BadParams(
@@ -131,20 +140,32 @@ def expect_room(options: MemoryOptions, tasks: int) -> None:
         )
 
 
-def room(options: MemoryOptions, tasks: int) -> list[int]:
-    """What each (task, class) may keep, in exemplars or in bytes: equal parts, genuine faces first."""
+def room(options: MemoryOptions, tasks: int, task_bytes: int = 0) -> list[int | None]:
+    """What each (task, class) may keep, in exemplars or in bytes: equal parts, genuine faces first; None: all it has.
+
+    task_bytes  of the newest task's training faces, of which `memory.budget_share` is a share
+    """
+    if options.budget_share is not None:
+        own = selection.quotas(int(options.budget_share * task_bytes), len(LABELS))
+        return [None] * len(LABELS) * (tasks - 1) + list[int | None](own)
     budget = options.budget if options.budget_bytes is None else options.budget_bytes
-    groups = len(LABELS) * tasks
-    return selection.quotas(budget, len(LABELS)) * tasks if options.per_task else selection.quotas(budget, groups)
+    each = (
+        selection.quotas(budget, len(LABELS)) * tasks
+        if options.per_task
+        else selection.quotas(budget, len(LABELS) * tasks)
+    )
+    return list[int | None](each)
 
 
 def most_of_a_class(memory: Memory, task: Faces, options: MemoryOptions) -> int:
     """How many faces of a class must be in sight for the budget to be spent, and no fewer than `memory.pool`."""
-    share = max(room(options, len(memory.tasks) + 1)[-len(LABELS) :])
-    if options.budget_bytes is not None:
-        smallest = _bytes(task.table, task.indices[:: -(-len(task) // MEASURED)]).min()
-        share = -(-share // int(smallest))
-    return max(options.pool, share)
+    shares = room(options, len(memory.tasks) + 1, task.encoded_bytes)[-len(LABELS) :]
+    most = max(share for share in shares if share is not None)
+    if options.counts_bytes:
+        newcomers = Candidates.unseen(task)
+        smallest = min(len(newcomers.encoded(int(i), options)) for i in task.indices[:: -(-len(task) // MEASURED)])
+        most = -(-most // smallest)
+    return max(options.pool, most)
 
 
 def kept(memory: Memory, candidates: Candidates, options: MemoryOptions, seed: int) -> pd.DataFrame:
@@ -158,28 +179,29 @@ def kept(memory: Memory, candidates: Candidates, options: MemoryOptions, seed: i
     expect_room(options, len(tasks))
     groups = [(task, label) for task in tasks for label in LABELS]
     chosen: list[tuple[str, int, str, int, bool, int]] = []
-    for (task, label), share in zip(groups, room(options, len(tasks)), strict=True):
+    for (task, label), share in zip(groups, room(options, len(tasks), candidates.task_bytes), strict=True):
         new = task == candidates.task
-        picked = (
-            _newcomers(candidates, label, share, options, seed)
-            if new
-            else _stayers(memory, task, label, share, options)
-        )
+        if new:
+            assert share is not None
+            picked = _newcomers(candidates, label, share, options, seed)
+        else:
+            picked = _stayers(memory, task, label, share, options)
         chosen += [(task, label, reason, rank, not new, position) for rank, (position, reason) in enumerate(picked)]
     return pd.DataFrame(chosen, columns=["task", "label", "reason", "rank", "old", "position"])
 
 
-def _stayers(memory: Memory, task: str, label: int, share: int, options: MemoryOptions) -> Ranked:
+def _stayers(memory: Memory, task: str, label: int, share: int | None, options: MemoryOptions) -> Ranked:
     """The first of a group by rank."""
     assert memory.table is not None
     of_class = memory.table.rows["label"].to_numpy()[memory.positions] == label
     group = memory.exemplars[of_class & (memory.exemplars["task"] == task).to_numpy()].sort_values("rank")
     ranked = list(zip(group.index.tolist(), group["reason"].tolist(), strict=True))
-    if options.policy == EVERYTHING or not ranked:
+    if options.policy == EVERYTHING or share is None or not ranked:
         return ranked
-    if options.budget_bytes is None:
+    if not options.counts_bytes:
         return ranked[:share]
-    return ranked[: _fitting(memory.table, ranked, share, task, label)]
+    sizes = [len(face) for position, _ in ranked for face in memory.table.encoded([position])]
+    return ranked[: _fitting(sizes, share, task, label)]
 
 
 def _newcomers(candidates: Candidates, label: int, share: int, options: MemoryOptions, seed: int) -> Ranked:
@@ -188,9 +210,9 @@ def _newcomers(candidates: Candidates, label: int, share: int, options: MemoryOp
     choose = partial(_chosen, candidates, group, rows["source"].to_numpy()[group].tolist(), options, (seed, label))
     if options.policy == EVERYTHING:
         return choose(len(group))
-    if options.budget_bytes is None:
+    if not options.counts_bytes:
         return choose(share)
-    return _within(candidates, label, group, share, choose)
+    return _within(candidates, label, group, share, options, choose)
 
 
 def _chosen(
@@ -235,39 +257,41 @@ def shares(options: MemoryOptions, quota: int) -> tuple[float, float]:
 
 
 def _within(
-    candidates: Candidates, label: int, group: np.ndarray, share: int, choose: Callable[[int], Ranked]
+    candidates: Candidates,
+    label: int,
+    group: np.ndarray,
+    share: int,
+    options: MemoryOptions,
+    choose: Callable[[int], Ranked],
 ) -> Ranked:
     """As many newcomers as fit into `share` bytes.
 
     The size of some faces tells how many to ask for; the size of those chosen, which need not be like the others,
     corrects it once; who then is too much leaves from the last rank.
     """
-    table = candidates.table
-    some = candidates.indices[group[:: -(-len(group) // MEASURED)]]
-    picked = choose(max(1, int(share / _bytes(table, some).mean())))
-    picked = choose(max(1, int(share / _bytes(table, [position for position, _ in picked]).mean())))
-    return picked[: _fitting(table, picked, share, candidates.task, label)]
+    size = cache(lambda position: len(candidates.encoded(position, options)))
+    some = candidates.indices[group[:: -(-len(group) // MEASURED)]].tolist()
+    picked = choose(max(1, int(share / np.mean([size(position) for position in some]))))
+    picked = choose(max(1, int(share / np.mean([size(position) for position, _ in picked]))))
+    return picked[: _fitting([size(position) for position, _ in picked], share, candidates.task, label)]
 
 
-def _fitting(table: FaceTable, ranked: Ranked, share: int, task: str, label: int) -> int:
-    """How many of these, from the first rank on, fit into `share` bytes; raises BadParams where not even one does."""
-    sizes = _bytes(table, [position for position, _ in ranked])
+def _fitting(sizes: Sequence[int], share: int, task: str, label: int) -> int:
+    """How many faces of these sizes, from the first rank on, fit into `share` bytes; raises BadParams where not one does."""
     fitting = int(np.searchsorted(np.cumsum(sizes), share, side="right"))
     if not fitting:
         raise BadParams(
-            f"expected memory.budget_bytes to leave room for a {LABEL_NAMES[label]} face of '{task}' ({sizes[0]} bytes), "
-            f"found {share} bytes for each class of a task. Raise it in params.yaml before the generation is planned."
+            f"expected a memory with room for a {LABEL_NAMES[label]} face of '{task}' ({sizes[0]} bytes), found {share} "
+            "bytes for each class of a task. Raise memory.budget_bytes or memory.budget_share in params.yaml before the "
+            "generation is planned, or choose a codec."
         )
     return fitting
 
 
-def _bytes(table: FaceTable, positions: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Size of each encoded face; one at a time, so that no memory fills up with them."""
-    return np.array([len(table.encoded([position])[0]) for position in positions], dtype=np.int64)
-
-
-def write_faces(folder: Path, memory: Memory, candidates: Candidates, chosen: pd.DataFrame) -> FaceTable:
-    """Write the faces of the next memory and their masks, copied byte for byte from the old memory and from the task."""
+def write_faces(
+    folder: Path, memory: Memory, candidates: Candidates, chosen: pd.DataFrame, options: MemoryOptions
+) -> FaceTable:
+    """Write the faces of the next memory and their masks: old exemplars byte for byte, newcomers by the memory's codec."""
     sources = [(_source(old, memory, candidates), group["position"].to_numpy()) for old, group in _by_origin(chosen)]
     rows = pd.concat([table.rows.iloc[positions] for table, positions in sources], ignore_index=True)
     masks = [mask for table, positions in sources for mask in table.encoded_masks(positions)]
@@ -275,7 +299,9 @@ def write_faces(folder: Path, memory: Memory, candidates: Candidates, chosen: pd
     def encoded() -> Iterator[bytes]:
         for table, positions in sources:
             for position in positions:
-                yield from table.encoded([position])
+                yield (
+                    candidates.encoded(position, options) if table is candidates.table else table.encoded([position])[0]
+                )
 
     return FaceTable.write(folder, rows, encoded(), candidates.table.profile, masks=masks)
 

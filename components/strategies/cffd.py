@@ -24,6 +24,7 @@ from components.losses import contrastive, distillation
 from components.params import Section
 from components.strategies import Strategy, Terms, part
 from components.tasks.dataset import Batch
+from components.vocabulary import REAL
 
 
 class CFFDOptions(Section):
@@ -39,6 +40,8 @@ class CFFDOptions(Section):
     """Of HSCL, for detectors that bring none."""
     contrast_temperature: float = Field(0.1, gt=0)
     """T of it."""
+    new_genuine: bool = True
+    """Whether the teacher is asked about the new genuine faces too: what is genuine is so for every task."""
 
 
 class CFFD(Strategy):
@@ -61,9 +64,10 @@ class CFFD(Strategy):
         terms = student.losses(seen, batch)
         if o.contrast and "hscl" not in terms:
             terms = {**terms, "hscl": o.contrast * hscl(seen, batch.labels, temperature=o.contrast_temperature)}
-        if teacher is None or not batch.replayed.any():
+        asked = batch.replayed | (batch.labels == REAL) if o.new_genuine else batch.replayed
+        if teacher is None or not asked.any():
             return terms
-        return {**terms, **self._distilled(part(seen, batch.replayed), teacher(batch.faces[batch.replayed]))}
+        return {**terms, **self._distilled(part(seen, asked), teacher(batch.faces[asked]))}
 
     def _distilled(self, student: Detection, teacher: Detection) -> Terms:
         """What differs between two networks' views of the same faces."""

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from components.errors import UnknownName
+from components.faces.table import decode, encode
 from components.tasks.dataset import Batch, as_fractions
+from components.vocabulary import Codec
 
 Image = NDArray[np.uint8]
 Draws = dict[str, Tensor]
@@ -231,15 +233,17 @@ class Downscale(ByOpenCV):
         return _resized(small, (width, height), cv2.INTER_LINEAR)
 
 
-class Jpeg(ByOpenCV):
-    """Quality 40 to 100 (LSDA, GenD)."""
+@dataclass(frozen=True)
+class Compressed(ByOpenCV):
+    """By a codec, at a quality of 40 to 100 (JPEG: LSDA, GenD)."""
+
+    codec: Codec
 
     def draw(self, count: int, generator: torch.Generator) -> Draws:
         return {"quality": torch.randint(40, 101, (count,), generator=generator)}
 
     def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
-        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(drawn["quality"])])
-        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+        return decode(encode(image, self.codec, int(drawn["quality"])))
 
 
 KNOWN: dict[str, Augmentation] = {
@@ -251,7 +255,8 @@ KNOWN: dict[str, Augmentation] = {
     "blur": Blur(),
     "sharpen": Sharpen(),
     "downscale": Downscale(),
-    "jpeg": Jpeg(),
+    "jpeg": Compressed("jpeg"),
+    "webp": Compressed("webp"),
 }
 
 

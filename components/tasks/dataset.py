@@ -18,7 +18,7 @@ from components.faces.table import FaceTable
 from components.orders import struck
 from components.params import Withdrawal
 from components.tasks.ahead import ahead
-from components.vocabulary import FORGED, LABEL_NAMES, REAL, TRAIN
+from components.vocabulary import FORGED, LABEL_NAMES, REAL, TRAIN, VAL
 
 FRACTIONS = np.arange(256, dtype=np.float32) / np.float32(255)
 """Of every byte."""
@@ -92,6 +92,13 @@ class Faces:
             )
         return cls(name, table, chosen, _methods(table.rows.iloc[chosen], met))
 
+    @classmethod
+    def validation_split(cls, name: str, table: FaceTable) -> Faces | None:
+        """The validation split of an archive; None where it has none of both classes."""
+        chosen = np.flatnonzero((table.rows["split"] == VAL).to_numpy())
+        both = set(table.rows["label"].to_numpy()[chosen].tolist()) == {REAL, FORGED}
+        return cls(name, table, chosen, _methods(table.rows.iloc[chosen], ())) if both else None
+
     def without(self, withdrawn: Sequence[Withdrawal]) -> Faces:
         """All but those withdrawn; raises BadArchive where a class would have none left."""
         left_out = struck(self.rows, withdrawn)
@@ -118,6 +125,11 @@ class Faces:
     @cached_property
     def labels(self) -> np.ndarray:
         return self.table.rows["label"].to_numpy()[self.indices].astype(np.int64)
+
+    @cached_property
+    def encoded_bytes(self) -> int:
+        """Of all these faces, as they lie in the table."""
+        return self.table.encoded_bytes(self.indices)
 
     @cached_property
     def _numbers(self) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from components.faces.table import FaceTable
+from components.params import MemoryOptions
 from components.settings import settings
 from components.tasks import augmentations
 from components.tasks.ahead import ahead
@@ -23,6 +24,8 @@ from components.tasks.augmentations import KNOWN, Change
 from components.tasks.dataset import Batch, Faces, as_fractions, joined
 
 MOST_PROCESSES = 16
+RECODED = 0x5EC0DE
+"""Makes another seed of a draw's."""
 PIECE = 256
 """Faces."""
 
@@ -96,6 +99,28 @@ class Loaded:
 
 
 @dataclass(frozen=True)
+class Recoding:
+    """What becomes of new faces, so that they look like remembered ones: a share of them passes the memory's codec."""
+
+    codec: str
+    """As an augmentation of that name does it."""
+    quality: int
+    share: float
+
+    @classmethod
+    def of(cls, memory: MemoryOptions | None, share: float) -> Recoding | None:
+        """None where a memory loses nothing, or no new face is to lose anything."""
+        return cls(memory.codec, memory.quality, share) if memory and memory.lossy and share else None
+
+    def drawn(self, draw: Draw) -> list[Change]:
+        """For the new faces of a draw; from other random numbers than its augmentations."""
+        chosen = torch.zeros(len(draw), dtype=torch.bool)
+        generator = torch.Generator().manual_seed(draw.seed ^ RECODED)
+        chosen[: len(draw.new)] = torch.rand(len(draw.new), generator=generator) < self.share
+        return [Change(self.codec, chosen, {"quality": torch.full((int(chosen.sum()),), self.quality)})]
+
+
+@dataclass(frozen=True)
 class Loader:
     """Makes the batches of a lesson; of each, the faces of one share alone where several processes share them.
 
@@ -103,6 +128,7 @@ class Loader:
     on_device  whether trailing augmentations that need no OpenCV are left to the device, and faces stay bytes
     decodes    whether the faces come from here; the device holds them otherwise
     share      which, of how many
+    recoding   of new faces, before they are augmented
     """
 
     task: Faces
@@ -111,11 +137,13 @@ class Loader:
     on_device: bool = False
     decodes: bool = True
     share: tuple[int, int] = (0, 1)
+    recoding: Recoding | None = None
 
     def __call__(self, draw: Draw) -> Loaded:
         mine = part_of(len(draw), *self.share)
         batch = self._drawn(draw, mine if self.decodes else slice(0, 0))
-        changes = augmentations.drawn(len(draw), self.chances, torch.Generator().manual_seed(draw.seed))
+        changes = self.recoding.drawn(draw) if self.recoding else []
+        changes += augmentations.drawn(len(draw), self.chances, torch.Generator().manual_seed(draw.seed))
         masks = None if batch.masks is None else augmentations.moved(batch.masks, changes)
         here = len(changes) - (_trailing(changes) if self.on_device else 0)
         faces = augmentations.done(batch.faces, [change.of(mine) for change in changes[:here]])
@@ -124,7 +152,7 @@ class Loader:
 
     def holds_nothing_back(self) -> bool:
         """Whether every augmentation can be done on the device."""
-        return not any(KNOWN[name].by_opencv for name in self.chances if name in KNOWN)
+        return not self.recoding and not any(KNOWN[name].by_opencv for name in self.chances if name in KNOWN)
 
     def _drawn(self, draw: Draw, mine: slice) -> Batch:
         seen_new, seen_old = draw.split(mine)

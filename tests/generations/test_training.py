@@ -129,7 +129,7 @@ def test_a_finished_run_is_not_run_again(task: Faces, tmp_path: Path) -> None:
 def test_a_checkpoint_is_read_without_trusting_it(task: Faces, tmp_path: Path) -> None:
     raised(task, None, tmp_path / "deep" / "c.pt")
     state = torch.load(tmp_path / "deep" / "c.pt", weights_only=True)
-    assert set(state) == {"student", "optimiser", "progress"}
+    assert set(state) == {"student", "optimiser", "progress", "keeping"}
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["c.pt"]  # no half-written file beside it
 
 

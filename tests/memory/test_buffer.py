@@ -37,7 +37,7 @@ def colours(images: np.ndarray) -> np.ndarray:
 def remember(old: Memory, new: Candidates, options: MemoryOptions, folder: Path, seed: int = 0) -> Memory:
     """The next memory, on disk and read again; the logits of a face are two of its colours."""
     chosen = buffer.kept(old, new, options, seed)
-    table = buffer.write_faces(folder, old, new, chosen)
+    table = buffer.write_faces(folder, old, new, chosen, options)
     seen = table.images(range(len(table)))[:, 0, 0].astype(np.float32)
     buffer.write_exemplars(folder, chosen, table, seen[:, :2])
     return Memory.load(folder)

@@ -1,4 +1,4 @@
-"""CFFD: the teacher speaks about remembered faces alone, and only it makes the student differ from replay."""
+"""CFFD: the teacher speaks about remembered and about genuine faces, and only it makes the student differ from replay."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from components.detectors import Detector
 from components.losses import contrastive
 from components.strategies import Terms
 from components.tasks.dataset import Batch
+from components.vocabulary import REAL
 
 Make = Callable[..., Any]
 
@@ -26,9 +27,22 @@ def teacher(pinhole: Make) -> Any:
     return pinhole(1).eval().requires_grad_(False)
 
 
-def test_the_teacher_sees_replayed_faces_only(pinhole: Make, teacher: Any, batch: Make) -> None:
-    student = pinhole(0)
-    terms("cffd", student, teacher, batch(new=5, old=3))
+def asked(batch: Batch) -> torch.Tensor:
+    """The faces about which a teacher is asked."""
+    return batch.faces[batch.replayed | (batch.labels == REAL)]
+
+
+def test_the_teacher_sees_replayed_faces_and_genuine_ones(pinhole: Make, teacher: Any, batch: Make) -> None:
+    student, b = pinhole(0), batch(new=5, old=3)
+    new_genuine = int((b.labels[:5] == REAL).sum())
+    assert 0 < new_genuine < 5
+    terms("cffd", student, teacher, b)
+    assert (student.shown, teacher.shown) == ([8], [3 + new_genuine])
+
+
+def test_the_teacher_can_be_asked_about_replayed_faces_only(pinhole: Make, teacher: Any, batch: Make) -> None:
+    student, b = pinhole(0), batch(new=5, old=3)
+    terms("cffd", student, teacher, b, new_genuine=False)
     assert (student.shown, teacher.shown) == ([8], [3])
 
 
@@ -39,15 +53,15 @@ def test_replayed_faces_are_found_wherever_they_stand(pinhole: Make, teacher: An
         torch.testing.assert_close(terms("cffd", pinhole(0), teacher, mixed)[name], term)
 
 
-def test_where_nothing_is_replayed_nothing_is_distilled(pinhole: Make, teacher: Any, batch: Make) -> None:
-    found = terms("cffd", pinhole(0), teacher, batch(old=0))
+def test_where_nothing_may_be_asked_nothing_is_distilled(pinhole: Make, teacher: Any, batch: Make) -> None:
+    found = terms("cffd", pinhole(0), teacher, batch(old=0), new_genuine=False)
     assert set(found) == {"cross_entropy", "spread", "hscl"}
     assert teacher.shown == []
 
 
 def test_without_replay_and_contrast_it_is_finetuning(pinhole: Make, teacher: Any, batch: Make) -> None:
     for who in (None, teacher):
-        mine = terms("cffd", pinhole(0), who, batch(old=0), contrast=0)
+        mine = terms("cffd", pinhole(0), who, batch(old=0), contrast=0, new_genuine=False)
         plain = terms("finetune", pinhole(0), who, batch(old=0))
         assert mine.keys() == plain.keys() and all(torch.equal(mine[name], plain[name]) for name in mine)
 
@@ -62,7 +76,7 @@ def test_a_detector_with_domains_is_distilled_in_each(two_domains: Make, batch: 
     student, teacher, b = two_domains(0).eval(), two_domains(1).eval().requires_grad_(False), batch(new=3, old=5)
     found = terms("cffd", student, teacher, b, domains=1)
     assert list(found)[-1] == "dkd"
-    mine, its = (who(b.faces[b.replayed]).domains for who in (student, teacher))
+    mine, its = (who(asked(b)).domains for who in (student, teacher))
     by_domain = [
         torch.stack(
             [2 - 2 * torch.cosine_similarity(s.mean((2, 3)), t.mean((2, 3))).mean() for s, t in zip(*pair, strict=True)]
@@ -128,15 +142,15 @@ def test_a_student_who_is_its_teacher_s_equal_has_nothing_to_distil(pinhole: Mak
 def test_slkd_is_the_divergence_of_the_softened_answers(pinhole: Make, teacher: Any, batch: Make, tau: float) -> None:
     student, b = pinhole(0).eval(), batch(new=3, old=5)
     found = terms("cffd", student, teacher, b, soft_label=1, temperature=tau)["slkd"]
-    p = (teacher(b.faces[b.replayed]).logits / tau).softmax(1)
-    q = (student(b.faces[b.replayed]).logits / tau).softmax(1)
+    p = (teacher(asked(b)).logits / tau).softmax(1)
+    q = (student(asked(b)).logits / tau).softmax(1)
     torch.testing.assert_close(found, tau**2 * (p * (p / q).log()).sum(1).mean())
 
 
 def test_mfkd_compares_every_level_on_the_unit_sphere(pinhole: Make, teacher: Any, batch: Make) -> None:
     student, b = pinhole(0).eval(), batch(new=3, old=5)
     levels = []
-    for mine, its in zip(student(b.faces[b.replayed]).levels, teacher(b.faces[b.replayed]).levels, strict=True):
+    for mine, its in zip(student(asked(b)).levels, teacher(asked(b)).levels, strict=True):
         s, t = mine.mean((2, 3)), its.mean((2, 3))
         levels.append(2 - 2 * torch.cosine_similarity(s, t))  # |a - b|^2 of unit vectors
     torch.testing.assert_close(terms("cffd", student, teacher, b, features=1)["mfkd"], torch.stack(levels).mean())
@@ -144,13 +158,13 @@ def test_mfkd_compares_every_level_on_the_unit_sphere(pinhole: Make, teacher: An
 
 def test_rkd_compares_how_faces_lie_to_one_another(pinhole: Make, teacher: Any, batch: Make) -> None:
     student, b = pinhole(0).eval(), batch(new=3, old=5)
-    old = b.faces[b.replayed]
+    old = asked(b)
     mine, its = (
         torch.cosine_similarity(z[:, None], z[None], dim=2) for z in (student(old).embedding, teacher(old).embedding)
     )
-    expected = ((mine - its) ** 2).sum() / 20  # 5 x 4 ordered pairs; the diagonal is 0
+    expected = ((mine - its) ** 2).sum() / (len(old) * (len(old) - 1))  # ordered pairs; the diagonal is 0
     torch.testing.assert_close(terms("cffd", student, teacher, b, relations=1)["rkd"], expected)
 
 
 def test_a_single_replayed_face_relates_to_none(pinhole: Make, teacher: Any, batch: Make) -> None:
-    assert terms("cffd", pinhole(0), teacher, batch(new=7, old=1))["rkd"] == 0
+    assert terms("cffd", pinhole(0), teacher, batch(new=7, old=1), new_genuine=False)["rkd"] == 0
