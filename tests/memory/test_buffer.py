@@ -9,12 +9,13 @@ from dataclasses import replace
 from itertools import pairwise, product
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 
 from components.errors import BadParams, BrokenLineage
-from components.faces.table import FaceTable, encode_mask
+from components.faces.table import FaceTable, encode, encode_mask
 from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
 from components.params import MemoryOptions, Withdrawal
@@ -326,3 +327,68 @@ def test_an_empty_memory_can_be_read_and_followed(candidates: Candidate, tmp_pat
 def test_a_missing_memory_is_not_mistaken_for_an_empty_one(tmp_path: Path) -> None:
     with pytest.raises(BrokenLineage, match=r"expected a memory at '.*M1', found no exemplars.parquet\. Run .* curate"):
         Memory.load(tmp_path / "M1")
+
+
+LOSSY = MemoryOptions(budget_bytes=12_000, codec="webp", quality=90, policy="reservoir")
+
+
+def textured(candidates: Candidate, name: str, folder: Path) -> Candidates:
+    """A task of faces that look photographed: soft shapes, with the grain of a sensor on them."""
+    task, generator = candidates(name), np.random.default_rng(list(name.encode()))
+    shapes = generator.random((len(task.table), 6, 6, 3))
+    images = [
+        np.clip(cv2.resize(shape, (48, 48), interpolation=cv2.INTER_CUBIC) * 200 + generator.normal(20, 4, (48, 48, 3)), 0, 255)
+        for shape in shapes
+    ]  # fmt: skip
+    encoded = [encode(image.astype(np.uint8)) for image in images]
+    table = FaceTable.write(folder / name, task.table.rows, encoded, task.table.profile)
+    return replace(task, table=table, task_bytes=table.encoded_bytes(task.indices))
+
+
+def test_a_codec_makes_room_for_more_faces_in_the_same_bytes(candidates: Candidate, tmp_path: Path) -> None:
+    task = textured(candidates, "swap", tmp_path)
+    lossless = remember(nobody(tmp_path), task, replace_in(LOSSY, codec="lossless"), tmp_path / "lossless")
+    for codec in ("webp", "jpeg"):
+        memory = remember(nobody(tmp_path), task, replace_in(LOSSY, codec=codec), tmp_path / codec)
+        assert len(memory) > 2.5 * len(lossless)
+        assert memory.table is not None and memory.table.encoded_bytes(range(len(memory))) <= 12_000
+        seen = rows(memory).merge(task.table.rows.reset_index(), on=["clip", "frame"])["index"].tolist()
+        kept, given = memory.table.images(range(len(memory))).astype(int), task.table.images(seen).astype(int)
+        assert 0 < np.abs(kept - given).mean() < 6
+
+
+def test_an_old_exemplar_is_not_compressed_again(candidates: Candidate, tmp_path: Path) -> None:
+    first, second = raised(tmp_path, [textured(candidates, name, tmp_path) for name in ("swap", "mesh")], LOSSY)
+    before = set(first.exemplars["sha256"])
+    assert set(second.exemplars.query("task == 'swap'")["sha256"]) < before
+
+
+def test_a_share_is_of_every_tasks_own_bytes_and_for_good(candidates: Candidate, tmp_path: Path) -> None:
+    tasks = [textured(candidates, name, tmp_path) for name in TASKS]
+    options = MemoryOptions(budget_share=0.2, policy="hybrid")
+    memories = raised(tmp_path, tasks, options)
+    for task in tasks:
+        assert memories[0].table is not None
+        kept = [m.exemplars.query("task == @task.task")["sha256"].tolist() for m in memories if task.task in m.tasks]
+        assert all(later == kept[0] for later in kept)
+    last = memories[-1]
+    assert last.table is not None
+    sizes = pd.Series([len(last.table.encoded([i])[0]) for i in range(len(last))]).groupby(last.exemplars["task"]).sum()
+    for task in tasks:
+        assert 0.8 * 0.2 * task.task_bytes <= sizes[task.task] <= 0.2 * task.task_bytes
+
+
+def test_a_memory_of_everything_loses_nothing(candidates: Candidate, tmp_path: Path) -> None:
+    task = textured(candidates, "swap", tmp_path)
+    memory = remember(nobody(tmp_path), task, replace_in(LOSSY, policy="everything"), tmp_path / "all")
+    assert memory.table is not None
+    assert set(memory.table.encoded(range(len(memory)))) == set(task.table.encoded(range(len(task.table))))
+
+
+def test_two_budgets_of_bytes_are_one_too_many() -> None:
+    with pytest.raises(ValueError, match="expected one of budget_bytes and budget_share, found both"):
+        MemoryOptions(budget_bytes=1000, budget_share=0.1)
+
+
+def replace_in(options: MemoryOptions, **said: object) -> MemoryOptions:
+    return MemoryOptions.model_validate({**options.model_dump(), **said})
