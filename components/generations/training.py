@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
 from components import machine
@@ -137,14 +137,15 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
     if teacher is not None:
         teacher.eval().requires_grad_(False)
     strategy.prepare(student, teacher, lesson.task, lesson.carried)
-    learning = [p for p in student.parameters() if p.requires_grad]
+    own = strategy.learnable()
+    learning = [p for p in (*student.parameters(), *own.parameters()) if p.requires_grad]
     optimiser = Adam(
         learning,
         lr=options.learning_rate,
         weight_decay=options.weight_decay,
         fused=engine.device.type == "cuda" or None,
     )
-    progress = _restore(checkpoint, student, optimiser)
+    progress = _restore(checkpoint, student, own, optimiser)
     student.train()
     saved = time.monotonic()
     loader = Loader(lesson.task, lesson.memory, options.augment, share=(engine.global_rank, engine.world_size))
@@ -168,6 +169,7 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(options, progress.epoch + progress.step / steps)
             optimiser.step()
+            strategy.after_step((progress.epoch + (progress.step + 1) / steps) / lesson.epochs)
             progress.count(terms, total, len(whole.labels))
             if engine.is_global_zero:
                 on_step(progress, lesson.epochs, steps)
@@ -175,7 +177,7 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
             if ended:
                 progress.close_epoch()
             if engine.is_global_zero and (ended or time.monotonic() - saved > CHECKPOINT_EVERY_S):
-                _save(checkpoint, student, optimiser, progress)
+                _save(checkpoint, student, own, optimiser, progress)
                 saved = time.monotonic()
     return progress
 
@@ -233,11 +235,12 @@ def _mixed(*parts: int) -> int:
     return int(np.random.SeedSequence([TORCH, *parts]).generate_state(1, np.uint64)[0] >> 2)
 
 
-def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress) -> None:
+def _save(path: Path, student: Detector, own: nn.Module, optimiser: Adam, progress: Progress) -> None:
     """Write the checkpoint so that a reader finds the old one or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "student": student.state_dict(),
+        "strategy": own.state_dict(),
         "optimiser": optimiser.state_dict(),
         "progress": progress.state(),
     }
@@ -249,10 +252,11 @@ def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress) ->
     fresh.replace(path)
 
 
-def _restore(path: Path, student: Detector, optimiser: Adam) -> Progress:
+def _restore(path: Path, student: Detector, own: nn.Module, optimiser: Adam) -> Progress:
     if not path.is_file():
         return Progress()
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     student.load_state_dict(state["student"])
+    own.load_state_dict(state["strategy"])
     optimiser.load_state_dict(state["optimiser"])
     return Progress(**state["progress"])
