@@ -216,8 +216,8 @@ def _fitting_of_all(drawn: pd.DataFrame, memory: Memory, candidates: Candidates,
     if options.budget_bytes is None:
         return options.budget
     used = 0
-    for count, face in enumerate(drawn.itertuples()):
-        used += int(_bytes(_source(bool(face.old), memory, candidates), [int(face.position)])[0])
+    for count, (old, position) in enumerate(zip(drawn["old"].tolist(), drawn["position"].tolist(), strict=True)):
+        used += int(_bytes(_source(old, memory, candidates), [position])[0])
         if used > options.budget_bytes:
             return count
     return len(drawn)
