@@ -163,15 +163,26 @@ class Withdrawal(Section):
         return f"{what} '{getattr(self, what)}'{frame} of '{self.archive}'"
 
 
-MemoryPolicy = Literal["nothing", "reservoir", "herding", "entropy_and_mean", "hybrid", "everything"]
+MemoryPolicy = Literal[
+    "nothing",
+    "reservoir",
+    "reservoir_proportional",
+    "herding",
+    "entropy_and_mean",
+    "hybrid",
+    "sparse_uniform",
+    "everything",
+]
 """What a memory keeps of the budget's share of each (task, class); old exemplars give way by rank.
 
-nothing           no exemplars
-reservoir         every face equally likely
-herding           faces whose running mean stays closest to the mean of all (iCaRL)
-entropy_and_mean  one half the most uncertain, the other the nearest to the mean of all (DFIL)
-hybrid            hard, representative and diverse (CFFD)
-everything        every training face of every task, whatever the budget
+nothing                 no exemplars
+reservoir               every face of the (task, class) equally likely
+reservoir_proportional  every face of all tasks so far equally likely: no shares, larger tasks keep more (Chaudhry et al.)
+herding                 faces whose running mean stays closest to the mean of all (iCaRL)
+entropy_and_mean        one half the most uncertain, the other the nearest to the mean of all (DFIL)
+hybrid                  hard, representative and diverse (CFFD)
+sparse_uniform          spread evenly from the centre outwards, the most stable first (SUR-LID)
+everything              every training face of every task, whatever the budget
 """
 
 

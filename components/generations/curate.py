@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from components import machine, orders, stage
 from components.detectors import Detector
@@ -54,18 +56,23 @@ def curate(
         candidates = Candidates.unseen(task)
     else:
         limit = buffer.most_of_a_class(old, task, recipe.memory)
-        candidates = seen_by(detector, task, recipe.memory.views, batch, limit=limit, seed=recipe.seed)
+        stability = recipe.memory.policy == "sparse_uniform"
+        candidates = seen_by(
+            detector, task, recipe.memory.views, batch, limit=limit, seed=recipe.seed, stability=stability
+        )
     chosen = buffer.kept(old, candidates, recipe.memory, recipe.seed)
     table = buffer.write_faces(memory, old, candidates, chosen, recipe.memory)
     logits = answers(detector, Faces.whole("memory", table), batch=batch)
-    buffer.write_exemplars(memory, chosen, table, logits)
+    buffer.write_exemplars(memory, old, chosen, table, logits)
 
 
 @torch.inference_mode()
-def seen_by(detector: Detector, task: Faces, views: int, batch: int, *, limit: int, seed: int) -> Candidates:
+def seen_by(
+    detector: Detector, task: Faces, views: int, batch: int, *, limit: int, seed: int, stability: bool = False
+) -> Candidates:
     """The faces of a task as the detector sees them, in one pass that holds about `limit` faces of a class.
 
-    p(forged) is of each view; embeddings are of the face as it is.
+    p(forged) is of each view; embeddings are of the face as it is; stability is measured where it is asked for.
     """
     where, labels = next(detector.parameters()).device, task.labels
     pools = {label: Pool(np.flatnonzero(labels == label), limit=limit, seed=(seed, label)) for label in LABELS}
@@ -75,14 +82,24 @@ def seen_by(detector: Detector, task: Faces, views: int, batch: int, *, limit: i
     for positions, seen in zip(pieces, looks(task.table, wanted, where), strict=True):
         detections = [detector(view) for view in seen]
         p_forged = np.stack([d.logits.float().softmax(-1)[:, 1].cpu().numpy() for d in detections])
-        sight = Sight(positions, p_forged, detections[0].embedding.float().cpu().numpy())
+        embeddings = detections[0].embedding.float()
+        alike = embeddings.new_full((len(positions),), torch.nan)
+        if stability:
+            alike = F.cosine_similarity(embeddings, detector(quarters_exchanged(seen[0])).embedding.float())
+        sight = Sight(positions, p_forged, embeddings.cpu().numpy(), alike.cpu().numpy())
         for label, pool in pools.items():
             pool.show(sight.where(np.flatnonzero(labels[positions] == label)))
     held = Sight.joined([pool.sight() for pool in pools.values()])
     fair = np.isin(held.positions, np.concatenate([pool.fair for pool in pools.values()]))
     return Candidates(
-        task.name, task.table, task.indices[held.positions], held.p_forged, held.embeddings, fair, task.encoded_bytes
-    )
+        task.name, task.table, task.indices[held.positions], held.p_forged, held.embeddings, fair,
+        held.stability if stability else None, task.encoded_bytes,
+    )  # fmt: skip
+
+
+def quarters_exchanged(faces: Tensor) -> Tensor:
+    """Faces (B, 3, H, W) with each quarter where the one opposite to it was."""
+    return faces.roll((faces.shape[-2] // 2, faces.shape[-1] // 2), (-2, -1))
 
 
 def views_of(faces: int, count: int, generator: torch.Generator) -> tuple[tuple[Change, ...], ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from components.detectors import Detector
@@ -27,19 +27,24 @@ ASKED = 64
 
 
 class Keeping:
-    """Follows a student through its lesson and knows what it ends as."""
+    """Follows a learner through its lesson and knows what it ends as."""
 
-    def __init__(self, student: Detector, options: TrainingOptions, validation: Faces | None) -> None:
-        """Raises BadArchive where `training.patience` asks for a validation split that is not there."""
+    def __init__(
+        self, learner: nn.Module, student: Detector, options: TrainingOptions, validation: Faces | None
+    ) -> None:
+        """Follow `learner`: the student, and what of its strategy learns beside it.
+
+        Raises BadArchive where `training.patience` asks for a validation split that is not there.
+        """
         if options.patience is not None and validation is None:
             raise BadArchive(
                 "expected validation faces of both classes, by which training.patience tells the best epoch, found none. "
                 "Give the archive a validation split, or take training.patience out of params.yaml."
             )
-        self._student = student
+        self._learner, self._student = learner, student
         self._patience = options.patience
         self._validation = validation if options.patience is not None else None
-        self._average = dict(_learning(student)) if options.average else {}
+        self._average = dict(_learning(learner)) if options.average else {}
         self._average = {name: value.detach().clone() for name, value in self._average.items()}
         self._follow = get_ema_multi_avg_fn(options.average)  # type: ignore[no-untyped-call]
         self._best: dict[str, Tensor] = {}
@@ -48,7 +53,7 @@ class Keeping:
     def stepped(self) -> None:
         """The optimiser has taken a step."""
         if self._average:
-            live = dict(_learning(self._student))
+            live = dict(_learning(self._learner))
             self._follow(list(self._average.values()), [live[name].detach() for name in self._average], None)
 
     def epoch_ended(self) -> None:
@@ -58,7 +63,7 @@ class Keeping:
         with self._averaged():
             self._scores.append(auc(self._student, self._validation))
             if self._scores[-1] > max(self._scores[:-1], default=-np.inf):
-                self._best = {name: value.detach().clone() for name, value in self._student.state_dict().items()}
+                self._best = {name: value.detach().clone() for name, value in self._learner.state_dict().items()}
 
     @property
     def out_of_patience(self) -> bool:
@@ -73,11 +78,11 @@ class Keeping:
         return {"validation_auc": self._scores[-1]} if self._scores else {}
 
     def finish(self) -> None:
-        """The student becomes what is kept."""
+        """The learner becomes what is kept."""
         if self._best:
-            self._student.load_state_dict(self._best)
+            self._learner.load_state_dict(self._best)
         else:
-            self._student.load_state_dict(self._average, strict=False)
+            self._learner.load_state_dict(self._average, strict=False)
 
     def state(self) -> dict[str, Any]:
         return {"average": self._average, "best": self._best, "scores": self._scores}
@@ -89,13 +94,13 @@ class Keeping:
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
-        """The student as its average, and afterwards as it was."""
-        was = {name: value.detach().clone() for name, value in _learning(self._student) if name in self._average}
-        self._student.load_state_dict(self._average, strict=False)
+        """The learner as its average, and afterwards as it was."""
+        was = {name: value.detach().clone() for name, value in _learning(self._learner) if name in self._average}
+        self._learner.load_state_dict(self._average, strict=False)
         try:
             yield
         finally:
-            self._student.load_state_dict(was, strict=False)
+            self._learner.load_state_dict(was, strict=False)
 
 
 @torch.no_grad()
@@ -111,8 +116,8 @@ def auc(student: Detector, faces: Faces) -> float:
     return float(roc_auc_score(faces.labels == FORGED, torch.cat(seen).numpy()))
 
 
-def _learning(student: Detector) -> Iterator[tuple[str, Tensor]]:
+def _learning(learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Weights that learn, and statistics."""
-    yield from ((name, value) for name, value in student.named_parameters() if value.requires_grad)
-    kept = student.state_dict().keys()
-    yield from ((name, b) for name, b in student.named_buffers() if name in kept and b.is_floating_point())
+    yield from ((name, value) for name, value in learner.named_parameters() if value.requires_grad)
+    kept = learner.state_dict().keys()
+    yield from ((name, b) for name, b in learner.named_buffers() if name in kept and b.is_floating_point())

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
 from components import machine
@@ -143,15 +143,17 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
     if teacher is not None:
         teacher.eval().requires_grad_(False)
     strategy.prepare(student, teacher, lesson.task, lesson.carried)
-    learning = [p for p in student.parameters() if p.requires_grad]
+    own = strategy.learnable()
+    learning = [p for p in (*student.parameters(), *own.parameters()) if p.requires_grad]
     optimiser = Adam(
         learning,
         lr=options.learning_rate,
         weight_decay=options.weight_decay,
         fused=engine.device.type == "cuda" or None,
     )
-    keeping = Keeping(student, options, lesson.validation)
-    progress = _restore(checkpoint, student, optimiser, keeping)
+    learner = nn.ModuleDict({"student": student, "strategy": own})
+    keeping = Keeping(learner, student, options, lesson.validation)
+    progress = _restore(checkpoint, learner, optimiser, keeping)
     student.train()
     saved = time.monotonic()
     loader = Loader(
@@ -181,6 +183,7 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(options, progress.epoch + progress.step / steps)
             optimiser.step()
+            strategy.after_step((progress.epoch + (progress.step + 1) / steps) / lesson.epochs)
             keeping.stepped()
             progress.count(terms, total, len(whole.labels))
             if engine.is_global_zero:
@@ -190,7 +193,7 @@ def _train(lesson: Lesson, checkpoint: Path, on_step: OnStep, engine: Fabric) ->
                 keeping.epoch_ended()
                 progress.close_epoch(keeping.told)
             if engine.is_global_zero and (ended or time.monotonic() - saved > CHECKPOINT_EVERY_S):
-                _save(checkpoint, student, optimiser, progress, keeping)
+                _save(checkpoint, learner, optimiser, progress, keeping)
                 saved = time.monotonic()
             if ended and keeping.out_of_patience:
                 break
@@ -256,11 +259,11 @@ def _mixed(*parts: int) -> int:
     return int(np.random.SeedSequence([TORCH, *parts]).generate_state(1, np.uint64)[0] >> 2)
 
 
-def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress, keeping: Keeping) -> None:
+def _save(path: Path, learner: nn.Module, optimiser: Adam, progress: Progress, keeping: Keeping) -> None:
     """Write the checkpoint so that a reader finds the old one or the new one, never half of one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
-        "student": student.state_dict(),
+        "learner": learner.state_dict(),
         "optimiser": optimiser.state_dict(),
         "progress": progress.state(),
         "keeping": keeping.state(),
@@ -273,11 +276,11 @@ def _save(path: Path, student: Detector, optimiser: Adam, progress: Progress, ke
     fresh.replace(path)
 
 
-def _restore(path: Path, student: Detector, optimiser: Adam, keeping: Keeping) -> Progress:
+def _restore(path: Path, learner: nn.Module, optimiser: Adam, keeping: Keeping) -> Progress:
     if not path.is_file():
         return Progress()
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    student.load_state_dict(state["student"])
+    learner.load_state_dict(state["learner"])
     optimiser.load_state_dict(state["optimiser"])
     keeping.restore(state["keeping"])
     return Progress(**state["progress"])

@@ -40,6 +40,16 @@ def sigmoid_answers(student: Tensor, teacher: Tensor) -> Tensor:
     return F.binary_cross_entropy_with_logits(wide(student), target, reduction="none").sum(dim=1).mean()
 
 
+def mean_square(student: Tensor, teacher: Tensor) -> Tensor:
+    """DER's form: the answers themselves, not what they are worth beside one another (Buzzega et al. 2020, Sec. 3).
+
+        L = 1/(B C) sum_i sum_c ( z_ic - h_ic )^2
+
+    student (z), teacher (h): logits (B, C). Returns (). The paper writes the norm over classes; its code takes their mean.
+    """
+    return F.mse_loss(wide(student), wide(teacher).detach())
+
+
 def hard_and_soft_label(student: Tensor, teacher: Tensor, labels: Tensor, *, tau: float, alpha: float) -> Tensor:
     """CoReD's and DFIL's mixture of the teacher's answers and the truth.
 

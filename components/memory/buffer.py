@@ -1,6 +1,10 @@
 """A memory on disk: a face table of its own (self-contained) and ``exemplars.parquet``, one row per face.
 
-exemplars.parquet   task, reason, rank, logit_real, logit_forged, sha256      rows as in the table; sha256 of the encoded face
+exemplars.parquet   task, reason, rank, logit_real, logit_forged, born_real, born_forged, sha256      rows as in the table
+
+logit_*   answers of the newest generation
+born_*    answers of the generation that first kept the face; NaN where an older version did not write them down
+sha256    of the encoded face
 """
 
 from __future__ import annotations
@@ -20,7 +24,7 @@ from components.memory import EXEMPLARS, selection
 from components.memory.selection import Ranked
 from components.orders import struck
 from components.params import MemoryOptions, Withdrawal
-from components.tasks.dataset import Faces
+from components.tasks.dataset import Faces, task_number
 from components.vocabulary import LABEL_NAMES, LABELS, NOBODY
 
 COLUMNS = {
@@ -29,11 +33,17 @@ COLUMNS = {
     "rank": "int32",
     "logit_real": "float32",
     "logit_forged": "float32",
+    "born_real": "float32",
+    "born_forged": "float32",
     "sha256": "str",
 }
+ANSWERS, BORN = ["logit_real", "logit_forged"], ["born_real", "born_forged"]
 EVERYTHING = "everything"
-UNSEEING = ("reservoir", EVERYTHING)
+LOTTERY = "reservoir_proportional"
+UNSEEING = ("reservoir", LOTTERY, EVERYTHING)
 """Policies that ask nothing of the detector."""
+LOTS = 2**31
+"""How many numbers a face may draw in a proportional reservoir."""
 MEASURED = 256  # faces whose size tells how many fit into a budget of bytes
 
 
@@ -56,7 +66,7 @@ class Memory:
         path = folder / EXEMPLARS
         if not path.is_file() and folder.name != NOBODY:
             raise BrokenLineage(f"expected a memory at '{folder}', found no {EXEMPLARS}. Run the stage curate for it.")
-        exemplars = pd.read_parquet(path) if path.is_file() else _nothing()
+        exemplars = _with_births(pd.read_parquet(path)) if path.is_file() else _nothing()
         if exemplars.empty:
             return cls(None, exemplars)
         table = FaceTable.load(folder)
@@ -93,7 +103,11 @@ class Memory:
         """What can be replayed to a line that has `met` some methods; None where there is nothing."""
         if self.table is None or not len(self):
             return None
-        return replace(Faces.whole("memory", self.table, met), indices=self.positions)
+        known = self.exemplars[BORN].to_numpy(np.float32)
+        born = np.full((len(self.table), len(BORN)), np.nan, np.float32)
+        born[self.positions] = known
+        whole = Faces.whole("memory", self.table, met)
+        return replace(whole, indices=self.positions, born=None if np.isnan(known).all() else born)
 
 
 @dataclass(frozen=True)
@@ -104,6 +118,7 @@ class Candidates:
     p_forged    (V, N) over augmented views
     embeddings  (N, D)
     fair        (N,) bool, those that stand for the whole task where it was too large to be held; None: all
+    stability   (N,) cosine of the embeddings of a face and of its image with its quarters exchanged; None: nobody asked
     task_bytes  of all its training faces as they lie in the table
     """
 
@@ -113,6 +128,7 @@ class Candidates:
     p_forged: np.ndarray
     embeddings: np.ndarray
     fair: np.ndarray | None = None
+    stability: np.ndarray | None = None
     task_bytes: int = 0
 
     @classmethod
@@ -172,11 +188,14 @@ def kept(memory: Memory, candidates: Candidates, options: MemoryOptions, seed: i
     """Who stays and who comes, as rows (task, label, reason, rank, old, position).
 
     The budget is dealt equally to every (task, class) seen so far, so half of what is kept is real. Old exemplars give
-    way by rank; new ones are chosen by the policy. ``old`` tells whether `position` is a row of the memory or of the task.
+    way by rank; new ones are chosen by the policy. A proportional reservoir deals nothing out (`_drawn_of_all`). ``old`` tells
+    whether `position` is a row of the memory or of the task.
     Raises BadParams where the budget cannot hold a face of each class for every task.
     """
     tasks = [*memory.tasks, candidates.task]
     expect_room(options, len(tasks))
+    if options.policy == LOTTERY:
+        return _drawn_of_all(memory, candidates, options, seed)
     groups = [(task, label) for task in tasks for label in LABELS]
     chosen: list[tuple[str, int, str, int, bool, int]] = []
     for (task, label), share in zip(groups, room(options, len(tasks), candidates.task_bytes), strict=True):
@@ -188,6 +207,44 @@ def kept(memory: Memory, candidates: Candidates, options: MemoryOptions, seed: i
             picked = _stayers(memory, task, label, share, options)
         chosen += [(task, label, reason, rank, not new, position) for rank, (position, reason) in enumerate(picked)]
     return pd.DataFrame(chosen, columns=["task", "label", "reason", "rank", "old", "position"])
+
+
+def _drawn_of_all(memory: Memory, candidates: Candidates, options: MemoryOptions, seed: int) -> pd.DataFrame:
+    """A reservoir over all tasks so far: every face of the stream equally likely, so that larger tasks keep more.
+
+    Each face draws a number once, its rank, and the lowest of all the stream stay: an older face that leaves was beaten by
+    new ones, as in a reservoir that met them one by one (Vitter 1985), and no count of the stream is needed. Exemplars
+    that another policy chose draw theirs now, as if they were all that there had been.
+    """
+    lots = np.random.default_rng([seed, task_number(candidates.task)])
+    old = memory.exemplars[["task", "reason", "rank"]].assign(old=True, position=memory.positions)
+    old["label"] = [] if memory.table is None else memory.table.rows["label"].to_numpy()[memory.positions]
+    old["rank"] = old["rank"].where(old["reason"] == LOTTERY, lots.integers(LOTS, size=len(old)))
+    new = pd.DataFrame({"position": candidates.indices, "rank": lots.integers(LOTS, size=len(candidates.indices))})
+    new["label"] = candidates.table.rows["label"].to_numpy()[candidates.indices]
+    new = new.assign(task=candidates.task, old=False)
+    own = options.per_task or options.budget_share is not None
+    before, drawn = (old, new) if own else (old[:0], pd.concat([old, new]))
+    drawn = drawn.sort_values("rank", kind="stable")
+    kept = drawn[: _fitting_of_all(drawn, memory, candidates, options)].sort_values(
+        ["old", "position"], ascending=[False, True]
+    )
+    whole = pd.concat([before, kept], ignore_index=True).assign(reason=LOTTERY)
+    return whole[["task", "label", "reason", "rank", "old", "position"]]
+
+
+def _fitting_of_all(drawn: pd.DataFrame, memory: Memory, candidates: Candidates, options: MemoryOptions) -> int:
+    """How many of these, from the first on, fit into the budget."""
+    if not options.counts_bytes:
+        return options.budget
+    left = options.budget_bytes or int((options.budget_share or 0) * candidates.task_bytes)
+    for count, (old, position) in enumerate(zip(drawn["old"].tolist(), drawn["position"].tolist(), strict=True)):
+        left -= len(
+            _source(old, memory, candidates).encoded([position])[0] if old else candidates.encoded(position, options)
+        )
+        if left < 0:
+            return count
+    return len(drawn)
 
 
 def _stayers(memory: Memory, task: str, label: int, share: int | None, options: MemoryOptions) -> Ranked:
@@ -237,6 +294,9 @@ def _chosen(
             among = np.arange(len(group)) if fair is None else fair
             order = among[selection.herding(selection.normalised(embeddings[among].astype(np.float64)), quota)]
             picked = [(int(position), selection.REPRESENTATIVE) for position in order]
+        case "sparse_uniform":
+            assert candidates.stability is not None
+            picked = selection.sparse_uniform(embeddings, candidates.stability[group], quota, fair=fair)
         case "entropy_and_mean":
             picked = selection.entropy_and_mean(p_forged, embeddings, quota, fair=fair)
         case "hybrid":
@@ -306,14 +366,16 @@ def write_faces(
     return FaceTable.write(folder, rows, encoded(), candidates.table.profile, masks=masks)
 
 
-def write_exemplars(folder: Path, chosen: pd.DataFrame, table: FaceTable, logits: np.ndarray) -> None:
-    """Write ``exemplars.parquet``, rows as in the table; logits (N, 2) as the newest generation answers."""
+def write_exemplars(folder: Path, memory: Memory, chosen: pd.DataFrame, table: FaceTable, logits: np.ndarray) -> None:
+    """Write ``exemplars.parquet``, rows as in the table; logits (N, 2) as the newest generation answers, which are those
+    that newcomers are born with."""
     ordered = pd.concat([group for _, group in _by_origin(chosen)], ignore_index=True)
     digests = [hashlib.sha256(table.encoded([position])[0]).hexdigest() for position in range(len(table))]
-    about = ordered[["task", "reason", "rank"]].assign(
-        logit_real=logits[:, 0], logit_forged=logits[:, 1], sha256=digests
-    )
-    write_parquet(about.astype(COLUMNS), folder / EXEMPLARS)
+    old, born = ordered["old"].to_numpy(dtype=bool), logits.copy()
+    born[old] = memory.exemplars.loc[ordered["position"][old], BORN]
+    about = ordered[["task", "reason", "rank"]].assign(sha256=digests)
+    about[ANSWERS], about[BORN] = logits, born
+    write_parquet(about[[*COLUMNS]].astype(COLUMNS), folder / EXEMPLARS)
 
 
 def write_nothing(folder: Path) -> None:
@@ -324,6 +386,16 @@ def write_nothing(folder: Path) -> None:
 
 def _nothing() -> pd.DataFrame:
     return pd.DataFrame({column: pd.Series(dtype=kind) for column, kind in COLUMNS.items()})
+
+
+def _with_births(exemplars: pd.DataFrame) -> pd.DataFrame:
+    """With the logits exemplars were born with, also where an older version wrote down the newest ones alone: those of the
+    newest task are the same, and of the others nobody knows."""
+    if set(BORN) <= set(exemplars):
+        return exemplars
+    newest = exemplars["task"] == exemplars["task"].iloc[-1] if len(exemplars) else np.empty(0, bool)
+    known = {born: exemplars[now].where(newest) for born, now in zip(BORN, ANSWERS, strict=True)}
+    return exemplars.assign(**known)
 
 
 def _source(old: bool, memory: Memory, candidates: Candidates) -> FaceTable:

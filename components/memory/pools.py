@@ -17,24 +17,27 @@ class Sight:
     positions   (N,) ascending
     p_forged    (V, N) over views
     embeddings  (N, D)
+    stability   (N,), see `buffer.Candidates`; NaN where nobody asked
     """
 
     positions: np.ndarray
     p_forged: np.ndarray
     embeddings: np.ndarray
+    stability: np.ndarray
 
     def __len__(self) -> int:
         return len(self.positions)
 
     def where(self, chosen: np.ndarray) -> Sight:
-        return Sight(self.positions[chosen], self.p_forged[:, chosen], self.embeddings[chosen])
+        return Sight(self.positions[chosen], self.p_forged[:, chosen], self.embeddings[chosen], self.stability[chosen])
 
     @classmethod
     def joined(cls, parts: Sequence[Sight]) -> Sight:
         """All faces of the parts, each once, by position."""
         positions, first = np.unique(np.concatenate([part.positions for part in parts]), return_index=True)
         p_forged = np.concatenate([part.p_forged for part in parts], axis=1)[:, first]
-        return cls(positions, p_forged, np.concatenate([part.embeddings for part in parts])[first])
+        embeddings = np.concatenate([part.embeddings for part in parts])[first]
+        return cls(positions, p_forged, embeddings, np.concatenate([part.stability for part in parts])[first])
 
 
 class Pool:

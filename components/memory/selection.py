@@ -11,7 +11,7 @@ import numpy as np
 
 Ranked = list[tuple[int, str]]
 """Positions with the reason each was chosen for, best first."""
-HARD, REPRESENTATIVE, DIVERSE = "hard", "representative", "diverse"
+HARD, REPRESENTATIVE, DIVERSE, STABLE = "hard", "representative", "diverse", "stable"
 
 
 def margin(p_forged: np.ndarray) -> np.ndarray:
@@ -151,6 +151,46 @@ def entropy_and_mean(
     basket.take(HARD, -(-quota // 2), iter(uncertain.tolist()))
     basket.take(REPRESENTATIVE, quota // 2, iter(fair[closest_to_centre(features[fair])].tolist()))
     return basket.filled()
+
+
+def sparse_uniform(
+    embeddings: np.ndarray, stability: np.ndarray, quota: int, *, fair: np.ndarray | None = None
+) -> Ranked:
+    """SUR-LID's exemplars of one (task, class): from every stretch of the way from its centre outwards the most stable face,
+    and the one that looks least like that.
+
+    embeddings  (N, D)
+    stability   (N,) cosine of a face's embedding and that of its image with its parts exchanged
+    fair        as in `hybrid`
+    Returns `quota` pairs (position, reason), or all there are. Stretches are equally many faces long; they come in an order
+    whose beginning is spread evenly too, so that a shorter memory is a sparser one.
+
+    Source: arXiv 2411.11396; read at beautyremain/SUR-LID @ 9a7d228e43a9, detectors/utils/lid_api.py (the mode
+    sparse_robust).
+    Differs: the centre is the mean of normalised embeddings, where the published one is a moving average of raw ones, and
+    so is what is measured from it; the last stretch is as long as the others and none is left out; the order is ours.
+    """
+    fair = np.arange(len(embeddings)) if fair is None else fair
+    quota = min(quota, len(fair))
+    if quota == 0:
+        return []
+    features, stable = normalised(embeddings[fair].astype(np.float64)), stability[fair]
+    outwards = np.argsort(-(features @ features.mean(axis=0)), kind="stable")
+    stretches = np.array_split(outwards, -(-quota // 2))
+    picked: Ranked = []
+    for stretch in (stretches[n] for n in _scattered(len(stretches))):
+        first = stretch[np.argmax(stable[stretch])]
+        picked.append((int(fair[first]), STABLE))
+        others = stretch[stretch != first]
+        if len(others):
+            picked.append((int(fair[others[np.argmin(features[others] @ features[first])]]), DIVERSE))
+    return picked[:quota]
+
+
+def _scattered(count: int) -> list[int]:
+    """0 … count - 1, each far from those before it (van der Corput's order in base 2)."""
+    bits = max(1, (count - 1).bit_length())
+    return [n for k in range(2**bits) if (n := int(f"{k:0{bits}b}"[::-1], 2)) < count]
 
 
 def quotas(budget: int, groups: int) -> list[int]:

@@ -1,10 +1,11 @@
 """How a student learns a new task without losing the old ones: one file per method, named as the method.
 
-A strategy speaks at three moments. ``prepare`` before the first step, ``losses`` at every step, ``carry_over`` after the
-last one; what it returns is saved beside the weights and reaches the next generation's ``prepare`` as `carried`.
-Roles are arguments; nothing survives in attributes that was not carried over. A run that was killed prepares again before
-it takes up its checkpoint, so ``prepare`` and ``carry_over`` follow from their arguments alone and draw no random numbers
-of their own; ``losses`` may draw from torch's global generator, which the loop seeds at every step.
+A strategy speaks at three moments. ``prepare`` before the first step, ``losses`` at every step (and ``after_step``, where it
+must), ``carry_over`` after the last one; what it returns is saved beside the weights and reaches the next generation's
+``prepare`` as `carried`. Roles are arguments; nothing survives in attributes that was not carried over, and what learns beside
+the student is ``learnable``. A run that was killed prepares again before it takes up its checkpoint, so ``prepare`` and
+``carry_over`` follow from their arguments alone and draw no random numbers of their own; ``losses`` may draw from torch's
+global generator, which the loop seeds at every step.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 
 from components.detectors import Detection, Detector
 from components.errors import UnknownName
@@ -46,10 +47,21 @@ class Strategy:
         """Called once, student and teacher on their device, what was carried over on the CPU; the teacher is frozen and in eval
         mode."""
 
+    def learnable(self) -> nn.Module:
+        """Weights of the method's own, made by ``prepare`` on the student's device: they learn with the student and are saved
+        in its checkpoint."""
+        return nn.Module()
+
     def losses(self, student: Detector, teacher: Detector | None, batch: Batch) -> Terms:
         """Named, weighted terms of one step, the detector's and `terms`; the loop adds them up and logs them under their
         names."""
         return student.losses(student(batch.faces), batch)
+
+    def after_step(self, done: float) -> None:
+        """Called after every step of the optimiser.
+
+        done  of the training, in (0, 1]
+        """
 
     def carry_over(self, student: Detector, task: Faces, memory: Faces | None = None) -> dict[str, Tensor]:
         """What the next generation needs beyond weights and memory; the student is left as it was found.

@@ -1,6 +1,9 @@
 """Experience replay: half of every batch is remembered, chosen by a reservoir (Chaudhry et al. 2019, arXiv 1902.10486).
 
-Differs  the reservoir runs once over a finished task instead of over a stream; the marginal distribution is the same.
+Differs  the reservoir is balanced: every (task, class) has an equal part of the memory, drawn once from the finished task, and
+         an equal part of what a batch replays. In the paper every face of the stream is equally likely, and larger tasks
+         keep more: `memory.policy: reservoir_proportional`. What a batch replays is balanced then too, because a task
+         that keeps few faces would hardly be met.
 """
 
 from __future__ import annotations

@@ -7,8 +7,10 @@ Flow     new and remembered faces -> student -> the detector's own losses
 Source   arXiv 1611.07725, Alg. 1 to 4; read beside mammoth @ e75a491c69fd and avalanche @ eb075be393e1
 Differs  the paper's classes arrive one after another, ours are two, and every task brings both: prototypes are kept per task
          and the nearest of a class speaks for it. The teacher is asked about remembered faces alone, because its answers to
-         new ones would contradict their labels, which in the paper belong to other outputs. A task's own prototypes are means
-         of its training faces, which its exemplars are herded to match.
+         new ones would contradict their labels, which in the paper belong to other outputs. New labels are learned by the
+         detector's own losses, a cross entropy over both classes, where the paper has binary ones of every output (Alg. 3);
+         the distillation is the paper's. A task's own prototypes are means of its training faces, which its exemplars are
+         herded to match.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -18,7 +19,7 @@ from components.faces.table import FaceTable
 from components.orders import struck
 from components.params import Withdrawal
 from components.tasks.ahead import ahead
-from components.vocabulary import FORGED, LABEL_NAMES, REAL, TRAIN, VAL
+from components.vocabulary import FORGED, LABEL_NAMES, LABELS, REAL, TRAIN, VAL
 
 FRACTIONS = np.arange(256, dtype=np.float32) / np.float32(255)
 """Of every byte."""
@@ -34,6 +35,9 @@ class Batch:
     replayed  (B,) bool, True for exemplars of the memory
     masks     (B, 1, H, W) float32 in [0, 1], 1 where a face was manipulated: zeros for genuine faces, NaN throughout for
               forged ones of which nobody knows; None where nobody knows of any
+    tasks     (B,) long, the `task_number` of the task each face belongs to; None where nobody knows
+    born      (B, 2) float32, the logits of the generation that first kept an exemplar, of the face as it is in the table:
+              NaN for new faces and where nobody knows; None where nobody knows of any
     """
 
     faces: Tensor
@@ -41,6 +45,8 @@ class Batch:
     methods: Tensor
     replayed: Tensor
     masks: Tensor | None = None
+    tasks: Tensor | None = None
+    born: Tensor | None = None
 
     @classmethod
     def of(cls, faces: Tensor, labels: Tensor, methods: Tensor | None = None) -> Batch:
@@ -78,6 +84,8 @@ class Faces:
     indices: np.ndarray  # (N,) rows of the table
     methods: tuple[str, ...]
     """Forgery methods in the order in which the line met them: what `Batch.methods` counts."""
+    born: np.ndarray | None = None
+    """What `Batch.born` says of each row of the table."""
 
     @classmethod
     def training_split(cls, name: str, table: FaceTable, met: Sequence[str] = ()) -> Faces:
@@ -144,6 +152,13 @@ class Faces:
             dtype=np.int64,
         )
 
+    @cached_property
+    def _tasks(self) -> np.ndarray:
+        """What `Batch.tasks` says of each face."""
+        archives = self.table.rows["archive"].to_numpy()[self.indices]
+        number = {archive: task_number(archive) for archive in set(archives)}
+        return np.array([number[archive] for archive in archives], dtype=np.int64)
+
     def images(self, chosen: np.ndarray) -> np.ndarray:
         """uint8 (B, H, W, 3) of the given positions; the table keeps what it decoded."""
         return self.table.images(self.indices[chosen])
@@ -166,7 +181,14 @@ class Faces:
             torch.from_numpy(self._numbers[chosen]),
             torch.full((len(chosen),), replayed, dtype=torch.bool),
             None if shares is None else _as_masks(shares, labels, faces.shape[-2:]),
+            torch.from_numpy(self._tasks[chosen]),
+            None if self.born is None else torch.from_numpy(self.born[self.indices[chosen]]),
         )
+
+
+def task_number(name: str) -> int:
+    """The number of a task: that of its name, whoever asks and whatever else was learned."""
+    return zlib.crc32(name.encode())
 
 
 def _methods(rows: pd.DataFrame, met: Sequence[str]) -> tuple[str, ...]:
@@ -207,7 +229,7 @@ def _as_masks(shares: np.ndarray, labels: Tensor, size: Sequence[int]) -> Tensor
 
 
 def joined(new: Batch, remembered: Batch | None) -> Batch:
-    """New faces first, remembered ones after them; masks where either knows any."""
+    """New faces first, remembered ones after them; masks where either knows any, tasks where both do."""
     if remembered is None:
         return new
     nobody_knows = new.masks is None and remembered.masks is None
@@ -217,7 +239,14 @@ def joined(new: Batch, remembered: Batch | None) -> Batch:
         torch.cat([new.methods, remembered.methods]),
         torch.cat([new.replayed, remembered.replayed]),
         None if nobody_knows else torch.cat([_masks_of(new), _masks_of(remembered)]),
+        None if new.tasks is None or remembered.tasks is None else torch.cat([new.tasks, remembered.tasks]),
+        None if remembered.born is None else torch.cat([_born_of(new), remembered.born]),
     )
+
+
+def _born_of(batch: Batch) -> Tensor:
+    """What is known of the birth of these faces, also where that is nothing."""
+    return torch.full((len(batch.labels), len(LABELS)), torch.nan) if batch.born is None else batch.born
 
 
 def _masks_of(batch: Batch) -> Tensor:

@@ -26,7 +26,7 @@ from components.vocabulary import LABELS
 from components.withdrawal.files import GENERATIONS, MEMORIES, file_of
 
 Make = Callable[..., Path]
-POLICIES = ("hybrid", "reservoir", "herding", "entropy_and_mean", "everything")
+POLICIES = ("hybrid", "reservoir", "herding", "entropy_and_mean", "sparse_uniform", "everything")
 
 
 def birth(root: Path, name: str) -> None:
@@ -135,6 +135,37 @@ def test_the_second_view_is_the_mirror_image(founder: Make) -> None:
     ((first, second),) = looks(known.table, [Look(known.indices[:3], views_of(3, 2, torch.Generator()))], "cpu")
     faces = as_faces(known.images(np.arange(3)))
     assert torch.equal(first, faces) and torch.equal(second, faces.flip(-1))
+
+
+def test_a_face_is_as_stable_as_its_embedding_when_its_quarters_are_exchanged(founder: Make) -> None:
+    root = founder()
+    detector, known = load_detector(root / "data" / "generations" / "cffd-M1"), task(root)
+    seen = seen_by(detector, known, 1, 8, limit=20, seed=0, stability=True)
+    assert seen.stability is not None and seen_by(detector, known, 1, 8, limit=20, seed=0).stability is None
+    faces = known.batch(np.arange(len(known))).faces
+    half = faces.shape[-1] // 2
+    rows = [
+        torch.cat([faces[..., side, half:], faces[..., side, :half]], -1) for side in (slice(half, None), slice(half))
+    ]
+    with torch.inference_mode():
+        alike = torch.cosine_similarity(detector(faces).embedding, detector(torch.cat(rows, -2)).embedding)
+    np.testing.assert_allclose(seen.stability, alike, atol=1e-5)
+
+
+def test_exemplars_keep_their_first_answers_beside_the_newest(founder: Make, faces: Make) -> None:
+    root = founder(budget=40)
+    first = legacy(root, "cffd-M1")
+    faces("mesh")
+    birth(root, "cffd-M2")
+    second = legacy(root, "cffd-M2")
+    before = first.exemplars.set_index("sha256")
+    for row in second.exemplars.itertuples():
+        newest, born = (row.logit_real, row.logit_forged), (row.born_real, row.born_forged)
+        of_birth = (
+            before.loc[row.sha256, ["logit_real", "logit_forged"]].tolist() if row.task == "swap" else list(newest)
+        )
+        assert list(born) == of_birth
+        assert (born != newest) == (row.task == "swap")
 
 
 @pytest.mark.parametrize("policy", POLICIES)

@@ -75,18 +75,18 @@ def test_the_average_weighs_every_step_and_where_it_began(
 
     def read(progress: Progress, epochs: int, steps: int) -> None:
         if path.is_file():
-            seen.append(torch.load(path, weights_only=True)["student"])
+            seen.append(torch.load(path, weights_only=True)["learner"])
 
     kept, _ = raised(task, path, read, average=0.75)
-    seen.append(torch.load(path, weights_only=True)["student"])
+    seen.append(torch.load(path, weights_only=True)["learner"])
     first = pinhole().state_dict()
     assert len(seen) == 6
     for name in ("head.weight", "fine.1.running_mean"):
         expected = first[name]
         for weights in seen:
-            expected = 0.75 * expected + 0.25 * weights[name]
+            expected = 0.75 * expected + 0.25 * weights[f"student.{name}"]
         torch.testing.assert_close(kept[name], expected)
-        assert not torch.allclose(kept[name], seen[-1][name])
+        assert not torch.allclose(kept[name], seen[-1][f"student.{name}"])
 
 
 @pytest.mark.parametrize("options", [{"average": 0.9}, {"average": 0.9, "patience": 3}, {"epoch_steps": 5}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from components.faces.table import FaceTable, encode
 from components.generations import training
 from components.generations.schedule import learning_rate
 from components.generations.training import Lesson, Progress
-from components.params import TrainingOptions
+from components.params import Section, TrainingOptions
 from components.progress import OnStep
+from components.strategies import Strategy
 from components.tasks.dataset import Batch, Faces
 from components.tasks.loading import Draw
 
@@ -48,7 +50,8 @@ def task(faces: Make) -> Faces:
 
 @pytest.fixture
 def replay(faces: Make) -> Faces:
-    return Faces.whole("memory", FaceTable.load(faces("swap", clips=2, per_clip=2, side_px=24)))
+    memory = Faces.whole("swap", FaceTable.load(faces("swap", clips=2, per_clip=2, side_px=24)))
+    return replace(memory, born=np.ones((len(memory), 2), np.float32))
 
 
 def no_cut(progress: Progress, epochs: int, steps: int) -> None:
@@ -129,7 +132,7 @@ def test_a_finished_run_is_not_run_again(task: Faces, tmp_path: Path) -> None:
 def test_a_checkpoint_is_read_without_trusting_it(task: Faces, tmp_path: Path) -> None:
     raised(task, None, tmp_path / "deep" / "c.pt")
     state = torch.load(tmp_path / "deep" / "c.pt", weights_only=True)
-    assert set(state) == {"student", "optimiser", "progress", "keeping"}
+    assert set(state) == {"learner", "optimiser", "progress", "keeping"}
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["c.pt"]  # no half-written file beside it
 
 
@@ -333,6 +336,30 @@ def test_a_run_of_any_strategy_that_was_cut_ends_with_the_same_bytes(
     torch.manual_seed(99)  # the process that takes it up knows nothing of the first one's luck
     again = raised(tmp_path / "cut.pt")
     assert same(again[0], whole[0]) and same(again[1], whole[1])
+
+
+def test_weights_of_a_strategy_s_own_learn_beside_the_student(task: Faces, tmp_path: Path) -> None:
+    strategy = strategies.build("sur_lid", strategies.options("sur_lid", {}))
+    strategy.prepare(pinhole(0), None, task, {})
+    before = {name: weight.clone() for name, weight in strategy.learnable().state_dict().items()}
+    lesson = Lesson(pinhole(0), None, strategy, task, None, OPTIONS, epochs=1, seed=3)
+    training.train(lesson, checkpoint=tmp_path / "c.pt", on_step=no_cut)
+    after = strategy.learnable().state_dict()
+    assert torch.equal(after["tasks"], before["tasks"])
+    assert not torch.equal(after["weight"], before["weight"]) and not torch.equal(after["bias"], before["bias"])
+
+
+def test_a_strategy_is_told_after_every_step_how_much_is_done(task: Faces, tmp_path: Path) -> None:
+    told: list[float] = []
+
+    class Watching(Strategy):
+        def after_step(self, done: float) -> None:
+            told.append(done)
+
+    lesson = Lesson(pinhole(0), None, Watching(Section()), task, None, OPTIONS, epochs=EPOCHS, seed=3)
+    progress = training.train(lesson, checkpoint=tmp_path / "c.pt", on_step=no_cut)
+    steps = progress.images // OPTIONS.batch
+    np.testing.assert_allclose(told, np.arange(1, steps + 1) / steps)
 
 
 def test_another_seed_is_another_run(task: Faces, tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 from components import strategies
 from components.detectors import Detection, Detector
-from components.losses import perturbations, prototypes
+from components.losses import isolation, perturbations, prototypes
 from components.strategies import Strategy
-from components.tasks.dataset import Batch
+from components.tasks.dataset import Batch, task_number
 
 Arrays = dict[str, np.ndarray]
 Golden = Callable[[str], Arrays]
@@ -110,12 +110,17 @@ def perceptron(file: Arrays, prefix: str) -> Formula:
     return network
 
 
+def whole(task: Stored) -> int:
+    """What EWC must be allowed to look at for no face to be left out, however many there are of a label."""
+    return len(task) * max(2, len(set(task.labels)))
+
+
 def test_ewc_hands_down_the_decayed_sum_of_the_fisher_information(golden: Golden) -> None:
     file = golden("18_ewc")
     task = Stored(tensor(file["x"]), tensor(file["y"]))
     handed = {f"fisher.{name}": tensor(file[f"online_before_{name}"]) for name in WEIGHTS}
     for before, expected in (({}, "fisher"), (handed, "online_after")):
-        ewc, student = built("ewc", decay=float(file["gamma"])), perceptron(file, "star")
+        ewc, student = built("ewc", decay=float(file["gamma"]), faces=whole(task)), perceptron(file, "star")
         ewc.prepare(student, None, task, before)
         carried = ewc.carry_over(student, task)
         assert len(carried) == len(WEIGHTS)
@@ -123,15 +128,15 @@ def test_ewc_hands_down_the_decayed_sum_of_the_fisher_information(golden: Golden
             close(carried[f"fisher.{name}"], file[f"{expected}_{name}"], atol=1e-12)
 
 
-@pytest.mark.parametrize("kinds", [(0, 1, 2), (3,), (4, 2), (0, 1, 2, 3, 4)])
+@pytest.mark.parametrize("kinds", [(0, 1, 2), (3,), (4, 2), (0, 1, 2, 3, 4), (0,) * 9 + (1,), (1,) * 7 + (0, 2, 2)])
 def test_the_fisher_information_is_of_every_face_whatever_its_label(golden: Golden, kinds: tuple[int, ...]) -> None:
     """The logits are z = W2 h + b2: d CE / d b2 = p - y, and with respect to W2 its product with h = tanh(W1 x + b1)."""
     file = golden("18_ewc")
-    wide = np.random.default_rng(0).normal(size=(5, 7))  # a head of five classes
+    wide = np.random.default_rng(0).normal(size=(5, len(file["star_b1"])))  # a head of five classes
     x, y = file["x"], np.resize(kinds, len(file["x"]))
     task = Stored(tensor(x), tensor(y.astype(np.int64)))
     student = perceptron({**file, "star_w2": wide, "star_b2": np.zeros(5)}, "star")
-    ewc = built("ewc")
+    ewc = built("ewc", faces=whole(task))
     ewc.prepare(student, None, task, {})
     carried = ewc.carry_over(student, task)
     hidden = np.tanh(x @ file["star_w1"].T + file["star_b1"])
@@ -252,6 +257,123 @@ def test_icarl_hands_down_the_means_and_answers_by_them(golden: Golden) -> None:
 
 def _prototypes(file: Arrays) -> list[tuple[int, int, np.ndarray]]:
     return list(zip(file["prototype_class"].tolist(), file["prototype_task"].tolist(), file["prototype"], strict=True))
+
+
+# -- DER++: numbers of our own, derived here ------------------------------------------------------------------------------
+
+BORN = np.array([[np.nan, np.nan], [2.0, -1.0], [0.5, 0.5], [np.nan, np.nan], [-3.0, 4.0]])
+
+
+def test_der_s_terms_and_their_gradient_are_the_formula_s() -> None:
+    """With p = softmax(z) of the old faces: d/dz = 2 alpha (z - h) / (2 n) where h is known, and beta (p - y) / m."""
+    z = np.array([[1.0, 0.0], [0.25, -0.5], [0.5, 1.5], [2.0, 1.0], [-1.0, 3.0]])
+    y = np.array([0, 0, 1, 1, 0])
+    old = np.array([False, True, True, True, True])  # the fourth was kept before births were written down
+    student = tensor(z, learn=True)
+    faces, labels = torch.rand(5, 2, 1, 1, dtype=torch.float64), tensor(y)
+    given = Batch(faces, labels, labels, tensor(old), born=tensor(BORN))
+    found = built("derpp", alpha=0.3, beta=0.7).losses(spoken(student), None, given)
+    known = [1, 2, 4]
+    square = ((z - BORN)[known] ** 2).mean()
+    close(found["dark"], 0.3 * square, atol=1e-12)
+    close(found["dark"], 0.3 * (1.75**2 + 0.5**2 + 0 + 1 + 4 + 1) / 6, atol=1e-12)
+    p = softmax(z, axis=1)
+    close(found["replayed"], -0.7 * np.log(p[np.arange(5), y])[old].mean(), atol=1e-12)
+    (found["dark"] + found["replayed"]).backward()
+    slope = 0.7 * (p - np.eye(2)[y]) * old[:, None] / 4
+    slope[known] += 0.3 * 2 * (z - BORN)[known] / 6
+    assert student.grad is not None
+    close(student.grad, slope, atol=1e-12)
+
+
+# -- SUR-LID: numbers of our own, derived here ----------------------------------------------------------------------------
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return np.asarray(rows / np.linalg.norm(rows, axis=-1, keepdims=True))
+
+
+def test_heads_turn_to_the_one_they_are_least_like() -> None:
+    """Three heads in a plane, at 0, 30 and 90 degrees for either class: the farthest of the first two is the last, of the
+    last the first."""
+    angles, lengths = np.radians([0, 30, 90]), np.array([2.0, 0.5, 3.0])
+    heads = (
+        np.stack([np.cos(angles), np.sin(angles)], axis=1)[:, None]
+        * np.array([1.0, -1.0])[:, None]
+        * lengths[:, None, None]
+    )
+    share = np.array([0.1, 0.2, 0.3])
+    found = isolation.turned(tensor(heads), tensor(share)).numpy()
+    for t, j in enumerate((2, 2, 0)):
+        blend = (1 - share[t]) * unit(heads[t]) + share[t] * unit(heads[j])
+        np.testing.assert_allclose(found[t], lengths[t] * unit(blend), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=2), lengths[:, None] * np.ones(2), atol=1e-12)
+    np.testing.assert_array_equal(isolation.turned(tensor(heads[:1]), tensor(share[:1])), heads[:1])
+
+
+def test_features_refill_the_room_between_them() -> None:
+    features = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 4.0], [2.0, 2.0], [8.0, 0.0]])
+    groups, keep = torch.tensor([7, 3, 7, 7, 3]), np.array([1.0, 0.5, 0.0, 0.25, 1.0])
+    drawn = isolation.towards_centre(tensor(features), groups, tensor(keep))
+    np.testing.assert_allclose(
+        drawn, [[1, 0], [2, 0.75], [1, 2], [1.25, 2], [8, 0]], atol=1e-12
+    )  # centres (1, 2), (4, .5)
+    between = isolation.midpoints(tensor(features), groups)
+    np.testing.assert_allclose(between, [[0.5, 2], [4, 0.5], [1, 3], [1.5, 1], [4, 0.5]], atol=1e-12)
+    alone = isolation.midpoints(tensor(features[:1]), groups[:1])
+    np.testing.assert_array_equal(alone, features[:1])
+
+
+def test_sur_lid_s_terms_are_the_formulas() -> None:
+    generator = np.random.default_rng(0)
+    e, t = generator.normal(size=(8, 3)), generator.normal(size=(8, 3))
+    w, b = generator.normal(size=(2, 2, 3)), generator.normal(size=(2, 2))
+    names, of_task = ("one", "two"), np.array([0, 0, 0, 0, 0, 0, 1, 1])  # six remembered faces, two new ones
+    y, old = np.array([0, 1, 0, 1, 0, 1, 0, 1]), np.arange(8) < 6
+    carried = {
+        "heads.weight": tensor(w[:1]),
+        "heads.bias": tensor(b[:1]),
+        "heads.tasks": torch.tensor([task_number("one")]),
+    }
+    numbers = torch.tensor([task_number(names[i]) for i in of_task])
+    faces = torch.zeros(8, 1, 1, 1, dtype=torch.float64)
+    given = Batch(faces, tensor(y), tensor(y), tensor(old), tasks=numbers)
+    says = torch.zeros(8, 2, dtype=torch.float64)
+    student, teacher = spoken(says, tensor(e)), spoken(says[:6], tensor(t[:6]))
+    sur_lid = built("sur_lid", refill=False, temperature=3.0)
+    sur_lid.prepare(student, teacher, Stored(faces, tensor(y), "two"), carried)
+    sur_lid.learnable().load_state_dict({"weight": tensor(w), "bias": tensor(b), "tasks": numbers[[0, 6]]})
+    found = sur_lid.losses(student, teacher, given)
+    z = np.stack([e[i] @ w[task].T + b[task] for i, task in enumerate(of_task)])
+    truth = -np.log(softmax(z, axis=1))[np.arange(8), y]
+    close(found["decision"], truth.mean())
+    close(found["feature"], 10 * ((unit(e) - unit(t))[:6] ** 2).mean())
+    p, q = softmax((t[:6] @ w[0].T + b[0]) / 3, axis=1), softmax(z[:6] / 3, axis=1)
+    close(found["knowledge"], 0.3 * 9 * (p * np.log(p / q)).sum(1).mean() + 0.7 * truth[:6].mean())
+    alike, group, pulls = np.exp(unit(e) @ unit(e).T / 0.1), 2 * of_task + y, []
+    for i in range(6):  # the two new ones are alone in their groups
+        others = [j for j in range(8) if j != i]
+        friends = [j for j in others if group[j] == group[i]]
+        pulls.append(-np.mean([np.log(alike[i, j] / alike[i, others].sum()) for j in friends]))
+    close(found["isolation"], 4 * 0.1 * np.mean(pulls))
+    carried = sur_lid.carry_over(student, Stored(faces, tensor(y), "two"))
+    seen = spoken(says, tensor(e))
+    close(sur_lid.classifier(seen, carried)(faces).logits, np.mean([e @ w[k].T + b[k] for k in (0, 1)], axis=0))
+
+
+def test_sur_lid_s_newest_head_turns_fastest_and_none_before_its_time() -> None:
+    heads = unit(np.random.default_rng(1).normal(size=(4, 2, 3)))
+    carried = {"heads.weight": tensor(heads), "heads.bias": torch.zeros(4, 2), "heads.tasks": torch.arange(4)}
+    student = spoken(torch.zeros(1, 2), torch.zeros(1, 3))
+    sur_lid = built("sur_lid")
+    carried["heads.tasks"][3] = task_number("four")
+    sur_lid.prepare(student, None, Stored(torch.zeros(1, 1), torch.tensor([0]), "four"), carried)
+    sur_lid.after_step(0.1)
+    close(sur_lid.carry_over(student, Stored(torch.zeros(1, 1), torch.tensor([0])))["heads.weight"], heads, atol=0)
+    sur_lid.after_step(0.11)
+    after = sur_lid.carry_over(student, Stored(torch.zeros(1, 1), torch.tensor([0])))["heads.weight"]
+    rates = np.array([0.00005, 0.0001, 0.001, 0.01])  # one less what the published configuration keeps
+    close(after, isolation.turned(tensor(heads), tensor(rates)).numpy(), atol=1e-7)
 
 
 # -- HDU -----------------------------------------------------------------------------------------------------------------

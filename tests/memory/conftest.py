@@ -52,7 +52,8 @@ def candidates(tmp_path: Path) -> Candidate:
         table = FaceTable.write(tmp_path / "tables" / task, rows, [encode(image) for image in images], PROFILE)
         generator = np.random.default_rng(len(task))
         return Candidates(
-            task, table, np.arange(len(rows)), generator.random((2, len(rows))), generator.normal(size=(len(rows), 4))
-        )
+            task, table, np.arange(len(rows)), generator.random((2, len(rows))), generator.normal(size=(len(rows), 4)),
+            stability=generator.random(len(rows)),
+        )  # fmt: skip
 
     return make

@@ -19,13 +19,13 @@ from components.faces.table import FaceTable, encode, encode_mask
 from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
 from components.params import MemoryOptions, Withdrawal
-from components.tasks.dataset import Faces
+from components.tasks.dataset import Faces, task_number
 from components.vocabulary import FORGED, LABELS, NOBODY, REAL
 
 Candidate = Callable[..., Candidates]
 
 HYBRID = MemoryOptions(budget=20, policy="hybrid")
-CHOOSING = ("hybrid", "reservoir", "herding", "entropy_and_mean")
+CHOOSING = ("hybrid", "reservoir", "herding", "entropy_and_mean", "sparse_uniform")
 TASKS = ("swap", "mesh", "mask")
 
 
@@ -36,11 +36,12 @@ def colours(images: np.ndarray) -> np.ndarray:
 
 
 def remember(old: Memory, new: Candidates, options: MemoryOptions, folder: Path, seed: int = 0) -> Memory:
-    """The next memory, on disk and read again; the logits of a face are two of its colours."""
+    """The next memory, on disk and read again; the logits of a face are two of its colours, and a thousand for every task that
+    was learned before."""
     chosen = buffer.kept(old, new, options, seed)
     table = buffer.write_faces(folder, old, new, chosen, options)
     seen = table.images(range(len(table)))[:, 0, 0].astype(np.float32)
-    buffer.write_exemplars(folder, chosen, table, seen[:, :2])
+    buffer.write_exemplars(folder, old, chosen, table, seen[:, :2] + 1000 * len(old.tasks))
     return Memory.load(folder)
 
 
@@ -128,7 +129,7 @@ def test_whoever_stays_keeps_the_reason_it_was_chosen_for(candidates: Candidate,
 
 def test_rows_faces_and_logits_stand_side_by_side(candidates: Candidate, tmp_path: Path) -> None:
     tasks = {name: candidates(name) for name in ("swap", "mesh", "mask")}
-    for memory in raised(tmp_path, list(tasks.values())):
+    for number, memory in enumerate(raised(tmp_path, list(tasks.values()))):
         table = rows(memory)
         assert (table["task"] == table["archive"]).all()
         for position, row in enumerate(table.to_dict("records")):
@@ -136,7 +137,106 @@ def test_rows_faces_and_logits_stand_side_by_side(candidates: Candidate, tmp_pat
             place = source.rows.query("clip == @row['clip'] and frame == @row['frame']").index.tolist()
             assert memory.table is not None
             assert memory.table.encoded([position]) == source.encoded(place)
-            assert [row["logit_real"], row["logit_forged"]] == colours(source.images(place))[0, :2].tolist()
+            colour = colours(source.images(place))[0, :2].astype(int)
+            assert [row["logit_real"], row["logit_forged"]] == (colour + 1000 * number).tolist()
+            assert [row["born_real"], row["born_forged"]] == (colour + 1000 * TASKS.index(row["task"])).tolist()
+
+
+def test_what_is_replayed_knows_the_answers_it_was_born_with(candidates: Candidate, tmp_path: Path) -> None:
+    memory = raised(tmp_path, [candidates(name) for name in TASKS])[-1]
+    assert memory.table is not None
+    gone = Memory.load(tmp_path / "M3", [Withdrawal(archive="swap", source="2")])
+    for found in (memory, gone):
+        faces = found.faces()
+        assert faces is not None
+        chosen = np.arange(len(faces))[::-2]
+        batch = faces.batch(chosen.copy(), replayed=True)
+        born = found.exemplars[["born_real", "born_forged"]].to_numpy()[chosen]
+        assert batch.born is not None and batch.tasks is not None
+        np.testing.assert_array_equal(batch.born.numpy(), born)
+        assert batch.tasks.tolist() == [task_number(task) for task in found.exemplars["task"].iloc[chosen]]
+
+
+def older(folder: Path) -> Memory:
+    """The memory as a version wrote it that kept the newest answers alone."""
+    table = pd.read_parquet(folder / buffer.EXEMPLARS)
+    table.drop(columns=["born_real", "born_forged"]).to_parquet(folder / buffer.EXEMPLARS)
+    return Memory.load(folder)
+
+
+def test_of_a_memory_older_than_births_the_newest_task_s_are_known(candidates: Candidate, tmp_path: Path) -> None:
+    raised(tmp_path, [candidates("swap"), candidates("mesh")])
+    memory = remember(older(tmp_path / "M2"), candidates("mask"), HYBRID, tmp_path / "M3")
+    known = rows(memory).groupby("task")["born_real"].agg(["min", "max"])
+    assert known.loc["swap"].isna().all()
+    assert (known.loc["mesh"] // 1000 == 1).all() and (known.loc["mask"] // 1000 == 2).all()
+    of_swap = memory.exemplars[memory.exemplars["task"] == "swap"]
+    replayed = replace(memory, exemplars=of_swap).faces()
+    assert replayed is not None and replayed.born is None
+
+
+# -- a proportional reservoir --------------------------------------------------------------------------------------------
+
+
+def lottery(budget: int, **said: bool) -> MemoryOptions:
+    return MemoryOptions(budget=budget, policy="reservoir_proportional", **said)
+
+
+def test_a_proportional_reservoir_keeps_tasks_by_their_size_and_every_face_equally_likely(
+    candidates: Candidate, tmp_path: Path
+) -> None:
+    tasks = [
+        candidates("swap", clips=2, faces=2),
+        candidates("mesh", clips=6, faces=2),
+        candidates("mask", clips=4, faces=2),
+    ]
+    sizes = np.array([len(task.table) for task in tasks])
+    kept, runs = [], 12
+    for seed in range(runs):
+        memory = nobody(tmp_path)
+        for number, task in enumerate(tasks, 1):
+            memory = remember(memory, task, lottery(12), tmp_path / f"{seed}" / f"M{number}", seed)
+        assert len(memory) == 12
+        assert list(memory.tasks) == [task for task in TASKS if task in memory.tasks]
+        kept.append([(memory.exemplars["task"] == task).sum() for task in TASKS])
+    expected = 12 * sizes / sizes.sum()  # 2, 6, 4
+    p = sizes / sizes.sum()
+    deviation = np.sqrt(12 * p * (1 - p) * (sizes.sum() - 12) / (sizes.sum() - 1) / runs)  # hypergeometric
+    assert (np.abs(np.mean(kept, axis=0) - expected) < 4 * deviation).all()
+
+
+def test_a_face_that_left_a_proportional_reservoir_was_beaten_by_those_that_stay(
+    candidates: Candidate, tmp_path: Path
+) -> None:
+    memories = raised(tmp_path, [candidates(name) for name in TASKS], lottery(20))
+    for before, after in pairwise(memories):
+        stayed = rows(after).query("task in @before.tasks")
+        assert set(stayed["rank"]) <= set(before.exemplars["rank"])
+        left = set(before.exemplars["rank"]) - set(stayed["rank"])
+        assert left and min(left) > after.exemplars["rank"].max()
+
+
+def test_a_proportional_reservoir_of_every_task_s_own_lets_nothing_go(candidates: Candidate, tmp_path: Path) -> None:
+    first, second = raised(tmp_path, [candidates("swap"), candidates("mesh")], lottery(8, per_task=True))
+    assert rows(second).query("task == 'swap'")["sha256"].tolist() == first.exemplars["sha256"].tolist()
+    assert len(second) == 16
+
+
+def test_a_proportional_reservoir_fits_into_bytes(candidates: Candidate, tmp_path: Path) -> None:
+    room = 3000
+    tasks = [candidates(name, noisy=True) for name in TASKS[:2]]
+    options = MemoryOptions(budget_bytes=room, policy="reservoir_proportional")
+    for memory in raised(tmp_path, tasks, options):
+        assert memory.table is not None
+        sizes = [len(face) for face in memory.table.encoded(range(len(memory)))]
+        assert room - 300 < sum(sizes) <= room
+
+
+def test_exemplars_of_another_policy_take_part_in_the_lottery(candidates: Candidate, tmp_path: Path) -> None:
+    first = remember(nobody(tmp_path), candidates("swap"), HYBRID, tmp_path / "M1")
+    second = remember(first, candidates("mesh"), lottery(20), tmp_path / "M2")
+    assert set(second.exemplars["reason"]) == {"reservoir_proportional"}
+    assert set(second.tasks) == {"swap", "mesh"}
 
 
 def test_a_memory_outlives_the_archives_it_was_made_of(candidates: Candidate, tmp_path: Path) -> None:
@@ -273,7 +373,11 @@ def test_a_task_with_fewer_faces_than_its_share_gives_all_it_has(candidates: Can
 def test_only_offered_rows_are_remembered(candidates: Candidate, tmp_path: Path) -> None:
     whole = candidates("swap")
     offered = np.flatnonzero(whole.table.rows["source"].isin(["1", "3"]).to_numpy())
-    part = Candidates("swap", whole.table, offered, whole.p_forged[:, offered], whole.embeddings[offered])
+    assert whole.stability is not None
+    part = Candidates(
+        "swap", whole.table, offered, whole.p_forged[:, offered], whole.embeddings[offered],
+        stability=whole.stability[offered],
+    )  # fmt: skip
     for policy in CHOOSING:
         memory = remember(nobody(tmp_path), part, MemoryOptions(budget=8, policy=policy), tmp_path / policy)
         assert set(rows(memory)["source"]) <= {"1", "3"}

@@ -15,7 +15,8 @@ def seen(size: int, views: int, seed: int) -> Sight:
     """What a detector might see of so many faces; with one view and on a grid, so that many are alike."""
     generator = np.random.default_rng(seed)
     p = generator.choice([0.0, 0.25, 0.5, 0.9], (views, size)) if seed % 2 else generator.random((views, size))
-    return Sight(np.arange(size), p.astype(np.float32), generator.normal(size=(size, 3)).astype(np.float32))
+    embeddings = generator.normal(size=(size, 3)).astype(np.float32)
+    return Sight(np.arange(size), p.astype(np.float32), embeddings, generator.random(size))
 
 
 def shown(whole: Sight, *, limit: int, batch: int, seed: int = 0) -> tuple[Pool, int]:
@@ -84,7 +85,7 @@ def test_memory_stays_flat_over_a_long_stream(views: int) -> None:
     most = 0
     for start in range(0, 200_000, 2_000):
         p = generator.random((views, 2_000))
-        pool.show(Sight(np.arange(start, start + 2_000), p, generator.normal(size=(2_000, 2))))
+        pool.show(Sight(np.arange(start, start + 2_000), p, generator.normal(size=(2_000, 2)), np.full(2_000, np.nan)))
         most = max(most, len(pool))
     assert most <= 4 * 100 + 2_000
     assert len(pool.fair) == 100

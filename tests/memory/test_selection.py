@@ -161,9 +161,54 @@ def test_half_of_dfils_exemplars_are_the_most_uncertain_and_half_the_nearest_to_
         assert [i for i, r in picked if r != "hard"] == [i for i in nearest if i not in hard][: count // 2]
 
 
+@given(st.integers(1, 40), st.integers(1, 30), st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_sparse_exemplars_are_the_most_stable_of_each_stretch_and_the_least_like_it(
+    size: int, quota: int, seed: int
+) -> None:
+    generator = np.random.default_rng(seed)
+    embeddings, stability = generator.normal((2, 0, 0), size=(size, 3)), generator.random(size)
+    picked = selection.sparse_uniform(embeddings, stability, quota)
+    chosen = [position for position, _ in picked]
+    assert len(chosen) == len(set(chosen)) == min(quota, size)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    inwards = unit @ unit.mean(0)
+    ranks = {int(i): rank for rank, i in enumerate(np.argsort(-inwards))}
+    count = -(-min(quota, size) // 2)
+    ends = np.cumsum([size // count + (n < size % count) for n in range(count)])
+    stretches: dict[int, list[int]] = {}
+    for i, rank in ranks.items():
+        stretches.setdefault(int(np.searchsorted(ends, rank, side="right")), []).append(i)
+    expected = {}
+    for members in stretches.values():
+        first = max(members, key=lambda i: stability[i])
+        expected[first] = min((i for i in members if i != first), key=lambda i: unit[i] @ unit[first], default=None)
+    assert {position for position, why in picked if why == "stable"} == set(expected)
+    for (first, _), (second, why) in pairwise(picked):
+        assert why == "stable" or expected[first] == second
+
+
+def test_a_shorter_sparse_memory_is_spread_as_evenly() -> None:
+    angles = np.linspace(0, 1, 64)
+    embeddings, stability = np.stack([np.cos(angles), np.sin(angles)], 1), np.ones(64)
+    whole = [position for position, _ in selection.sparse_uniform(embeddings, stability, 32)]
+    outwards = {int(i): rank for rank, i in enumerate(np.argsort(np.abs(angles - 0.5), kind="stable"))}
+    for kept in (8, 16, 32):
+        ranks = sorted(outwards[position] for position in whole[:kept])
+        assert max(b - a for a, b in pairwise(ranks)) <= 2 * 64 / kept + 4
+
+
+def test_sparse_exemplars_are_sought_among_the_fair_ones_alone() -> None:
+    generator = np.random.default_rng(0)
+    embeddings, stability, fair = generator.normal(size=(30, 4)), generator.random(30), np.arange(0, 30, 3)
+    alone = selection.sparse_uniform(embeddings[fair], stability[fair], 6)
+    assert selection.sparse_uniform(embeddings, stability, 6, fair=fair) == [(int(fair[i]), why) for i, why in alone]
+
+
 def test_a_class_without_faces_gives_none() -> None:
     nothing, none = np.empty((2, 0)), np.empty((0, 4))
     assert selection.hybrid(nothing, none, [], 5) == selection.entropy_and_mean(nothing, none, 5) == []
+    assert selection.sparse_uniform(none, np.empty(0), 5) == []
 
 
 @given(st.integers(1, 25), st.integers(0, 3), st.integers(0, 10_000))

@@ -18,7 +18,7 @@ from components.detectors import Detection, Detector
 from components.faces.table import FaceTable, encode
 from components.params import Section
 from components.strategies import Strategy
-from components.tasks.dataset import Batch, Faces
+from components.tasks.dataset import Batch, Faces, task_number
 from components.vocabulary import GENUINE, LABELS, REAL, TRAIN
 
 
@@ -84,14 +84,17 @@ def two_domains() -> Callable[[int], TwoDomains]:
 
 @pytest.fixture
 def batch() -> Callable[..., Batch]:
-    """`batch(new=4, old=4)`: forged faces are striped; new ones first, replayed ones after them."""
+    """`batch(new=4, old=4)`: forged faces are striped; new ones first, replayed ones of the task "swap" after them."""
 
     def make(*, new: int = 4, old: int = 4, seed: int = 0) -> Batch:
         total = new + old
         faces = torch.rand(total, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
         labels = torch.arange(total) % 2
         faces[labels == 1, :, ::2] *= 0.5
-        return Batch(faces, labels, labels, torch.arange(total) >= new)
+        old_ones = torch.arange(total) >= new
+        born = torch.randn(total, 2, generator=torch.Generator().manual_seed(seed))
+        born[~old_ones] = torch.nan
+        return Batch(faces, labels, labels, old_ones, None, torch.full((total,), task_number("swap")), born)
 
     return make
 

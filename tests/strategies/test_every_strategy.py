@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -47,7 +48,7 @@ def learn(strategy: Strategy, student: Detector, teacher: Detector | None, batch
 
 def test_the_catalogue_is_whole() -> None:
     assert set(strategies.names()) >= {
-        "finetune", "joint", "lwf", "ewc", "er", "icarl", "cored", "hdu", "dfil", "cffd"
+        "finetune", "joint", "lwf", "ewc", "er", "icarl", "cored", "hdu", "dfil", "cffd", "derpp", "sur_lid"
     }  # fmt: skip
 
 
@@ -133,7 +134,7 @@ def test_a_batch_of_one_class_and_few_replayed_faces_gives_finite_terms_and_grad
     strategy.prepare(student, teacher, task, teacher.carried)
     given = batch(new=new, old=old)
     only = torch.full_like(given.labels, label)
-    terms = strategy.losses(student, teacher, Batch(given.faces, only, only, given.replayed))
+    terms = strategy.losses(student, teacher, replace(given, labels=only, methods=only))
     torch.stack(list(terms.values())).sum().backward()
     assert all(term.isfinite() for term in terms.values())
     assert all(p.grad is not None and p.grad.isfinite().all() for p in student.parameters())
@@ -202,7 +203,7 @@ def test_who_answers_for_a_generation_says_something_about_every_face(
     found = answering(faces)
     assert found.logits.shape == (8, 2) and found.logits.isfinite().all()
     assert torch.equal(found.embedding, detector(faces).embedding)
-    assert not answering.training and (answering is detector) == (name != "icarl")
+    assert not answering.training and (answering is detector) == (name not in {"icarl", "sur_lid"})
 
 
 @every_strategy
@@ -222,6 +223,8 @@ def test_each_paper_has_its_own_memory() -> None:
         "hdu": "nothing",
         "dfil": "entropy_and_mean",
         "cffd": "hybrid",
+        "derpp": "reservoir",
+        "sur_lid": "sparse_uniform",
     }
     assert {name: strategies.find(name).remembers for name in of_papers} == of_papers
 

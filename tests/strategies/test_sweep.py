@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -41,7 +43,8 @@ def test_two_generations_are_raised(detector: str, strategy: str, faces_of: Make
     second = Faces.whole(second.name, second.table, first.methods)
     founder, carried = raised(detector, strategy, None, first, None, {}, tmp_path / "M1")
     before = {name: tensor.clone() for name, tensor in founder.state_dict().items()}
-    student, handed = raised(detector, strategy, founder, second, first, carried, tmp_path / "M2")
+    memory = replace(first, born=np.ones((len(first), 2), np.float32))
+    student, handed = raised(detector, strategy, founder, second, memory, carried, tmp_path / "M2")
     assert all(torch.equal(tensor, before[name]) for name, tensor in founder.state_dict().items())
     assert any(not torch.equal(p, before.get(name, p.new_zeros(0))) for name, p in student.named_parameters())
     assert set(carried) <= set(handed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 
 from components.errors import BadArchive
 from components.faces.table import FaceTable, encode, encode_mask
-from components.tasks.dataset import Faces, as_faces, joined
+from components.tasks.dataset import Faces, as_faces, joined, task_number
 
 
 def table(path: Path, labels: list[int], splits: list[str]) -> FaceTable:
@@ -50,6 +51,20 @@ def test_a_batch_holds_pixels_labels_and_where_they_came_from(tmp_path: Path) ->
     assert (batch.faces[:, 0, 0, 0] * 255).round().tolist() == [0, 2, 1]
     assert batch.labels.tolist() == [0, 1, 1] and batch.labels.dtype == torch.long
     assert batch.replayed.tolist() == [False, False, True]
+
+
+def test_exemplars_bring_their_births_and_everyone_its_task(tmp_path: Path) -> None:
+    faces = Faces.whole("swap", table(tmp_path / "t", [0, 1, 1], ["train"] * 3))
+    assert faces.batch(np.array([0])).born is None
+    born = np.array([[1, 2], [np.nan, np.nan], [5, 6]], np.float32)
+    memory = replace(faces, indices=np.array([1, 2]), born=born)
+    batch = joined(faces.batch(np.array([0])), memory.batch(np.array([1, 0]), replayed=True))
+    assert batch.born is not None and batch.tasks is not None
+    assert batch.born.nan_to_num(-1).tolist() == [[-1, -1], [5, 6], [-1, -1]]
+    assert batch.tasks.tolist() == [task_number("swap")] * 3
+    chosen = batch.where(batch.labels == 1).born
+    assert chosen is not None and chosen.nan_to_num(-1).tolist() == [[5, 6], [-1, -1]]
+    assert joined(faces.batch(np.array([0])), faces.batch(np.array([1]), replayed=True)).born is None
 
 
 def masked(path: Path, labels: list[int], known: dict[int, int]) -> Faces:

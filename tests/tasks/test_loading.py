@@ -50,7 +50,8 @@ def task(tmp_path: Path) -> Faces:
 
 @pytest.fixture
 def memory(tmp_path: Path) -> Faces:
-    return faces(tmp_path, "old", 9, 2, masked=False)
+    born = np.random.default_rng(3).normal(size=(9, 2)).astype(np.float32)
+    return replace(faces(tmp_path, "old", 9, 2, masked=False), born=born)
 
 
 @pytest.fixture
