@@ -207,7 +207,8 @@ class Epochs:
     def __init__(self, lesson: Lesson) -> None:
         self._lesson = lesson
         self._new = _new_faces(lesson.memory, lesson.options, lesson.strategy.tasks_alike or lesson.options.alike)
-        self._memory = None if lesson.memory is None else Remembered(lesson.memory.rows)
+        by_lot = lesson.keeps is not None and lesson.keeps.policy == "reservoir_proportional"
+        self._memory = None if lesson.memory is None else Remembered(lesson.memory.rows, alike=not by_lot)
         self._rows = lesson.task.rows
         self._steps: dict[int, int] = {}
 

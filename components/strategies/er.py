@@ -2,8 +2,7 @@
 
 Differs  the reservoir is balanced: every (task, class) has an equal part of the memory, drawn once from the finished task, and
          an equal part of what a batch replays. In the paper every face of the stream is equally likely, and larger tasks
-         keep more: `memory.policy: reservoir_proportional`. What a batch replays is balanced then too, because a task
-         that keeps few faces would hardly be met.
+         keep more and are replayed more: `memory.policy: reservoir_proportional`.
 """
 
 from __future__ import annotations

@@ -67,13 +67,15 @@ class Remembered:
     """A memory to draw from: its faces by (task, class), grouped once.
 
     rows   face rows with ``archive`` and ``label``
+    alike  whether every group is drawn equally often; every face is, otherwise
     """
 
-    def __init__(self, rows: pd.DataFrame) -> None:
-        self._groups = [group.index.to_numpy() for _, group in rows.groupby(["archive", "label"], sort=True)]
+    def __init__(self, rows: pd.DataFrame, *, alike: bool = True) -> None:
+        by_group = [group.index.to_numpy() for _, group in rows.groupby(["archive", "label"], sort=True)]
+        self._groups = by_group if alike else [rows.index.to_numpy()]
 
     def draw(self, *, size: int, seed: Sequence[int]) -> np.ndarray:
-        """`size` positions: every (task, class) group equally likely, and every face within its group.
+        """`size` positions: every group equally likely, and every face within its group.
 
         Returns an int array (size,), drawn with replacement only where a group is smaller than its share.
         """

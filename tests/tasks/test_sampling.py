@@ -105,6 +105,14 @@ def test_a_draw_from_memory_is_equal_over_tasks_and_classes() -> None:
     assert drawn.groupby(["archive", "label"]).size().tolist() == [4, 4, 4, 4]
 
 
+def test_a_draw_that_knows_no_groups_meets_larger_tasks_more_often() -> None:
+    rows = pd.DataFrame({"archive": ["a"] * 30 + ["b"] * 10, "label": [0, 1] * 20})
+    memory = Remembered(rows, alike=False)
+    drawn = np.concatenate([memory.draw(size=20, seed=(0, step)) for step in range(200)])
+    assert np.bincount(drawn, minlength=40).min() > 50  # of 100 each
+    assert 0.72 < (drawn < 30).mean() < 0.78
+
+
 def test_a_draw_repeats_a_face_only_where_its_group_is_too_small() -> None:
     rows = memory({("swap", 0): 30, ("swap", 1): 2, ("mesh", 0): 5, ("mesh", 1): 9})
     drawn = Counter(Remembered(rows).draw(size=16, seed=(0, 1)).tolist())
