@@ -238,8 +238,9 @@ class Jpeg(ByOpenCV):
         return {"quality": torch.randint(40, 101, (count,), generator=generator)}
 
     def one(self, image: Image, drawn: Mapping[str, float]) -> Image:
-        _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(drawn["quality"])])
-        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+        ordered = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)  # red counts for more than blue
+        _, data = cv2.imencode(".jpg", ordered, [cv2.IMWRITE_JPEG_QUALITY, int(drawn["quality"])])
+        return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 KNOWN: dict[str, Augmentation] = {
