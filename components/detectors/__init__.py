@@ -69,7 +69,12 @@ class Sized(Section):
     @classmethod
     def filled(cls, raw: dict[str, Any]) -> dict[str, Any]:
         """`raw`, and what its size decides."""
-        return {**cls.sizes.get(str(raw.get("size", "paper")), cls.sizes["paper"]), **raw}
+        return {**cls.of_size(raw), **raw}
+
+    @classmethod
+    def of_size(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        """What the size that `raw` names decides."""
+        return cls.sizes.get(str(raw.get("size", "paper")), cls.sizes["paper"])
 
     @model_validator(mode="before")
     @classmethod

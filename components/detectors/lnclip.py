@@ -8,7 +8,9 @@ Source   arXiv 2508.06248; yermandy/GenD@e03532d53b37 (head, losses, augmentatio
          yermandy/deepfake-detection@0b872f7903e7.
 Differs  slerp adds to the batch, as the paper's first version says, where the older code replaces (`slerp: replace`) and
          the later one has none (`slerp: off`); alignment is the mean squared distance and uniformity has t = 2, as
-         published, not the halves a reading of the formulas may suggest.
+         published, not the halves a reading of the formulas may suggest. What an affine move uncovers is mirrored, and
+         black in GenD; the blur is 3, 5 or 7 pixels wide, with a deviation of about 0.7, 1 or 1.4 that follows from that,
+         where GenD's is always 7 wide and draws the deviation from 0.1 to 2; brightness is shifted, and scaled in GenD.
          At `tiny` the tower is the lab's and logits are `scale` times steeper, because a head on the sphere whose weights
          start near 0 cannot become sure of itself within tens of steps.
 """

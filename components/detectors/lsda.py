@@ -15,7 +15,11 @@ Differs  from the public code, which contradicts the paper in places:
            tell which methods were mixed, and how much of each;
          - forged faces need no group of all methods at the same frame: partners of the mixup are drawn from whatever other
            methods a batch holds, and where there is none the mixup does nothing;
-         - methods may come one after another: each brings a teacher, a row of the domain head and a centroid.
+         - methods may come one after another: each brings a teacher, a row of the domain head and a centroid;
+         - augmentations are drawn for each face, as the code does in the end: that all faces of a group share one draw is
+           prepared there and commented out. Down-scaling averages over a half, a third or a quarter of the side, where
+           the code takes single pixels of a half or a quarter;
+         - the trunks start from other weights of ImageNet; the code's are timm's `tf_efficientnet_b4` with `aa_in1k`.
          The real teacher of the paper is an ArcFace iResNet-100, whose weights we may not ship. `real_encoder: iresnet100`
          reads them from a file; otherwise it is the pretrained trunk itself, frozen, or where nothing is pretrained a slow
          average of the student. In the public code it is drawn at random, and its targets say nothing.
@@ -37,7 +41,7 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, Sized
+from components.detectors import Detection, Detector
 from components.detectors.parts import backbones
 from components.errors import MissingWeights
 from components.losses import latent_space
@@ -46,7 +50,7 @@ from components.tasks.dataset import Batch
 from components.vocabulary import FORGED, REAL
 
 SIZES: dict[str, dict[str, Any]] = {
-    "paper": {"trunk": "efficientnet_b4", "input_px": 256, "width": 512, "shared_teacher": False},
+    "paper": {**backbones.IMAGENET, "input_px": 256, "width": 512, "shared_teacher": False},
     "tiny": {"trunk": backbones.SMALL, "input_px": 96, "width": 64, "shared_teacher": True},
 }
 
@@ -82,17 +86,10 @@ IRESNET_BLOCKS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3), "iresne
 IRESNET_CHANNELS = (64, 128, 256, 512)
 
 
-class LSDAOptions(Sized):
+class LSDAOptions(backbones.TrunkOptions):
     """The paper's values; `size: tiny` is the same architecture for machines without an accelerator."""
 
     sizes = SIZES
-    trunk: str
-    """Of student and teachers: `small`, or any timm network whose stages follow one another. By size."""
-    trunk_options: dict[str, str | int | float | bool] = {}
-    """Handed to timm's builder, such as `pad_type: same`."""
-    pretrained: str = ""
-    """Weights student and teachers start from: none, a file, or a timm tag such as `ra2_in1k`."""
-    pretrained_sha256: str = ""
     input_px: int = Field(ge=96, multiple_of=32)
     """By size."""
     width: int = Field(ge=8, multiple_of=2)
@@ -125,7 +122,8 @@ class LSDAOptions(Sized):
 
     @classmethod
     def filled(cls, raw: dict[str, Any]) -> dict[str, Any]:
-        return super().filled({"real_encoder": "imagenet" if raw.get("pretrained") else "self", **raw})
+        chosen = super().filled(raw)
+        return {"real_encoder": "imagenet" if chosen["pretrained"] else "self", **chosen}
 
     @model_validator(mode="after")
     def _real_teacher_knows_something(self) -> Self:
@@ -157,7 +155,7 @@ class LSDA(Detector):
         self.options = options
         self.input_px = options.input_px
         width = options.width
-        self.student = Encoder(_trunk(options), width)
+        self.student = Encoder(backbones.built(options, whole=True), width)
         self.head = nn.Sequential(nn.Linear(width, width), nn.LeakyReLU(), nn.Linear(width, 2))
         self.side = _side(self.student.trunk, options.input_px)
         self.real_teacher = RealTeacher(self.student, options)
@@ -486,16 +484,6 @@ def _fusion(width: int) -> nn.Sequential:
         nn.LeakyReLU(),
         nn.Conv2d(width, width, 3, padding=1),
         nn.LeakyReLU(),
-    )
-
-
-def _trunk(options: LSDAOptions) -> backbones.Trunk:
-    return backbones.build(
-        options.trunk,
-        pretrained=options.pretrained,
-        sha256=options.pretrained_sha256,
-        trunk_options=options.trunk_options,
-        whole=True,
     )
 
 

@@ -10,9 +10,10 @@ Source   arXiv 2104.09770 (ICMR 2022); the official code,
          wangjk666/M2TR-Multi-modal-Multi-scale-Transformers-for-Deepfake-Detection@6471c0fbcd84, gave the architecture.
 Differs  softmax over two logits throughout, so that scores mean the same for every detector: the release trains each logit
          for itself under a focal loss and answers with sigmoids. The centre's term follows the paper: the release has its
-         sign reversed, its classes exchanged, and never uses it. timm's trunk pads evenly; `tf_efficientnet_b4` pads as
-         the release does. The mask decoder is ours, because the published one cannot be built. Positions are attended to
-         through `scaled_dot_product_attention`, which never holds the 6400 x 6400 weights.
+         sign reversed, its classes exchanged, and never uses it. The release pads unevenly and starts from weights trained
+         with adversarial examples, as timm's `tf_efficientnet_b4` does with `ap_in1k`. The mask decoder is ours, because
+         the published one cannot be built. Positions are attended to through `scaled_dot_product_attention`, which never
+         holds the 6400 x 6400 weights.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, Sized
+from components.detectors import Detection, Detector
 from components.detectors.parts import backbones
 from components.errors import BadParams
 from components.losses import contrastive
@@ -37,7 +38,7 @@ from components.vocabulary import REAL
 
 SIZES: dict[str, dict[str, Any]] = {
     "paper": {
-        "trunk": "efficientnet_b4",
+        **backbones.IMAGENET,
         "input_px": 320,
         "depth": 4,
         "patches": (1, 2, 4, 8),
@@ -92,17 +93,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
 
-class M2TROptions(Sized):
+class M2TROptions(backbones.TrunkOptions):
     """The paper's values; `size: tiny` is the same architecture for machines without an accelerator."""
 
     sizes = SIZES
-    trunk: str
-    """`small`, or any timm network whose stages follow one another. By size; the paper's is EfficientNet-B4."""
-    trunk_options: dict[str, str | int | float | bool] = {}
-    """Handed to timm's builder. For the paper's trunk its stochastic depth, `drop_path_rate: 0.2`."""
-    pretrained: str = ""
-    """Weights of the trunk: none, a file, or a timm tag such as `ra2_in1k`."""
-    pretrained_sha256: str = ""
     input_px: int = Field(ge=32, multiple_of=32)
     """By size; 320 in the release. The filters' size follows from it."""
     depth: int = Field(ge=1)
@@ -146,13 +140,7 @@ class M2TR(Detector):
         self.input_px = options.input_px
         self.register_buffer("mean", torch.tensor(MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(DEVIATION)[:, None, None], persistent=False)
-        self.trunk = backbones.build(
-            options.trunk,
-            pretrained=options.pretrained,
-            sha256=options.pretrained_sha256,
-            trunk_options=options.trunk_options,
-            whole=True,
-        )
+        self.trunk = backbones.built(options, whole=True)
         C, D = self.trunk.channels[0], self.trunk.channels[-1]
         side = _side_of_texture(self.trunk, options)
         self.blocks = nn.ModuleList(Block(C, side, options.patches, options.branch_gain) for _ in range(options.depth))

@@ -9,6 +9,8 @@ Source   arXiv 2601.01041: v1 "Multi-Artifact Subspace Fine-Tuning and Selective
          that of Effort, the nearest published code (SCLBD/DeepfakeBench @ 8a4a7bf5e966), which K = 1, rank = 1 equals.
 Differs  q, k and v are decomposed each by itself; no weight decay, which would fight the spectral term; a task after the
          first has a subspace of its own (t mod K) and leaves the others nearly in peace, which the paper does not consider.
+         Half of Effort's faces change their brightness and contrast, or their principal colours, or their hue and
+         saturation, one of the three drawn for each; here all of that half change brightness and contrast.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ Flow     faces (B,3,256,256) -> spatial trunk             A_s^l  (B,C_l,H_l,W_l)
 Source   the CFFD paper; no public code was found, so that everything a description leaves open is our reading.
 Differs  the frequency input is three inverse-transformed bands rather than raw coefficients, because relating the branches
          element by element needs maps that lie over one another; SFIA's values are added to each branch under a learned
-         weight, because the one sum described cannot give two outputs; r = 3, 5, 7 is read as a dilation rate.
+         weight, because the one sum described cannot give two outputs; r = 3, 5, 7 is read as a dilation rate. Both trunks
+         start from ImageNet, of which the description says nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from components.detectors import Detection, Detector, Sized
+from components.detectors import Detection, Detector
 from components.detectors.parts import backbones
 from components.losses import contrastive
 from components.losses.frequency import Bands
@@ -29,7 +30,7 @@ from components.params import Section
 from components.tasks.dataset import Batch
 
 SIZES: dict[str, dict[str, Any]] = {
-    "paper": {"trunk": "efficientnet_b4", "input_px": 256, "width": 128, "temperature": 0.01},
+    "paper": {**backbones.IMAGENET, "input_px": 256, "width": 128, "temperature": 0.01},
     "tiny": {"trunk": backbones.SMALL, "input_px": 96, "width": 32, "temperature": 0.1},
 }
 
@@ -62,17 +63,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 BAND_GAINS = (0.1, 1.0, 8.0)  # low, mid, high: in faces their deviations are about 0.43, 0.13, 0.10 of [-1, 1]
 
 
-class RSIANetOptions(Sized):
+class RSIANetOptions(backbones.TrunkOptions):
     """The paper's values; `size: tiny` is the same architecture for machines without an accelerator."""
 
     sizes = SIZES
-    trunk: str
-    """`small`, or any timm network whose stages follow one another. By size."""
-    trunk_options: dict[str, str | int | float | bool] = {}
-    """Handed to timm's builder, such as `pad_type: same`."""
-    pretrained: str = ""
-    """Weights of both trunks: none, a file, or a timm tag such as `ra2_in1k`."""
-    pretrained_sha256: str = ""
     input_px: int = Field(ge=96, multiple_of=32)
     """By size."""
     width: int = Field(ge=8)
@@ -94,7 +88,7 @@ class RSIANet(Detector):
         self.input_px = options.input_px
         self.bands = Bands(options.input_px, options.input_px)
         self.band_stem = BandStem()
-        self.spatial_trunk, self.frequency_trunk = _trunk(options), _trunk(options)
+        self.spatial_trunk, self.frequency_trunk = backbones.built(options), backbones.built(options)
         channels, width = self.spatial_trunk.channels, options.width
         self.interactions = nn.ModuleList(SFIA(C, max(width // 4, C // 2)) for C in channels)
         self.relations = nn.ModuleList(RSIA(C, width, follows=level > 0) for level, C in enumerate(channels))
@@ -255,15 +249,6 @@ class FAF(nn.Module):
     def forward(self, levels: list[Tensor]) -> Tensor:
         v = torch.stack([level.mean(dim=(2, 3)) for level in levels], dim=1)  # (B, L, width)
         return (self.weigh(v).softmax(dim=1) * v).sum(dim=1)
-
-
-def _trunk(options: RSIANetOptions) -> backbones.Trunk:
-    return backbones.build(
-        options.trunk,
-        pretrained=options.pretrained,
-        sha256=options.pretrained_sha256,
-        trunk_options=options.trunk_options,
-    )
 
 
 def _projected(projections: nn.ModuleList, maps: tuple[Tensor, ...]) -> Tensor:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
+from torch import Tensor
 
-from components import torchvision_ops
+from components import detectors, torchvision_ops
 from components.detectors.parts import backbones
 from components.errors import BadParams, MissingWeights, UnknownName
 
@@ -112,12 +114,63 @@ def test_a_tag_nobody_published_is_refused_with_those_that_are() -> None:
         backbones.build("resnet18", pretrained="a1_in1j")
 
 
-def test_a_file_that_runs_code_is_not_run(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (Path.touch, (tmp_path / "sprung",))
+def test_a_tag_of_the_hub_without_network_is_an_advice_naming_repository_and_file() -> None:
+    with pytest.raises(MissingWeights, match=r"'model\.safetensors' \(convnext_nano\.in12k\) in the hub's cache or from the "
+                       r"hub's repository 'timm/convnext_nano\.in12k'.*MB.*`pretrained`.*network"):  # fmt: skip
+        backbones.build("convnext_nano", pretrained="in12k")
 
-    torch.save({"conv1.weight": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(BadParams):
-        backbones.build("resnet18", pretrained=str(tmp_path / "trap.pt"))
-    assert not (tmp_path / "sprung").exists()
+
+def test_a_release_that_nothing_vouches_for_is_taken_from_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its classifier knows other classes, and another layer: neither is needed."""
+    import timm
+
+    state = timm.create_model("convnext_atto", num_classes=3).state_dict() | {"head.other.bias": torch.zeros(2)}
+    monkeypatch.setattr(backbones, "published", lambda *_: backbones.Published("timm/a.b", "https://x.org/a.pth", ""))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    in_cache(tmp_path, "timm/a.b", "model.safetensors", state)
+    trunk = backbones.build("convnext_atto", pretrained="b")
+    assert torch.equal(next(trunk.parameters()), state["stem.0.weight"])
+
+
+def in_cache(cache: Path, repository: str, file: str, state: dict[str, Tensor]) -> None:
+    """As the hub's cache keeps it: the blob is named by its digest, and a link by its name points there."""
+    folder = cache / f"models--{repository.replace('/', '--')}"
+    link = folder / "snapshots" / ("1" * 40) / file
+    for made in (folder / "blobs", folder / "refs", link.parent):
+        made.mkdir(parents=True)
+    (folder / "refs" / "main").write_text("1" * 40)
+    content = save(state)
+    blob = folder / "blobs" / hashlib.sha256(content).hexdigest()
+    blob.write_bytes(content)
+    link.symlink_to(blob)
+
+
+def test_every_tag_of_timm_is_loaded_from_a_vouched_place_or_told_where_it_lies() -> None:
+    import timm
+
+    kinds = Counter()
+    for model in timm.list_pretrained():
+        name, _, tag = model.partition(".")
+        where = backbones.published(name, tag)
+        places = str(where)
+        kinds[(where.by_release, bool(where.repository))] += 1
+        assert where.file.rpartition(".")[2] in {"safetensors", "pth", "tar"} and "None" not in places
+        assert (where.url in places) and (where.repository in places) and (where.url or where.repository)
+        assert not where.by_release or (where.url.startswith("https://") and f"-{where.digest}." in where.file)
+    assert kinds[True, True] > 300 and kinds[False, True] > 1000
+    assert kinds[False, False] < 10  # of no digest and on no hub: fetched by hand
+
+
+@pytest.mark.parametrize("detector", ["lsda", "m2tr", "rsia_net"])
+def test_no_detector_starts_its_paper_from_random_weights_in_silence(
+    detector: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(MissingWeights, match=r"'efficientnet_b4_ra2_320-7eb33cd5\.pth'.*random"):
+        detectors.build(detector, detectors.options(detector, {}))
+    with pytest.raises(BadParams, match=r"`pretrained` beside the trunk 'resnet18'.*random"):
+        detectors.options(detector, {"trunk": "resnet18"})
+    for said in ({"pretrained": ""}, {"trunk": "resnet18", "pretrained": ""}, {"trunk": "small"}, {"size": "tiny"}):
+        assert detectors.options(detector, said).pretrained == ""

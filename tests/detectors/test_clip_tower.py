@@ -274,23 +274,3 @@ def in_cache(cache: Path, state: dict[str, Tensor]) -> Path:
     (cache / "fetched").rename(blob)
     link.symlink_to(blob)
     return link
-
-
-def test_a_file_that_runs_code_is_not_run(tmp_path: Path) -> None:
-    class Trap:
-        def __reduce__(self) -> tuple[object, ...]:
-            return (Path.touch, (tmp_path / "sprung",))
-
-    torch.save({"conv1.weight": Trap()}, tmp_path / "trap.pt")
-    with pytest.raises(BadParams):
-        clip.tower("small", pretrained=str(tmp_path / "trap.pt"))
-    assert not (tmp_path / "sprung").exists()
-
-
-def test_a_torchscript_archive_is_refused_with_what_to_name_instead(tmp_path: Path) -> None:
-    import zipfile
-
-    with zipfile.ZipFile(tmp_path / "ViT-L-14.pt", "w") as archive:
-        archive.writestr("ViT-L-14/constants.pkl", b"")
-    with pytest.raises(BadParams, match=r"TorchScript.*'open_clip_model\.safetensors'"):
-        clip.tower("small", pretrained=str(tmp_path / "ViT-L-14.pt"))

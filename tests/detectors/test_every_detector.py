@@ -360,8 +360,9 @@ def test_the_paper_is_the_default(name: str) -> None:
 
 
 @every_detector
-def test_resolved_options_give_themselves_again(name: str) -> None:
-    resolved = detectors.options(name, {"size": "tiny"})
+@pytest.mark.parametrize("said", [{"size": "tiny"}, {}, {"pretrained": ""}], ids=["tiny", "paper", "random"])
+def test_resolved_options_give_themselves_again(name: str, said: dict[str, str]) -> None:
+    resolved = detectors.options(name, said)
     assert detectors.options(name, resolved.model_dump(mode="json")) == resolved
 
 

@@ -60,7 +60,7 @@ def count(part: nn.Module) -> int:
 
 @pytest.mark.slow
 def test_the_paper_size_has_the_parameters_of_the_design() -> None:
-    network = detectors.build("lsda", detectors.options("lsda", {}))
+    network = detectors.build("lsda", detectors.options("lsda", {"pretrained": ""}))
     network.begin_task(["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"])
     assert isinstance(network, LSDA)
     assert count(network.student) == 18_466_632 and count(network.head) == 263_682
@@ -419,10 +419,10 @@ def published_iresnet18() -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        ({"real_encoder": "imagenet"}, "`pretrained` weights with real_encoder 'imagenet'"),
+        ({"pretrained": "", "real_encoder": "imagenet"}, "`pretrained` weights with real_encoder 'imagenet'"),
         ({"pretrained": "a.pt", "real_encoder": "iresnet100"}, "`real_pretrained` to name a file"),
         ({"pretrained": "a.pt", "real_pretrained": "b.pt"}, "`real_pretrained` to name a file"),
-        ({"identity_weight": 1}, "a real_encoder of its own"),
+        ({"pretrained": "", "identity_weight": 1}, "a real_encoder of its own"),
     ],
 )
 def test_options_that_contradict_one_another_are_refused(options: dict[str, object], complaint: str) -> None:
@@ -431,8 +431,10 @@ def test_options_that_contradict_one_another_are_refused(options: dict[str, obje
 
 
 def test_who_knows_genuine_faces_follows_from_what_is_pretrained() -> None:
-    assert detectors.options("lsda", {}).model_dump()["real_encoder"] == "self"
-    assert detectors.options("lsda", {"pretrained": "ra2_in1k"}).model_dump()["real_encoder"] == "imagenet"
+    for raw in ({"pretrained": ""}, {"size": "tiny"}):
+        assert detectors.options("lsda", raw).model_dump()["real_encoder"] == "self"
+    for raw in ({}, {"size": "tiny", "trunk": "resnet18", "pretrained": "a1_in1k"}):
+        assert detectors.options("lsda", raw).model_dump()["real_encoder"] == "imagenet"
 
 
 # -- around it ---------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def count(part: torch.nn.Module) -> int:
 
 def test_the_paper_size_has_the_parameters_of_the_release_all_trainable() -> None:
     with torch.device("meta"):  # numbers of weights without the weights
-        network = detectors.build("m2tr", detectors.options("m2tr", {}))
+        network = detectors.build("m2tr", detectors.options("m2tr", {"pretrained": ""}))
     assert count(network) == sum(p.numel() for p in network.parameters()) == 18_607_946
     assert isinstance(network, M2TR) and network.decoder is None and len(network.blocks) == 4
     for block in network.blocks:
@@ -60,7 +60,7 @@ def test_the_paper_size_has_the_parameters_of_the_release_all_trainable() -> Non
 
 @pytest.mark.slow
 def test_the_paper_size_halts_at_a_quarter_of_the_image_and_ends_in_1792_channels() -> None:
-    network = detectors.build("m2tr", detectors.options("m2tr", {})).eval()
+    network = detectors.build("m2tr", detectors.options("m2tr", {"pretrained": ""})).eval()
     with torch.no_grad():
         detection = network(torch.rand(1, 3, 256, 256))
     assert [tuple(level.shape[1:]) for level in detection.levels] == [
@@ -77,7 +77,7 @@ def test_the_paper_size_halts_at_a_quarter_of_the_image_and_ends_in_1792_channel
 def test_the_stochastic_depth_is_the_paper_trunks_own() -> None:
     own, other = (
         detectors.options("m2tr", {}).model_dump(),
-        detectors.options("m2tr", {"trunk": "resnet18"}).model_dump(),
+        detectors.options("m2tr", {"trunk": "resnet18", "pretrained": ""}).model_dump(),
     )
     assert own["trunk_options"] == {"drop_path_rate": 0.2} and other["trunk_options"] == {}
 

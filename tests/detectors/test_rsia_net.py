@@ -19,7 +19,7 @@ def tiny(**options: object) -> Detector:
 
 @pytest.mark.slow
 def test_the_paper_size_has_the_parameters_of_the_design_all_trainable() -> None:
-    network = detectors.build("rsia_net", detectors.options("rsia_net", {}))
+    network = detectors.build("rsia_net", detectors.options("rsia_net", {"pretrained": ""}))
     assert sum(p.numel() for p in network.parameters()) == 36_844_513
     assert all(p.requires_grad for p in network.parameters())
     with torch.no_grad():

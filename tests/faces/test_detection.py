@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from components import weight_files
 from components.errors import BadArchive, MissingWeights, UnknownName
 from components.faces import detection, frames
 from components.faces.detection import Face, Frame, largest
@@ -251,11 +252,9 @@ def test_a_prior_that_says_face_becomes_a_face_at_its_place_in_the_frame(retinaf
 def test_retinaface_reads_the_release_as_it_is_published(weights: Path, tmp_path: Path) -> None:
     import zipfile
 
-    from components.faces.detection.retinaface import _state
-
     with zipfile.ZipFile(tmp_path / "release.zip", "w") as archive:
         archive.write(weights, "retinaface.pth")
-    plain, zipped = _state(weights), _state(tmp_path / "release.zip")
+    plain, zipped = weight_files.read(weights), weight_files.read(tmp_path / "release.zip")
     assert all(torch.equal(plain[name], zipped[name]) for name in plain)
 
 
@@ -283,6 +282,27 @@ class Trap:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Path.touch, (Path("sprung"),)
+
+
+@pytest.mark.parametrize("face_detector", ["retinaface", "yunet"])
+@pytest.mark.parametrize("share", [0, 0.5, 0.999], ids=["empty", "half", "nearly whole"])
+def test_a_half_downloaded_file_is_refused(
+    weights: Path,
+    real_data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_weights: None,
+    face_detector: str,
+    share: float,
+) -> None:
+    whole = {"retinaface": weights, "yunet": real_data / "weights" / "face_detection_yunet.onnx"}[
+        face_detector
+    ].read_bytes()
+    half = tmp_path / "half"
+    half.write_bytes(whole[: int(share * len(whole))])
+    monkeypatch.setenv(f"PERENNIAL_{face_detector.upper()}_WEIGHTS", str(half))
+    with pytest.raises(MissingWeights, match=r"half.*[Ff]etch .*PERENNIAL_"):
+        detection.build(face_detector, CropOptions())
 
 
 @pytest.mark.parametrize("content", [{"body.conv1.weight": torch.zeros(1)}, Trap(), [1, 2]])

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from components.errors import UnknownName
 from components.tasks import augmentations
-from components.tasks.augmentations import augment, augmented
+from components.tasks.augmentations import Change, augment, augmented
 from components.tasks.dataset import Batch
 
 
@@ -143,3 +143,15 @@ def test_a_mask_that_nobody_knows_stays_unknown() -> None:
 def test_an_unknown_augmentation_is_refused_with_the_nearest_known() -> None:
     with pytest.raises(UnknownName, match=r"no augmentation 'flop'; known: affine, .*'flip'\?"):
         augment(faces(), {"flop": 1}, generator())
+
+
+@pytest.mark.parametrize("channel", range(3))
+def test_jpeg_takes_red_for_red_and_blue_for_blue(channel: int) -> None:
+    """Of stripes a pixel wide only luma is left, to which green gives the most and blue the least."""
+    striped = torch.zeros(1, 3, 16, 16)
+    striped[:, channel, :, ::2] = 1
+    change = Change("jpeg", torch.ones(1, dtype=torch.bool), {"quality": torch.tensor([90])})
+    after = augmentations.as_bytes(augmentations.done(striped, [change])).float()
+    kept = after[:, channel, :, ::2].mean() - after[:, channel, :, 1::2].mean()
+    luma = (0.299, 0.587, 0.114)[channel]
+    assert abs(float(kept) / 255 - luma) < 0.03

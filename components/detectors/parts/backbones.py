@@ -1,40 +1,62 @@
 """Trunks that detectors share, cut into stages so that a paper may step in between, and the weights they start from.
 
-    trunk = build("efficientnet_b4", pretrained="ra2_in1k")
+    trunk = build("efficientnet_b4", pretrained="ra2_in1k")    # or built(options), as a detector's options say
     for stage in trunk.stages: maps = stage(maps)          # (B, trunk.channels[l], H_l, W_l), fine to coarse
 
 A trunk is any timm network whose parts follow one another (ResNets, EfficientNets, MobileNets, ConvNeXts, …), or "small",
 built here for machines without an accelerator.
 
-Weights are named in three ways: "" (none), a file (a path), or one of timm's tags, such as "ra2_in1k", whose file is taken
-from torch's cache or, where there is a network, fetched into it.
+Weights are named in three ways: "" (none), a file (a path), or one of timm's tags, such as "ra2_in1k". A tag's file is
+taken from the release that timm names, by torch's cache, where the file's name says its digest, and otherwise from the
+hub, by the hub's cache; where there is a network, it is fetched into that cache.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import pickle
-import shutil
-import urllib.request
+import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from components import torchvision_ops
+from components import torchvision_ops, weight_files
+from components.detectors import Sized
 from components.errors import BadParams, MissingWeights, UnknownName
 
 SMALL = "small"
 SMALL_STEM = 16
 SMALL_CHANNELS = (32, 32, 48, 64)
 LEVELS = 4
+IMAGENET = {"trunk": "efficientnet_b4", "pretrained": "ra2_in1k"}
+"""The trunk of three papers, with the weights that timm's was trained to."""
 POOLING = {"global_pool", "head", "fc", "classifier"}  # what a timm network ends with begins at one of these
-WEIGHT_FILES = (".safetensors", ".pt", ".pth", ".bin")
-FETCH_TIMEOUT_S = 30
+
+
+class TrunkOptions(Sized):
+    """Options of a detector on a trunk. Where its paper starts from pretrained weights, nobody starts from random ones
+    without saying so."""
+
+    trunk: str
+    """`small`, or any timm network whose stages follow one another. By size."""
+    trunk_options: dict[str, str | int | float | bool] = {}
+    """Handed to timm's builder, such as `pad_type: same`."""
+    pretrained: str
+    """Weights the trunk starts from: "" (random), a file, or a timm tag. By size, for the trunk of that size."""
+    pretrained_sha256: str = ""
+
+    @classmethod
+    def filled(cls, raw: dict[str, Any]) -> dict[str, Any]:
+        own = cls.of_size(raw)
+        trunk, weights = raw.get("trunk", own["trunk"]), own.get("pretrained", "")
+        if weights and trunk not in (own["trunk"], SMALL) and "pretrained" not in raw:
+            raise ValueError(
+                f"expected `pretrained` beside the trunk '{trunk}', found none. Name a file or one of timm's tags for it, "
+                'or say `pretrained: ""` to start from random weights'
+            )
+        return super().filled({"pretrained": weights if trunk == own["trunk"] else "", **raw})
 
 
 class Trunk(nn.Module):
@@ -64,6 +86,17 @@ def resized(faces: Tensor, side_px: int) -> Tensor:
 def normalised(faces: Tensor, side_px: int) -> Tensor:
     """(B, 3, H, W) in [0, 1] -> (B, 3, side, side) in [-1, 1] (mean and deviation 0.5)."""
     return resized(faces, side_px) * 2 - 1
+
+
+def built(options: TrunkOptions, *, whole: bool = False) -> Trunk:
+    """The trunk that a detector's options name; as `build`."""
+    return build(
+        options.trunk,
+        pretrained=options.pretrained,
+        sha256=options.pretrained_sha256,
+        trunk_options=options.trunk_options,
+        whole=whole,
+    )
 
 
 def build(
@@ -160,84 +193,87 @@ def _parts(network: nn.Module, *, nested: bool) -> Iterator[tuple[str, nn.Module
 # -- weights -------------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Published:
+    """Where timm's catalogue says that the weights of a tag are."""
+
+    repository: str
+    """Of the hub; "" where it is not there."""
+    url: str
+    """Of its author's release; "" where there is none."""
+    digest: str
+    """The first digits of the release's SHA-256, in which the names of timm's own files end; "" where a name has none."""
+
+    @property
+    def by_release(self) -> bool:
+        """Taken from the release: a file that nothing vouches for, and whose layout is its author's, is not."""
+        return bool(self.digest)
+
+    @property
+    def file(self) -> str:
+        return weight_files.HUB_FILES[0] if self.repository and not self.by_release else self.url.rpartition("/")[2]
+
+    def __str__(self) -> str:
+        """The places in words."""
+        cache = f"torch's cache ('{weight_files.releases()}')" if self.by_release else "the hub's cache"
+        hub = f"the hub's repository '{self.repository}'" if self.repository else ""
+        places = [self.url, hub] if self.by_release else [hub, self.url]
+        return " or ".join(filter(None, [f"in {cache}", *(f"from {place}" for place in places if place)]))
+
+
 def find_weights(name: str, network: nn.Module, pretrained: str) -> Path:
-    """The file that `pretrained` names: itself, or timm's file for that tag of `name`; raises MissingWeights."""
-    if "/" in pretrained or pretrained.endswith(WEIGHT_FILES):
+    """The file that `pretrained` names: itself, or that of timm's tag for `name`; raises MissingWeights, UnknownName."""
+    if "/" in pretrained or pretrained.endswith(weight_files.SUFFIXES):
         path = Path(pretrained).expanduser()
         if not path.is_file():
-            raise MissingWeights(_advice(f"weights of '{name}' at '{path}'", path.name, network, digest=""))
+            raise MissingWeights(_advice(f"weights of '{name}' at '{path}'", path.name, network))
         return path
     return _tagged_weights(name, network, pretrained)
 
 
-def _tagged_weights(name: str, network: nn.Module, tag: str) -> Path:
+def published(name: str, tag: str) -> Published:
+    """Where the weights of timm's tag `tag` of trunk `name` are; raises UnknownName."""
     import timm
 
-    known = [model.partition(".")[2] for model in timm.list_pretrained(f"{name}.*")]
-    config = timm.get_pretrained_cfg(f"{name}.{tag}") if tag in known else None
-    if config is None or not str(config.url or "").startswith("https://"):
+    if not timm.is_model_pretrained(f"{name}.{tag}"):
+        known = [model.partition(".")[2] for model in timm.list_pretrained(f"{name}.*")]
         raise UnknownName(f"pretrained tag of '{name}'", tag, known)
-    file = str(config.url).rpartition("/")[2]
-    digest = Path(file).stem.rpartition("-")[2]  # the catalogue's names end in the first digits of their SHA-256
-    path = Path(torch.hub.get_dir()) / "checkpoints" / file
-    if not path.is_file():
-        try:
-            _fetch(str(config.url), path)
-        except (OSError, RuntimeError) as fault:
-            wanted = f"'{file}' ({name}.{tag}) in '{path.parent}' or from {config.url}"
-            raise MissingWeights(_advice(wanted, file, network, digest=digest, fault=str(fault))) from fault
-    check_digest(path, digest)
+    config = timm.get_pretrained_cfg(f"{name}.{tag}")
+    url = str(config.url or "")
+    digest = re.search(r"-([0-9a-f]{8,64})\.\w+$", url)
+    return Published(str(config.hf_hub_id or ""), url, digest[1] if digest else "")
+
+
+def _tagged_weights(name: str, network: nn.Module, tag: str) -> Path:
+    where = published(name, tag)
+    wanted = f"'{where.file}' ({name}.{tag}) {where}"
+    try:
+        if where.by_release:
+            path = weight_files.from_release(where.url)
+        elif where.repository:
+            return weight_files.from_hub(where.repository, weight_files.HUB_FILES)
+        else:
+            raise OSError("no digest vouches for it, so that it is not fetched")
+    except (OSError, RuntimeError) as fault:
+        raise MissingWeights(_advice(wanted, where.file, network, digest=where.digest, fault=fault)) from fault
+    weight_files.check_digest(path, where.digest)
     return path
 
 
-def _fetch(url: str, path: Path) -> None:
-    if os.environ.get("HF_HUB_OFFLINE") == "1":
-        raise OSError("HF_HUB_OFFLINE is 1")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_suffix(".part")  # a fetch that was cut off must not be taken for the file
-    with urllib.request.urlopen(url, timeout=FETCH_TIMEOUT_S) as answer, half.open("wb") as file:  # noqa: S310 https
-        shutil.copyfileobj(answer, file)
-    half.replace(path)
-
-
-def check_digest(path: Path, sha256: str) -> None:
-    """Raises MissingWeights unless the SHA-256 of the file begins with `sha256`."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if not found.startswith(sha256.lower()):
-        raise MissingWeights(
-            f"expected the SHA-256 of '{path}' to begin with '{sha256}', found '{found}'. "
-            "Remove the file and fetch it again, or correct the digest."
-        )
-
-
-def read_weights(path: Path, sha256: str = "") -> dict[str, Tensor]:
-    """A state dict from .safetensors, or from a torch file without ever running code; raises MissingWeights, BadParams."""
-    check_digest(path, sha256)
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as fault:
-        raise BadParams(
-            f"expected nothing but tensors in '{path}', found something else. Save a plain state dict."
-        ) from fault
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise BadParams(f"expected tensors by name in '{path}', found otherwise. Save a plain state dict.")
-    return state
-
-
 def load_weights(network: nn.Module, path: Path, *, kept: list[nn.Module], sha256: str = "") -> None:
-    """Load `path` into `network`; what lies outside `kept` (a classifier, say) may be absent. Raises BadParams."""
-    state = read_weights(path, sha256)
+    """Load `path` into `network`; what lies outside `kept` (a classifier, say) may be absent.
+
+    Raises MissingWeights (another digest, or no whole file of weights), BadParams (weights of another network).
+    """
+    state, own = weight_files.read(path, sha256), network.state_dict(keep_vars=True)
+    used = {id(value) for part in kept for value in part.state_dict(keep_vars=True).values()}
+    needed = {name for name, value in own.items() if id(value) in used}
+    fitting = {name: value for name, value in state.items() if name in needed or not _of_a_classifier(name, value, own)}
     try:
-        missing, unknown = network.load_state_dict(state, strict=False)
+        missing, unknown = network.load_state_dict(fitting, strict=False)
     except RuntimeError as fault:
         raise BadParams(f"expected '{path}' to hold weights of this trunk, found others: {fault}") from fault
-    used = {id(value) for part in kept for value in part.state_dict(keep_vars=True).values()}
-    lost = [name for name, value in network.state_dict(keep_vars=True).items() if name in missing and id(value) in used]
+    lost = [name for name in missing if name in needed]
     if lost or unknown:
         raise BadParams(
             f"expected '{path}' to hold the weights of this trunk, found {len(lost)} missing and {len(unknown)} unknown "
@@ -245,10 +281,16 @@ def load_weights(network: nn.Module, path: Path, *, kept: list[nn.Module], sha25
         )
 
 
-def _advice(wanted: str, file: str, network: nn.Module, *, digest: str, fault: str = "") -> str:
+def _of_a_classifier(name: str, value: Tensor, own: Mapping[str, Tensor]) -> bool:
+    """Whether it is of a classifier that this network does not have: of other classes, or of other layers."""
+    return name.partition(".")[0] in POOLING and (name not in own or own[name].shape != value.shape)
+
+
+def _advice(wanted: str, file: str, network: nn.Module, *, digest: str = "", fault: Exception | None = None) -> str:
     size_mb = sum(value.numel() * value.element_size() for value in network.state_dict().values()) / 1e6
     return (
         f"expected {wanted} (about {size_mb:.0f} MB{f', SHA-256 {digest}…' if digest else ''}), found none"
-        f"{f' ({fault})' if fault else ''}. Put '{file}' on this machine and name its path in the detector's "
-        "`pretrained`. Or name one of timm's tags there and run once where there is a network."
+        f"{f' ({weight_files.short(fault)})' if fault else ''}. Put '{file}' on this machine, name its path in the "
+        "detector's `pretrained` and its SHA-256 in `pretrained_sha256`. Or name a tag of timm's there that its release "
+        "or the hub has, and run once where there is a network. Or say `pretrained: ''` and start from random weights."
     )

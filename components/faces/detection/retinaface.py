@@ -9,11 +9,8 @@ Differs  a frame is never enlarged nor padded to a square, so frames of one size
 
 from __future__ import annotations
 
-import io
-import pickle
 import sys
 import warnings
-import zipfile
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import cache
@@ -25,12 +22,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from components import torchvision_ops
-from components.errors import MissingWeights
+from components import torchvision_ops, weight_files
+from components.errors import BadParams, MissingWeights
 from components.faces.detection import Face, Frame, file_digest, shrink
 from components.faces.table import Images
 from components.params import CropOptions
 from components.settings import settings
+from components.weight_files import short
 
 FILE = "retinaface_resnet50_2020-07-20-f168fae3c.zip"  # the name ends in the first digits of its sha256
 URL = f"https://github.com/ternaus/retinaface/releases/download/0.01/{FILE}"
@@ -52,16 +50,16 @@ def build(params: CropOptions, archive: Path | None) -> RetinaFace:  # noqa: ARG
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         return RetinaFace(
-            _state(path),
+            weight_files.read(path),
             file_digest(path),
             min_score=params.min_score,
             max_input_px=params.max_input_px,
             device=device,
         )
-    except (RuntimeError, EOFError, TypeError, pickle.UnpicklingError) as fault:
+    except (MissingWeights, BadParams, RuntimeError) as fault:
         raise MissingWeights(
             f"expected the RetinaFace-ResNet50 state dict of {FILE} at '{path}', found something else "
-            f"({_short(fault)}). Fetch {URL} and point {VARIABLE} to it."
+            f"({short(fault)}). Fetch {URL} and point {VARIABLE} to it."
         ) from fault
 
 
@@ -176,18 +174,6 @@ def _network() -> nn.Module:
     return network
 
 
-def _state(path: Path) -> dict[str, Tensor]:
-    """The state dict in `path`: a file torch wrote, or a zip around one, as the release is."""
-    source: Path | io.BytesIO = path
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            members = archive.namelist()
-            if len(members) == 1:  # torch's own format is a zip too, of many members
-                source = io.BytesIO(archive.read(members[0]))
-    state: dict[str, Tensor] = torch.load(source, map_location="cpu", weights_only=True)
-    return state
-
-
 def weights() -> Path:
     """The file the variable points to, or the release in torch's cache; raises MissingWeights."""
     path = settings().retinaface_weights or _cached()
@@ -215,13 +201,8 @@ def _fetched() -> Path:
     except (OSError, RuntimeError) as fault:  # no network is an OSError, a wrong hash a RuntimeError
         raise MissingWeights(
             f"face detector 'retinaface' expected {FILE} (about 100 MB, sha256 {HASH_PREFIX}...), found it neither at "
-            f"{VARIABLE} nor at '{path}', and it cannot be fetched ({_short(fault)}). Either fetch {URL} "
+            f"{VARIABLE} nor at '{path}', and it cannot be fetched ({short(fault)}). Either fetch {URL} "
             f"where there is a network and set {VARIABLE} to the file, or open the network and run again. "
             "Face detector 'yunet' needs a file of 230 kB only."
         ) from fault
     return path
-
-
-def _short(fault: object) -> str:
-    text = " ".join(str(fault).split())
-    return text if len(text) <= 200 else text[:197] + "..."

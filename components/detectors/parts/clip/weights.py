@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from components.detectors.parts import backbones
+from components import weight_files
 from components.errors import BadParams, MissingWeights, UnknownName
 
 SMALL = "small"
 LAB = "lab"
 LAB_WEIGHTS = Path(__file__).parent / "small.safetensors"
 LAB_RECORD = LAB_WEIGHTS.with_suffix(".json")
-HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+HUB_FILES = weight_files.HUB_FILES[2:]
 
 
 def find(name: str, config: dict[str, Any], pretrained: str) -> Path:
     """The file that `pretrained` names for CLIP model `name`; raises MissingWeights, UnknownName, BadParams."""
-    if "/" in pretrained or pretrained.endswith(backbones.WEIGHT_FILES):
+    if "/" in pretrained or pretrained.endswith(weight_files.SUFFIXES):
         path = Path(pretrained).expanduser()
         if not path.is_file():
             raise MissingWeights(_advice(f"weights of '{name}' at '{path}'", path.name, config))
@@ -45,14 +44,9 @@ def find(name: str, config: dict[str, Any], pretrained: str) -> Path:
 def load(vision: Any, path: Path, sha256: str = "") -> None:
     """Load the tower that `path` holds into open_clip's `vision`; the projection is left out.
 
-    Raises MissingWeights (another digest), BadParams.
+    Raises MissingWeights (another digest, or no whole file of weights), BadParams.
     """
-    if _is_torchscript(path):
-        raise BadParams(
-            f"expected tensors in '{path}', found a TorchScript archive, which is code and is not run. "
-            f"Name '{HUB_FILES[0]}' of the same model, or its tag."
-        )
-    state = vision_state(backbones.read_weights(path, sha256))
+    state = vision_state(weight_files.read(path, sha256))
     state.pop("proj", None)
     if (positions := state.get("positional_embedding")) is not None:
         state["positional_embedding"] = _resized(positions, vision.grid_size)
@@ -95,34 +89,10 @@ def _tagged(name: str, config: dict[str, Any], tag: str) -> Path:
     repository, _, file = str(entry["hf_hub"]).rpartition("/")
     files = (file,) if file else HUB_FILES
     try:
-        path = _from_hub(repository, files)
+        return weight_files.from_hub(repository, files)
     except OSError as fault:
         wanted = f"'{files[0]}' ({name}, '{tag}') in the hub's cache or from the hub's repository '{repository}'"
         raise MissingWeights(_advice(wanted, files[0], config, fault=fault)) from fault
-    backbones.check_digest(path, _digest_in_cache(path))
-    return path
-
-
-def _from_hub(repository: str, files: tuple[str, ...]) -> Path:
-    """The first of `files` that the hub's cache holds, else the first that the hub has; raises OSError."""
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
-    from huggingface_hub.errors import RemoteEntryNotFoundError
-
-    for file in files:
-        if isinstance(cached := try_to_load_from_cache(repository, file), str):
-            return Path(cached)
-    for file in files[:-1]:
-        try:
-            return Path(hf_hub_download(repository, file))
-        except RemoteEntryNotFoundError:
-            continue  # the hub answered, and has no such file
-    return Path(hf_hub_download(repository, files[-1]))
-
-
-def _digest_in_cache(path: Path) -> str:
-    """The SHA-256 which the hub gave the file, as its cache names it; "" where the cache keeps no such name."""
-    blob = path.resolve().name
-    return blob if re.fullmatch(r"[0-9a-f]{64}", blob) else ""
 
 
 def _of_the_lab(pretrained: str) -> Path:
@@ -133,14 +103,14 @@ def _of_the_lab(pretrained: str) -> Path:
             f"expected '{LAB_WEIGHTS}', found none. Install the package again, or make the file with "
             f"`python -m {__package__}.pretrain {LAB_WEIGHTS}`."
         )
-    backbones.check_digest(LAB_WEIGHTS, json.loads(LAB_RECORD.read_bytes())["sha256"])
+    weight_files.check_digest(LAB_WEIGHTS, json.loads(LAB_RECORD.read_bytes())["sha256"])
     return LAB_WEIGHTS
 
 
 def _advice(wanted: str, file: str, config: dict[str, Any], *, fault: Exception | None = None) -> str:
     return (
         f"expected {wanted} (about {_size_mb(config):.0f} MB in single precision), found none"
-        f"{f' ({fault})' if fault else ''}. Put '{file}' on this machine, name its path in the detector's "
+        f"{f' ({weight_files.short(fault)})' if fault else ''}. Put '{file}' on this machine, name its path in the detector's "
         "`pretrained` and its SHA-256 in `pretrained_sha256`. Or name one of open_clip's tags in `pretrained` and run "
         "once where there is a network: a fetched file is checked against the SHA-256 that the hub gives for it."
     )
@@ -200,10 +170,3 @@ def _resized(positions: Tensor, grid: tuple[int, int]) -> Tensor:
     maps = positions[1:].float().T.reshape(1, -1, side, side)
     maps = F.interpolate(maps, grid, mode="bicubic", antialias=True, align_corners=False)
     return torch.cat([positions[:1].float(), maps[0].flatten(1).T])
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.endswith("/constants.pkl") for name in archive.namelist())
