@@ -46,9 +46,7 @@ def judge(recipe_file: Path, generation: Path, scores: Path, teacher_verdict: Pa
     past = _past(recipe, teacher_verdict, Scores.read_if_any(scores / "teacher"))
     _expect_same_faces(candidate, past.champion)
     matrix = past.matrix.with_row(recipe.generation, recipe.row.learns, _row(candidate, recipe.benchmarks))
-    case = Case(
-        candidate, past.champion, matrix, recipe.row.learns, generation, recipe.evaluation.bootstrap, recipe.seed
-    )
+    case = Case(candidate, past.champion, matrix, recipe.row.learns, generation)
     findings = judged(case, recipe.gate)
     opened = opens(findings)
     champion = candidate if opened else past.champion
