@@ -29,11 +29,10 @@ MIN_RUNS = 2  # one run says nothing of other seeds
 
 @dataclass(frozen=True)
 class Answers:
-    """One run's average AUC over its tasks, and how far each source pulls it."""
+    """One run: its average AUC over the tasks, and how far each source pulls it (`pulled`)."""
 
     average: float
     pull: pd.Series
-    """By name of the source."""
 
 
 @dataclass(frozen=True)
@@ -72,24 +71,22 @@ class Gap:
         return float(stdtr(self.freedom, away / self.error))
 
 
-def answers(tasks: Sequence[pd.DataFrame]) -> Answers:
-    """One run on its tasks, each a table of clips (as of `metrics.clip_scores`).
+def pulled(tasks: Sequence[pd.DataFrame]) -> pd.Series:
+    """How far each source, by name, pulls one run's average AUC over its tasks, each a table of clips (`clip_scores`).
 
     Raises ValueError where a task has fewer than two sources of a class.
     """
-    named = pd.concat([clips["source"].astype(str) for clips in tasks])
-    names = np.unique(named)
+    names = np.unique(pd.concat([clips["source"].astype(str) for clips in tasks]))
     found = [
         pulls(
             clips["label"].to_numpy(np.int64),
             clips["p_fake"].to_numpy(np.float64),
             np.searchsorted(names, clips["source"].astype(str)),
             len(names),
-        )
+        )[1]
         for clips in tasks
     ]
-    averages, pulled = zip(*found, strict=True)
-    return Answers(float(np.mean(averages)), pd.Series(np.mean(pulled, axis=0), index=names))
+    return pd.Series(np.mean(found, axis=0), index=names)
 
 
 def gap(streams: Sequence[tuple[Sequence[Answers], Sequence[Answers]]]) -> Gap:
@@ -100,16 +97,13 @@ def gap(streams: Sequence[tuple[Sequence[Answers], Sequence[Answers]]]) -> Gap:
     fewest = min(len(runs) for stream in streams for runs in stream)
     if fewest < MIN_RUNS:
         raise ValueError("one run says nothing of other seeds")
-    signed = [(side, runs) for ours, theirs in streams for side, runs in ((1, ours), (-1, theirs))]
-    value = sum(side * float(np.mean([run.average for run in runs])) for side, runs in signed) / len(streams)
-    pulled = pd.concat(
-        [side * pd.concat([run.pull for run in runs], axis=1).fillna(0.0).mean(axis=1) for side, runs in signed]
-    )
-    of_sources = pulled.groupby(level=0).sum().to_numpy() / len(streams)
+    signed = [(side / len(streams), runs) for stream in streams for side, runs in zip((1, -1), stream, strict=True)]
+    value = sum(side * float(np.mean([run.average for run in runs])) for side, runs in signed)
+    by_source = [side * run.pull / len(runs) for side, runs in signed for run in runs]
+    of_sources = pd.concat(by_source).groupby(level=0).sum().to_numpy()
     parts = [(float((of_sources**2).sum()), freedom(of_sources))]
-    parts += [
-        (float(np.var([run.average for run in runs], ddof=1)) / len(runs) / len(streams) ** 2, len(runs) - 1.0)
-        for _, runs in signed
-    ]
+    for side, runs in signed:
+        of_seeds = float(np.var([run.average for run in runs], ddof=1)) / len(runs)
+        parts.append((side**2 * of_seeds, len(runs) - 1.0))
     variance, spread = sum(v for v, _ in parts), sum(v**2 / free for v, free in parts)
-    return Gap(value, float(np.sqrt(variance)), variance**2 / spread if spread > ZERO**2 else parts[0][1])
+    return Gap(value, float(np.sqrt(variance)), variance**2 / spread if spread > 0 else parts[0][1])

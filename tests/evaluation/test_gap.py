@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.evaluation.gap import Answers, Gap, answers, gap
-from components.evaluation.metrics import draws, weighted
+from components.evaluation.gap import Answers, Gap, gap, pulled
+from components.evaluation.metrics import auc, draws, weighted
 
 PEOPLE, TASKS, SEEDS = 30, 3, 3
 
@@ -33,13 +33,17 @@ def table(generator: np.random.Generator, hard: np.ndarray, skill: float) -> pd.
     return pd.DataFrame({"source": people * 2, "label": np.repeat([0, 1], PEOPLE), "p_fake": np.concatenate(scores)})
 
 
+def auc_of(task: pd.DataFrame) -> float:
+    return auc(task["label"].to_numpy(), task["p_fake"].to_numpy())
+
+
 def answered(runs: Sequence[Sequence[pd.DataFrame]]) -> list[Answers]:
-    return [answers(tasks) for tasks in runs]
+    return [Answers(float(np.mean([auc_of(task) for task in tasks])), pulled(tasks)) for tasks in runs]
 
 
 def test_the_pulls_of_the_sources_have_the_variance_of_drawing_each_source_once_for_all_tasks() -> None:
     (tasks,) = strategy(np.random.default_rng(3), seeds=1)
-    found = answers(tasks)
+    found = pulled(tasks)
     sources = np.tile(np.arange(PEOPLE), 2)
     drawn = np.mean(
         [
@@ -50,17 +54,17 @@ def test_the_pulls_of_the_sources_have_the_variance_of_drawing_each_source_once_
         ],
         axis=0,
     )
-    assert np.sqrt((found.pull**2).sum()) == pytest.approx(np.nanstd(drawn), rel=0.1)
-    apart = [answers([task]).pull for task in tasks]
+    assert np.sqrt((found**2).sum()) == pytest.approx(np.nanstd(drawn), rel=0.1)
+    apart = [pulled([task]) for task in tasks]
     assert np.sqrt(sum((pull**2).sum() for pull in apart)) / TASKS < 0.8 * np.nanstd(drawn), "as if people were others"
 
 
 def test_no_lead_is_called_one_about_one_time_in_twenty_and_without_people_and_seeds_far_more_often() -> None:
     generator, found = np.random.default_rng(0), []
-    for _ in range(120):
-        one, other = strategy(generator), strategy(generator)
+    for _ in range(100):
+        one, other = (strategy(generator, luck=0.3) for _ in range(2))
         ours, theirs = answered(one), answered(other)
-        apart = [[answers([run[task]]).pull for run in runs] for runs in (one, other) for task in range(TASKS)]
+        apart = [[pulled([run[task]]) for run in runs] for runs in (one, other) for task in range(TASKS)]
         naive = [sum(pulls) / SEEDS for pulls in apart]
         of_tasks = [naive[task] - naive[task + TASKS] for task in range(TASKS)]
         error = float(np.sqrt(sum((pull**2).sum() for pull in of_tasks))) / TASKS
@@ -73,10 +77,10 @@ def test_no_lead_is_called_one_about_one_time_in_twenty_and_without_people_and_s
 
 def test_a_clear_lead_is_seen_from_either_side() -> None:
     generator = np.random.default_rng(1)
-    better, worse = answered(strategy(generator, lead=1.0)), answered(strategy(generator))
+    better, worse = answered(strategy(generator, lead=2.0)), answered(strategy(generator))
     ahead, behind = gap([(better, worse)]), gap([(worse, better)])
     assert ahead.value == pytest.approx(-behind.value) and ahead.value > 0.05
-    assert ahead.p_ahead < 0.01 < 0.99 < behind.p_ahead
+    assert ahead.p_ahead < 0.02 < 0.98 < behind.p_ahead
     assert ahead.p_apart == pytest.approx(behind.p_apart) == pytest.approx(2 * ahead.p_ahead)
     low, high = ahead.interval()
     assert 0 < low < ahead.value < high
