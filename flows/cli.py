@@ -353,6 +353,9 @@ def study(
     ablate: Annotated[
         str, typer.Option(help="Instead: compare this strategy with itself, each of its parts left out in turn.")
     ] = "",
+    pooled: Annotated[
+        str, typer.Option("--with", help="Studies on other streams whose runs count in the tests as well: a,b.")
+    ] = "",
     only_tell: Annotated[bool, typer.Option(help="Run nothing; report on what is finished.")] = False,
     root: Root = None,
 ) -> None:
@@ -375,6 +378,7 @@ def study(
         orders=orders,
         benchmarks=studies.parsed(benchmarks),
         reference=ablate or ("cffd" if "cffd" in variants else next(iter(variants))),
+        pooled=studies.parsed(pooled),
     )
     outcome: Outcome | None = None
     if only_tell:

@@ -205,11 +205,11 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
         judgement = [futures[f] for f in [f"judge@{row.teacher}"] if f in futures]
         force = name in again
         born = _submit(workspace, f"evolve@{name}", force=force, wait_for=heritage)
-        scored = _submit(workspace, f"evaluate@{name}", force=force, wait_for=[born, *bench])
+        scored = _submit(workspace, f"evaluate@{name}", force=force, wait_for=[born, *bench, *judgement])
         futures[f"evolve@{name}"] = born
         futures[f"curate@{name}"] = _submit(workspace, f"curate@{name}", force=force, wait_for=[born])
         futures[f"evaluate@{name}"] = scored
-        futures[f"judge@{name}"] = _submit(workspace, f"judge@{name}", force=force, wait_for=[scored, *judgement])
+        futures[f"judge@{name}"] = _submit(workspace, f"judge@{name}", force=force, wait_for=[scored])
     _settle(futures, outcome)
     return [name for name in unborn if judged(workspace, name)]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ HEADER = "# A study: written by `perennial study`, which adds lines and never ch
 HSCL = "hscl"
 """The contrast that a detector may bring; a strategy that declares it too adds it where the detector brings none."""
 ROUNDING = 1e-9
+LINE_NAME = re.compile(r"(?P<label>.+)_s(?P<seed>\d+)(?:_o(?P<order>\d+))?")
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -61,6 +62,8 @@ class Study:
     benchmarks: tuple[str, ...] = ()
     """Examined, never learned."""
     reference: str = "cffd"
+    pooled: tuple[str, ...] = ()
+    """Other studies, on other streams, whose finished runs count in the tests as well."""
 
 
 def run(workspace: Workspace, study: Study) -> tuple[Path, Outcome | None]:
@@ -103,9 +106,29 @@ def tell(workspace: Workspace, study: Study) -> Path:
 def finished(own: Workspace, study: Study) -> list[Run]:
     """The study's runs whose last generation was judged; raises BadParams where a line is there with other choices."""
     _lines(own, study)
+    return _finished(own, runs_of(study))
+
+
+def finished_of(workspace: Workspace, name: str) -> list[Run]:
+    """Every finished run of a study that was begun under this name; raises UnknownName where none was."""
+    studies = sorted(path.name for path in (workspace.root / FOLDER).glob("*") if path.is_dir())
+    if name not in studies:
+        raise UnknownName("study", name, studies)
+    own = Workspace.at(workspace.root / FOLDER / name)
+    return _finished(own, ((_key(line), about) for line, about in own.params().lines.items()))
+
+
+def _key(line: str) -> RunKey:
+    """What the name of a line says, as `runs_of` gives it."""
+    said = LINE_NAME.fullmatch(line)
+    assert said is not None
+    return RunKey(line, said["label"], int(said["seed"]), int(said["order"] or 0))
+
+
+def _finished(own: Workspace, lines: Iterable[tuple[RunKey, Line]]) -> list[Run]:
     lineage, seconds = own.lineage(), clocked(own.root)
     runs = []
-    for key, line in runs_of(study):
+    for key, line in lines:
         generations = lineage.of(key.line)
         if len(generations) == len(line.sequence) and all(judged(own, name) for name in generations):
             runs.append(report.read_run(own.data, key, generations, seconds))
@@ -170,6 +193,8 @@ def _check(workspace: Workspace, study: Study) -> None:
         raise BadParams(f"expected a study's name of letters, digits, '_', '.' and '-', found '{study.name}'.")
     if not study.seeds or not study.sequence or not study.variants:
         raise BadParams("expected at least one strategy, one task and one seed, found none. Name some.")
+    for name in study.pooled:
+        finished_of(workspace, name)
     params = workspace.params()
     for name in (*study.sequence, *study.benchmarks):
         if name not in params.archives:
@@ -240,7 +265,8 @@ def _write_lines(own: Workspace, study: Study) -> None:
 
 def _told(workspace: Workspace, study: Study, runs: Sequence[Run]) -> Path:
     into = workspace.root / "reports" / "studies" / study.name
-    report.tell(runs, into, reference=study.reference)
+    others = {name: finished_of(workspace, name) for name in study.pooled}
+    report.tell(runs, into, reference=study.reference, others=others)
     return into
 
 

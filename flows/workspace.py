@@ -27,8 +27,10 @@ NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts", "exami
 WIRED = ("archives", "faces", "validation")
 """Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
 
-EXAMINE, EXAMINATIONS = "\n  examine:", "\nexaminations:"
-"""Of the stage in ``dvc.yaml`` and of its rows in ``lineage.yaml``: workspaces of 0.2 have neither."""
+NEWEST = "data/verdicts/${item.teacher}/champion"
+"""What ``dvc.yaml`` says since its newest change: that `evaluate` is given the champion."""
+EXAMINATIONS = "\nexaminations:"
+"""Of the rows of the stage `examine` in ``lineage.yaml``: workspaces of 0.2 have none."""
 
 
 def template(name: str) -> str:
@@ -77,8 +79,8 @@ class Workspace:
             (nobody / ".gitkeep").touch()
 
     def complete(self) -> None:
-        """Give a workspace of 0.2 what it did not know, the stage `examine`: wiring and sections. No result is touched."""
-        if EXAMINE not in (self.root / "dvc.yaml").read_text(encoding="utf-8"):
+        """Give a workspace of 0.2 what it did not know: today's wiring, and sections. No result is touched."""
+        if NEWEST not in (self.root / "dvc.yaml").read_text(encoding="utf-8"):
             replace_text(self.root / "dvc.yaml", template("dvc.yaml"))
         if EXAMINATIONS not in self.lineage_file.read_text(encoding="utf-8"):
             self.lineage().write(self.lineage_file)

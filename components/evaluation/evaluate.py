@@ -1,8 +1,9 @@
 """Stage evaluate: a generation is examined on every benchmark of its recipe: its row of the matrix.
 
-    python -m components.evaluation.evaluate RECIPE GENERATION TEACHER BENCH FACES SCORES
+    python -m components.evaluation.evaluate RECIPE GENERATION TEACHER CHAMPION GENERATIONS BENCH FACES SCORES
 
-Its teacher is examined beside it on benchmarks it has never met: how blind the line was to what is new.
+Its teacher is examined beside it on benchmarks it has never met: how blind the line was to what is new. So is the champion
+where that is an older one, because whoever came after it was refused: no benchmark escapes the comparison with it.
 """
 
 from __future__ import annotations
@@ -12,18 +13,30 @@ from pathlib import Path
 from components import machine, stage
 from components.evaluation.add_benchmark import read_bench
 from components.evaluation.examiner import Examiner, benchmarks
+from components.evaluation.scores import Scores
 from components.generations.recipe import Recipe
 
 
-def evaluate(recipe_file: Path, generation: Path, teacher: Path, bench: Path, faces: Path, scores: Path) -> None:
+def evaluate(
+    recipe_file: Path,
+    generation: Path,
+    teacher: Path,
+    champion: Path,
+    generations: Path,
+    bench: Path,
+    faces: Path,
+    scores: Path,
+) -> None:
     """Examine a generation.
 
     recipe_file recipes/<generation>.yaml
     generation  its folder
     teacher     its teacher's folder; nobody's is empty
+    champion    scores of the champion when its teacher had been judged; no folder where there was none
+    generations the folder with every generation, by name
     bench       the bench that lists its benchmarks
     faces       the folder with every archive's face table, by name
-    scores      output: a table per benchmark, metrics.json, and teacher/ with the same for benchmarks new to it
+    scores      output: a table per benchmark, metrics.json, and teacher/ and champion/ with the same for benchmarks new to them
     """
     recipe = Recipe.read(recipe_file)
     machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
@@ -33,6 +46,11 @@ def evaluate(recipe_file: Path, generation: Path, teacher: Path, bench: Path, fa
     examiner.examine(generation, tables, scores)
     if unseen and not recipe.row.is_founder:
         examiner.examine(teacher, {name: tables[name] for name in unseen}, scores / "teacher")
+    best = Scores.read_if_any(champion)
+    if best and best.generation != recipe.row.teacher:
+        unmet = {name: table for name, table in tables.items() if name not in best.measured}
+        if unmet:
+            examiner.examine(generations / best.generation, unmet, scores / "champion")
 
 
 if __name__ == "__main__":

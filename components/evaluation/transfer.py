@@ -3,9 +3,12 @@
 R (T, T): R[i, j] = score on task j after stage i of the line (0-based, tasks in the order they were learned);
 NaN where nobody measured. Whatever needs a cell that is NaN, or a second task where there is one, is undefined.
 
-Source   Lopez-Paz & Ranzato 2017 (average, BWT, FWT); Chaudhry et al. 2018 (forgetting); Diaz-Rodriguez et al. 2018
-         (BWT over all pairs, lower triangle); the five forgettings in use: avalanche, chaudhry, renate, pycil, mammoth
-Differs  undefined is null with a reason (peers return 0.0); the matrix given is never changed (mammoth's is)
+Source   Lopez-Paz & Ranzato 2017 (average, BWT, FWT); Diaz-Rodriguez et al. 2018 (BWT over all pairs, lower triangle);
+         Chaudhry et al. 2018, RWalk, arXiv 1801.10112, sec. 3.2 (forgetting `rwalk`: f_j^k = max over l in 1 .. k-1 of
+         a_{l,j}, minus a_{k,j}, as awslabs/Renate@1a689160 has it too); `avalanche`, `pycil`, `mammoth` after those projects
+Differs  undefined is null with a reason (peers return 0.0); the matrix given is never changed (mammoth's is); the
+         forgetting named in tables is `since_learned`, RWalk's without the stages before a task was learned: a good guess
+         at a task nobody has learned is no knowledge that can be forgotten. Both are written.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from components.evaluation.estimate import Estimate
 
 Square = NDArray[np.float64]
-Variant = Literal["avalanche", "chaudhry", "renate", "pycil", "mammoth"]
+Variant = Literal["avalanche", "since_learned", "rwalk", "pycil", "mammoth"]
 
 VARIANTS: tuple[Variant, ...] = get_args(Variant)
 CHANCE = 0.5  # AUC of a detector that knows nothing
@@ -87,25 +90,25 @@ def fwt(R: Square, untrained: ArrayLike = CHANCE) -> Estimate:
     return _mean(R.diagonal(1) - b[1:], ONE_TASK)
 
 
-def forgetting_per_task(R: Square, variant: Variant = "chaudhry") -> Square:
+def forgetting_per_task(R: Square, variant: Variant = "since_learned") -> Square:
     """Best score a task had minus its last, for each old task, shape (T-1,); the variants differ in `best`:
 
-    avalanche R[j, j] · chaudhry max over j <= i < T-1 · renate max over i < T-1 · pycil max over i >= j ·
+    avalanche R[j, j] · since_learned max over j <= i < T-1 · rwalk max over i < T-1 · pycil max over i >= j ·
     mammoth max over all i.
     """
     T = len(R)
     best: dict[Variant, Callable[[int], float]] = {
         "avalanche": lambda j: R[j, j],
-        "chaudhry": lambda j: R[j : T - 1, j].max(),
-        "renate": lambda j: R[: T - 1, j].max(),
+        "since_learned": lambda j: R[j : T - 1, j].max(),
+        "rwalk": lambda j: R[: T - 1, j].max(),
         "pycil": lambda j: R[j:, j].max(),
         "mammoth": lambda j: R[:, j].max(),
     }
     return np.array([best[variant](j) - R[-1, j] for j in range(T - 1)])
 
 
-def forgetting(R: Square, variant: Variant = "chaudhry") -> Estimate:
-    """Mean over the old tasks of `forgetting_per_task`; negative when old tasks improved (avalanche to renate)."""
+def forgetting(R: Square, variant: Variant = "since_learned") -> Estimate:
+    """Mean over the old tasks of `forgetting_per_task`; negative when old tasks improved (avalanche to rwalk)."""
     return _mean(forgetting_per_task(R, variant), ONE_TASK)
 
 

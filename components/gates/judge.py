@@ -22,6 +22,9 @@ from components.gates.verdict import CHAMPION, read_verdict, write_verdict
 from components.generations.card import WEIGHTS, file_digest, read_card
 from components.generations.recipe import Recipe
 
+BESIDE = ("teacher", "champion")
+"""Who was examined beside a candidate, in folders of its scores."""
+
 
 @dataclass(frozen=True)
 class Past:
@@ -36,19 +39,17 @@ def judge(recipe_file: Path, generation: Path, scores: Path, teacher_verdict: Pa
 
     recipe_file      recipes/<generation>.yaml, with the rules
     generation       the candidate's folder
-    scores           how it did, and in teacher/ how its teacher did on benchmarks new to it
+    scores           how it did, and in teacher/ and champion/ how those did on benchmarks new to them
     teacher_verdict  its teacher's verdict folder; nobody's is empty
     verdict          output: verdict.json, matrix.json, champion/ (the score tables of the champion from now on)
     """
     recipe = Recipe.read(recipe_file)
     candidate = Scores.read(scores)
     _expect_one_candidate(recipe, generation, candidate)
-    past = _past(recipe, teacher_verdict, Scores.read_if_any(scores / "teacher"))
+    past = _past(recipe, teacher_verdict, [found for who in BESIDE if (found := Scores.read_if_any(scores / who))])
     _expect_same_faces(candidate, past.champion)
     matrix = past.matrix.with_row(recipe.generation, recipe.row.learns, _row(candidate, recipe.benchmarks))
-    case = Case(
-        candidate, past.champion, matrix, recipe.row.learns, generation, recipe.evaluation.bootstrap, recipe.seed
-    )
+    case = Case(candidate, past.champion, matrix, recipe.row.learns, generation)
     findings = judged(case, recipe.gate)
     opened = opens(findings)
     champion = candidate if opened else past.champion
@@ -67,8 +68,8 @@ def opens(findings: Sequence[Finding]) -> bool:
     return all(f.passed is not False for f in findings) and any(f.passed for f in findings)
 
 
-def _past(recipe: Recipe, teacher_verdict: Path, teacher: Scores | None) -> Past:
-    """Matrix and champion as the teacher left them, completed by how the teacher does on what is new."""
+def _past(recipe: Recipe, teacher_verdict: Path, beside: Sequence[Scores]) -> Past:
+    """Matrix and champion as the teacher left them, completed by how it and the champion do on what is new to them."""
     if recipe.row.is_founder:
         return Past(Matrix.empty(recipe.row.line), None)
     before = read_verdict(teacher_verdict)
@@ -79,10 +80,10 @@ def _past(recipe: Recipe, teacher_verdict: Path, teacher: Scores | None) -> Past
         )
     matrix = replace(Matrix.read(teacher_verdict), line=recipe.row.line)
     champion = Scores.read(teacher_verdict / CHAMPION) if before["champion_after"] else None
-    if teacher:
-        matrix = matrix.with_cells(recipe.row.teacher, _row(teacher, recipe.benchmarks))
-        if champion and champion.generation == recipe.row.teacher:
-            champion = champion.joined(teacher)
+    for found in beside:
+        matrix = matrix.with_cells(found.generation, _row(found, recipe.benchmarks))
+        if champion and champion.generation == found.generation:
+            champion = champion.joined(found)
     return Past(matrix, champion)
 
 

@@ -26,7 +26,6 @@ from components.errors import BadParams
 from components.evaluation.comparison import Comparison, compare, holm
 from components.evaluation.matrix import Matrix
 from components.evaluation.scores import Scores
-from components.vocabulary import NOBODY
 
 SAME_ANSWER = 1e-4  # two processes may differ by rounding, not by more
 
@@ -44,8 +43,6 @@ class Case:
     """The task the candidate has just learned."""
     generation: Path
     """The candidate's folder."""
-    bootstrap: int = 1000
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -98,9 +95,13 @@ def relative(case: Case, rule: params.Relative) -> list[Finding]:
         words = "Nobody of this line has passed the gate yet, so there is no champion to compare with: skipped."
         return [Finding("relative", None, words, required=required)]
     found = {name: _compared(case, case.champion, name, rule.max_drop) for name in case.candidate.measured}
-    tested = [name for name, c in found.items() if c.p_worse is not None]
-    corrected = dict(zip(tested, holm([found[name].p_worse or 0.0 for name in tested]), strict=True))
-    return [_relative_finding(case, name, c, corrected.get(name), rule, required) for name, c in found.items()]
+    tested = {name: c.p_worse for name, c in found.items() if c.p_worse is not None}
+    corrected = dict(zip(tested, holm(list(tested.values())), strict=True))
+    strictest = rule.alpha / max(len(tested), 1)
+    return [
+        _relative_finding(case.champion.generation, name, c, corrected.get(name), rule, required, strictest)
+        for name, c in found.items()
+    ]
 
 
 def forgetting(case: Case, rule: params.Forgetting) -> list[Finding]:
@@ -177,28 +178,31 @@ def _bound(
 def _compared(case: Case, champion: Scores, benchmark: str, margin: float) -> Comparison:
     if benchmark not in champion.measured:
         return Comparison(reason=f"the champion '{champion.generation}' was not examined on it")
-    return compare(
-        case.candidate.clips(benchmark),
-        champion.clips(benchmark),
-        margin=margin,
-        bootstrap=case.bootstrap,
-        seed=case.seed,
-    )
+    return compare(case.candidate.clips(benchmark), champion.clips(benchmark), margin=margin)
 
 
 def _relative_finding(
-    case: Case, benchmark: str, found: Comparison, p: float | None, rule: params.Relative, required: dict[str, Any]
+    champion: str,
+    benchmark: str,
+    found: Comparison,
+    p: float | None,
+    rule: params.Relative,
+    required: dict[str, Any],
+    strictest: float,
 ) -> Finding:
-    champion = case.champion.generation if case.champion else NOBODY
+    """One benchmark; `strictest` is the level at which Holm would test the smallest of the p-values."""
+    smallest = found.smallest_fall(strictest)
     measured = {"champion": champion, "clips": found.clips, "drop": found.drop, "test": found.test}
     measured |= {"p_worse": found.p_worse, "p_worse_holm": p, "p_not_worse": found.p_not_worse}
+    measured |= {"smallest_fall": smallest}
     if found.drop is None or p is None:
         words = f"On '{benchmark}' no comparison with the champion is possible ({found.reason}): skipped."
         return Finding("relative", None, words, measured, required, benchmark)
     moved = f"On '{benchmark}' AUC is {abs(found.drop):.3f} {'below' if found.drop > 0 else 'above'} '{champion}'"
     if abs(found.drop) < 5e-4:
         moved = f"On '{benchmark}' AUC is that of '{champion}'"
-    allowed = f"{moved}, at most {rule.max_drop:.3f} below was allowed"
+    seen = "no fall" if smallest is None else f"a fall of {smallest:.3f}"
+    allowed = f"{moved}, at most {rule.max_drop:.3f} below was allowed ({seen} would be seen)"
     passed = p >= rule.alpha
     if found.drop <= rule.max_drop:
         words = f"{allowed}: {_outcome(passed)}."
@@ -210,7 +214,7 @@ def _relative_finding(
 
 
 def _falls(R: np.ndarray) -> list[float]:
-    """Chaudhry's fall of each old task; NaN where its last score, or every earlier one, was not measured."""
+    """The fall of each old task since it was learned; NaN where its last score, or every earlier one, was not measured."""
     last = len(R) - 1
     return [float(np.fmax.reduce(R[j:last, j]) - R[last, j]) for j in range(last)]
 

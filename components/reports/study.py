@@ -4,12 +4,12 @@
 
     study.json     everything below as data: R matrices, metrics, costs, differences
     stages.csv     label, seed, order, stage, learned, task, auc, acc: one row a cell of R
-    table.md       means and deviations over the runs of a label
+    table.md       means and deviations over the runs of a label, who leads and whether that is chance, and what it cost
     study.png      average AUC after every stage, and what was forgotten at the end
 
 What was not measured is null with a reason in study.json, an empty cell in stages.csv and a dash in table.md. The
 reference of every difference is one label (CFFD unless said otherwise); joint training, where it is there, is what a gap is
-measured to.
+measured to. Runs of other studies on other streams can be pooled with a study's own in the tests.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ import csv
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 
 matplotlib.use("Agg")
 from matplotlib import pyplot
@@ -33,15 +34,20 @@ from components.errors import BadParams
 from components.evaluation import transfer
 from components.evaluation.comparison import holm
 from components.evaluation.estimate import Estimate
+from components.evaluation.gap import Answers, Gap, gap, pulled
 from components.evaluation.matrix import Matrix
-from components.evaluation.metrics import draws, weighted
+from components.evaluation.metrics import accuracy
 from components.evaluation.scores import Scores
 from components.generations.card import CARRY_OVER, read_card
+from components.memory import EXEMPLARS
 from components.reports import Place
-from components.vocabulary import LABELS
 
 JOINT = "joint"
-RESAMPLES = 1000
+PLANNED = ("cffd", "er")
+"""The one comparison planned before any study was run: does the first lead the second? One-sided, in no correction."""
+ALPHA = 0.05
+BEHIND = -0.01
+"""A label is not behind the other where the one-sided 95 % interval of its lead lies above."""
 METRICS: dict[str, Callable[[transfer.Square], Estimate]] = {
     "average": transfer.average,
     "average_incremental": transfer.average_incremental,
@@ -53,6 +59,7 @@ METRICS: dict[str, Callable[[transfer.Square], Estimate]] = {
     "anti_forgetting_mean": transfer.anti_forgetting_mean,
     "plasticity": transfer.plasticity,
 }
+COUNTED = ("images", "exemplars", "memory_bytes", "stored_bytes")
 # Okabe and Ito's palette, then greys: colours most eyes tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#7a5195", "#8c564b")
 DASHES = ("-", "--", ":")  # when colours begin again
@@ -79,12 +86,32 @@ class Run:
     acc: transfer.Square
     last: Scores
     images: int
+    exemplars: int
+    """Faces in the memory of the last generation."""
+    memory_bytes: int
+    """What that memory takes on disk."""
     stored_bytes: int
     """Memory and carry-over of the last generation."""
     seconds: float | None
     """Wall time of raising and curating its generations; None where nobody looked at the clock."""
     unseen: Mapping[str, Estimate] = field(default_factory=dict)
     """AUC of the last generation on every benchmark nobody learned."""
+    commits: tuple[str | None, ...] = ()
+    """Of the code that raised its generations; None where that lay in no checkout."""
+
+    @cached_property
+    def clips(self) -> list[pd.DataFrame]:
+        """What the last generation answered of each task; none where it was not examined on all of them."""
+        examined = all(task in self.last.tables for task in self.tasks)
+        return [self.last.clips(task) for task in self.tasks] if examined else []
+
+    @property
+    def pooled_acc(self) -> Estimate:
+        """Share of the clips of all tasks together called right at the one threshold."""
+        if not self.clips:
+            return Estimate.undefined("it was not examined on every task")
+        together = pd.concat(self.clips)
+        return Estimate(accuracy(together["label"].to_numpy(), together["p_fake"].to_numpy()))
 
     def metric(self, name: str, of: str = "auc") -> Estimate:
         return METRICS[name](self.auc if of == "auc" else self.acc)
@@ -100,7 +127,8 @@ def read_run(place: Place, entry: RunKey, generations: Sequence[str], seconds: M
     matrix = Matrix.read(place("verdicts", last))
     tasks = tuple(matrix.learns[name] for name in generations)
     clocked = [seconds.get(f"{stage}@{name}") for name in generations for stage in ("evolve", "curate")]
-    kept = [place("memories", last), place("generations", last) / CARRY_OVER]
+    memory, cards = place("memories", last), [read_card(place("generations", name)) for name in generations]
+    memory_bytes = _size_bytes(memory)
     return Run(
         entry,
         tuple(generations),
@@ -108,15 +136,23 @@ def read_run(place: Place, entry: RunKey, generations: Sequence[str], seconds: M
         matrix.square("auc"),
         matrix.square("acc"),
         Scores.read(place("scores", last)),
-        sum(read_card(place("generations", name))["images_seen"] for name in generations),
-        sum(_size_bytes(path) for path in kept),
+        sum(card["images_seen"] for card in cards),
+        _rows(memory / EXEMPLARS),
+        memory_bytes,
+        memory_bytes + _size_bytes(place("generations", last) / CARRY_OVER),
         None if None in clocked else sum(s for s in clocked if s is not None),
         {name: matrix.cell(last, name)["auc"] for name in matrix.benchmarks if name not in tasks},
+        tuple(dict.fromkeys((card.get("code") or {}).get("commit") for card in cards)),
     )
 
 
-def tell(runs: Sequence[Run], into: Path, *, reference: str, resamples: int = RESAMPLES) -> dict[str, Any]:
-    """Write study.json, stages.csv, table.md and study.png into `into`; returns what study.json holds."""
+def tell(
+    runs: Sequence[Run], into: Path, *, reference: str, others: Mapping[str, Sequence[Run]] | None = None
+) -> dict[str, Any]:
+    """Write study.json, stages.csv, table.md and study.png into `into`; returns what study.json holds.
+
+    others   runs on other streams, by the name of their study: pooled with these where strategies are compared
+    """
     if not runs:
         raise BadParams("expected at least one finished run to tell of, found none. Run the study first.")
     into.mkdir(parents=True, exist_ok=True)
@@ -127,7 +163,9 @@ def tell(runs: Sequence[Run], into: Path, *, reference: str, resamples: int = RE
         "reference": reference,
         "runs": [_told(run) for run in runs],
         "means": {label: _means([run for run in runs if run.entry.label == label], unseen) for label in labels},
-        "differences": differences(runs, reference, resamples) if reference in labels else {},
+        "differences": differences([runs, *(others or {}).values()], reference),
+        "pooled_with": list(others or {}),
+        "commits": _commits(runs),
     }
     (into / "study.json").write_text(json.dumps(told, indent=2, sort_keys=True, allow_nan=False) + "\n")
     _write_stages(runs, into / "stages.csv")
@@ -136,71 +174,117 @@ def tell(runs: Sequence[Run], into: Path, *, reference: str, resamples: int = RE
     return told
 
 
-def differences(runs: Sequence[Run], reference: str, resamples: int) -> dict[str, Any]:
-    """Final average AUC of the reference minus that of each other label, with a paired test.
+def differences(streams: Sequence[Sequence[Run]], reference: str) -> dict[str, Any]:
+    """By how much the reference leads each other label in final average AUC, and whether that is chance.
 
-    The same draws of sources are applied to both; the difference of the average over tasks and over the runs both labels
-    have (same seed, same order) gives interval and p-value (two-sided, percentile), Holm's correction over the labels.
-    Where a task has only one source, or most draws lack a class, there is a difference but no test of it.
-    What is tested is whether it would hold on other clips; the deviation over seeds stands beside it in the table.
+    streams   runs of one study each; a label is compared on every stream that has it and the reference, in the orders
+              both were run in, and the streams count alike
+
+    What is tested is whether it would hold for other people and other seeds (`gap`). PLANNED is tested one-sidedly by
+    itself; all others two-sidedly with Holm's correction over them. Where a task has too few sources, or a label a single
+    run, there is a difference but no test of it.
     """
-    by_label: dict[str, dict[tuple[int, int], tuple[Run, np.ndarray]]] = {}
-    for run in runs:
-        answered = run, _drawn_averages(run, resamples)
-        by_label.setdefault(run.entry.label, {})[run.entry.seed, run.entry.order] = answered
-    found: dict[str, Any] = {}
-    for label, theirs in by_label.items():
-        shared = [key for key in by_label[reference] if key in theirs]
-        if label == reference or not shared:
+    rest = [label for label in dict.fromkeys(run.entry.label for runs in streams for run in runs) if label != reference]
+    shared = {label: pairs for label in rest if (pairs := _pairs(streams, reference, label))}
+    found, gaps = {label: _difference(pairs) for label, pairs in shared.items()}, {}
+    for label, pairs in shared.items():
+        if found[label]["difference"] is None:
             continue
-        ours = by_label[reference]
-        gaps = np.mean([ours[key][1] - theirs[key][1] for key in shared], axis=0)
-        means = [_value(ours[k][0].metric("average")) - _value(theirs[k][0].metric("average")) for k in shared]
-        if np.isnan(means).any():
-            found[label] = {"difference": None, "reason": "a score it needs is undefined", "runs": len(shared)}
-        else:
-            found[label] = {"difference": float(np.mean(means)), **_tested(gaps), "runs": len(shared)}
-    tested = [label for label in found if "p" in found[label]]
-    for label, p in zip(tested, holm([found[label]["p"] for label in tested]), strict=True):
-        found[label]["p_holm"] = p
+        try:
+            gaps[label] = gap([(_answers(ours), _answers(theirs)) for ours, theirs in pairs])
+        except ValueError as fault:
+            found[label]["reason"] = f"no test: {fault}"
+    corrected = [label for label in gaps if (reference, label) != PLANNED]
+    adjusted = dict(zip(corrected, holm([gaps[label].p_apart for label in corrected]), strict=True))
+    for label, tested in gaps.items():
+        found[label] |= _tested(tested, adjusted.get(label), len(corrected))
     return found
 
 
 def table(told: Mapping[str, Any]) -> str:
-    """Two Markdown tables: what was known and forgotten, and what it cost."""
+    """Three Markdown tables, with a note each: what was known and forgotten, who leads whom, and what it cost."""
+    parts = [_known(told), _markdown(*_costs(told)), _raised_by(told["commits"])]
+    if told["differences"]:
+        parts[1:1] = [_markdown(*_leads(told)), _tests(told)]
+    return "\n".join(parts)
+
+
+def _known(told: Mapping[str, Any]) -> str:
     labels, means = told["labels"], told["means"]
     tasks, unseen = list(means[labels[0]]["final_auc"]), list(means[labels[0]]["unseen_auc"])
     joint = means.get(JOINT, {}).get("average", {}).get("mean")
-    known = ["strategy", "runs", *tasks, *(f"{name} (unseen)" for name in unseen), "average AUC", "average ACC",
-             "forgetting", "BWT", "FWT", "anti-forgetting", "plasticity", "gap to joint",
-             f"{told['reference']} leads by", "p (Holm)"]  # fmt: skip
-    costs = ["strategy", "seconds a run", "images seen", "MB handed down"]
-    rows, prices = [], []
+    head = ["strategy", "runs", *tasks, *(f"{name} (unseen)" for name in unseen), "average AUC",
+            "ACC at .5, mean of tasks", "ACC at .5, all clips", "forgetting", "BWT", "FWT", "anti-forgetting",
+            "plasticity", "gap to joint"]  # fmt: skip
+    rows = []
     for label in labels:
         mean = means[label]
-        gap = None if joint is None or mean["average"]["mean"] is None else joint - mean["average"]["mean"]
+        behind = None if joint is None or mean["average"]["mean"] is None else joint - mean["average"]["mean"]
         rows.append(
             [
                 label,
                 str(mean["runs"]),
                 *(_plain(mean["final_auc"][task]["mean"]) for task in tasks),
                 *(_plain(mean["unseen_auc"][name]["mean"]) for name in unseen),
-                *(_spread(mean[name]) for name in ("average", "average_acc", "forgetting_chaudhry")),
+                *(_spread(mean[name]) for name in ("average", "average_acc", "pooled_acc", "forgetting_since_learned")),
                 *(_plain(mean[name]["mean"]) for name in ("bwt", "fwt", "anti_forgetting", "plasticity")),
-                _plain(gap),
-                *_lead(told["differences"].get(label)),
+                _plain(behind),
             ]
         )
-        cost = mean["cost"]
-        prices.append(
-            [
-                label,
-                "–" if cost["seconds"] is None else f"{cost['seconds']:.0f}",
-                f"{cost['images']:.0f}",
-                f"{cost['stored_bytes'] / 1e6:.2f}",
-            ]
+    return _markdown(head, rows)
+
+
+def _leads(told: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    head = ["strategy", "streams", f"{told['reference']} leads by", "p", "not behind", "smallest lead seen"]
+    return head, [[label, str(found["streams"]), *_lead(found)] for label, found in told["differences"].items()]
+
+
+def _tests(told: Mapping[str, Any]) -> str:
+    """What the columns of the leads are, in words."""
+    reference, found = told["reference"], told["differences"]
+    streams = " and ".join(["this study's", *told["pooled_with"]])
+    pooled = f"Streams pooled: {streams}. " if told["pooled_with"] else ""
+    planned = [label for label in found if (reference, label) == PLANNED]
+    said = (
+        f"against {planned[0]} the planned one-sided test, else two-sided after Holm"
+        if planned
+        else "two-sided, after Holm"
+    )
+    return (
+        f"{pooled}Lead in average AUC with its 95 % interval over people and seeds. p: {said}. Not behind: the lead's "
+        f"one-sided 95 % interval lies above {BEHIND:.2f}. Smallest lead seen: four times in five, at level {ALPHA:.2f}.\n"
+    )
+
+
+def _costs(told: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    head = ["strategy", "seconds a run", "images seen", "exemplars", "MB of exemplars", "MB handed down"]
+    rows = []
+    for label in told["labels"]:
+        cost = told["means"][label]["cost"]
+        seconds = "–" if cost["seconds"] is None else f"{cost['seconds']:.0f}"
+        counts = [f"{cost[name]:.0f}" for name in ("images", "exemplars")]
+        rows.append(
+            [label, seconds, *counts, *(f"{cost[name] / 1e6:.2f}" for name in ("memory_bytes", "stored_bytes"))]
         )
-    return _markdown(known, rows) + "\n" + _markdown(costs, prices)
+    return head, rows
+
+
+def _commits(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Commit of the code -> the labels whose runs it raised; "" where it is not known."""
+    found: dict[str, list[str]] = {}
+    for run in runs:
+        for commit in run.commits:
+            labels = found.setdefault(commit or "", [])
+            labels += [run.entry.label] if run.entry.label not in labels else []
+    return found
+
+
+def _raised_by(commits: Mapping[str, Sequence[str]]) -> str:
+    named = {commit[:12] or "unknown": labels for commit, labels in commits.items()}
+    if len(named) > 1:
+        each = "; ".join(f"{commit} ({', '.join(labels)})" for commit, labels in named.items())
+        return f"**The runs were raised by several commits**: {each}.\n"
+    return f"Commit of the code: {', '.join(named) or 'unknown'}.\n"
 
 
 def draw(runs: Sequence[Run], path: Path) -> None:
@@ -219,7 +303,9 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     left.set_ylabel("average AUC on them")
     left.grid(axis="y", alpha=0.3)
     left.legend(fontsize=8, ncols=2, frameon=False)
-    lost = [[_value(run.metric("forgetting_chaudhry")) for run in runs if run.entry.label == label] for label in labels]
+    lost = [
+        [_value(run.metric("forgetting_since_learned")) for run in runs if run.entry.label == label] for label in labels
+    ]
     places = np.arange(len(labels))[::-1]
     colours = [COLOURS[number % len(COLOURS)] for number in range(len(labels))]
     right.barh(places, [np.mean(v) for v in lost], xerr=[_deviation(v) for v in lost], color=colours, height=0.7)
@@ -232,37 +318,42 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     pyplot.close(figure)
 
 
-def _drawn_averages(run: Run, resamples: int) -> np.ndarray:
-    """Final average AUC over the tasks under every draw of sources, (resamples,); a task's draws depend on it alone.
-
-    NaN under a draw without one of the classes, and everywhere where a task was not examined or has only one source.
-    """
-    per_task = []
-    for number, task in enumerate(sorted(run.tasks)):
-        if task not in run.last.tables:
-            return np.full(resamples, np.nan)
-        clips = run.last.clips(task).sort_values(["archive", "clip"], kind="stable")
-        labels = clips["label"].to_numpy(np.int64)
-        sources = pd.factorize(clips["archive"].astype(str) + "\n" + clips["source"].astype(str))[0]
-        if set(labels) != set(LABELS) or not sources.max():
-            return np.full(resamples, np.nan)
-        scores = clips["p_fake"].to_numpy(np.float64)
-        per_task.append(np.concatenate([weighted(labels, scores, w)["auc"] for w in draws(sources, resamples, number)]))
-    drawn: np.ndarray = np.mean(per_task, axis=0)
-    return drawn
+def _pairs(streams: Sequence[Sequence[Run]], reference: str, label: str) -> list[tuple[list[Run], list[Run]]]:
+    """Of every stream that has both, the runs of the reference and of the label in the orders both were run in."""
+    pairs = []
+    for runs in streams:
+        ours, theirs = ([run for run in runs if run.entry.label == name] for name in (reference, label))
+        both = {run.entry.order for run in ours} & {run.entry.order for run in theirs}
+        if both:
+            pairs.append(([r for r in ours if r.entry.order in both], [r for r in theirs if r.entry.order in both]))
+    return pairs
 
 
-def _tested(gaps: np.ndarray) -> dict[str, Any]:
-    """Interval and p-value of a difference that came out as `gaps` (resamples,) under the draws."""
-    defined = gaps[~np.isnan(gaps)]
-    if not defined.size or 2 * defined.size < gaps.size:
-        return {"reason": "no test: a task has too few sources for draws that hold both classes"}
-    tail = min((defined <= 0).sum(), (defined >= 0).sum())
-    return {
-        "low": float(np.quantile(defined, 0.025)),
-        "high": float(np.quantile(defined, 0.975)),
-        "p": float(min(1.0, 2 * (1 + tail) / (1 + defined.size))),
-    }
+def _difference(pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> dict[str, Any]:
+    averages = [[np.mean([_value(run.metric("average")) for run in runs]) for runs in pair] for pair in pairs]
+    value = float(np.mean([ours - theirs for ours, theirs in averages]))
+    counts = {"streams": len(pairs), "runs": [sum(len(pair[side]) for pair in pairs) for side in (0, 1)]}
+    if np.isnan(value):
+        return {"difference": None, "reason": "a score it needs is undefined", **counts}
+    return {"difference": value, **counts}
+
+
+def _answers(runs: Sequence[Run]) -> list[Answers]:
+    """Raises ValueError where a run was not examined on a task, or a task has too few sources."""
+    if not all(run.clips for run in runs):
+        raise ValueError("a task was not examined")
+    return [Answers(_value(run.metric("average")), pulled(run.clips)) for run in runs]
+
+
+def _tested(found: Gap, p_holm: float | None, family: int) -> dict[str, Any]:
+    """Interval, p-value and power of a lead; `p_holm` None for the planned test, else of a `family` of tests."""
+    low, high = found.interval()
+    bound = found.interval(1 - 2 * ALPHA)[0]
+    planned = p_holm is None
+    p = {"p": found.p_ahead, "sides": 1} if planned else {"p": found.p_apart, "sides": 2, "p_holm": p_holm}
+    smallest = found.smallest(ALPHA if planned else ALPHA / 2 / family)
+    seen = {"bound": bound, "not_behind": bound > BEHIND, "smallest": smallest}
+    return {"low": low, "high": high, "error": found.error, "freedom": found.freedom, **p, **seen}
 
 
 def _told(run: Run) -> dict[str, Any]:
@@ -280,7 +371,9 @@ def _told(run: Run) -> dict[str, Any]:
             of: {name: {"value": e.value, "reason": e.reason} for name in METRICS if (e := run.metric(name, of))}
             for of in ("auc", "acc")
         },
-        "cost": {"seconds": run.seconds, "images": run.images, "stored_bytes": run.stored_bytes},
+        "pooled_acc": {"value": run.pooled_acc.value, "reason": run.pooled_acc.reason},
+        "cost": {"seconds": run.seconds, **{name: getattr(run, name) for name in COUNTED}},
+        "commits": list(run.commits),
     }
 
 
@@ -292,13 +385,13 @@ def _means(runs: Sequence[Run], unseen: Sequence[str]) -> dict[str, Any]:
     return {
         **metrics,
         "average_acc": _over([run.metric("average", "acc") for run in runs]),
+        "pooled_acc": _over([run.pooled_acc for run in runs]),
         "final_auc": {task: _over([_final(run, task) for run in runs]) for task in runs[0].tasks},
         "unseen_auc": {name: _over([run.unseen.get(name, absent) for run in runs]) for name in unseen},
         "runs": len(runs),
         "cost": {
             "seconds": None if None in seconds else float(np.mean([s for s in seconds if s is not None])),
-            "images": float(np.mean([run.images for run in runs])),
-            "stored_bytes": float(np.mean([run.stored_bytes for run in runs])),
+            **{name: float(np.mean([getattr(run, name) for run in runs])) for name in COUNTED},
         },
     }
 
@@ -346,12 +439,16 @@ def _spread(over: Mapping[str, Any]) -> str:
     return _plain(over["mean"]) + (f" ± {over['sd']:.3f}" if over["sd"] is not None else "")
 
 
-def _lead(found: Mapping[str, Any] | None) -> tuple[str, str]:
-    if not found or found["difference"] is None:
-        return "–", "–"
-    if "p_holm" not in found:
-        return f"{found['difference']:+z.3f}", "–"
-    return f"{found['difference']:+z.3f} [{found['low']:+z.3f}, {found['high']:+z.3f}]", f"{found['p_holm']:.3f}"
+def _lead(found: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """The cells of one lead: how far, p, whether it is not behind, and the smallest that would have been seen."""
+    if found["difference"] is None:
+        return "–", "–", "–", "–"
+    lead = f"{found['difference']:+z.3f}"
+    if "p" not in found:
+        return lead, "–", "–", "–"
+    p = f"{found['p']:.3f} (planned)" if found["sides"] == 1 else f"{found['p_holm']:.3f}"
+    interval = f"{lead} [{found['low']:+z.3f}, {found['high']:+z.3f}]"
+    return interval, p, "yes" if found["not_behind"] else "no", _plain(found["smallest"])
 
 
 def _value(estimate: Estimate) -> float:
@@ -360,6 +457,10 @@ def _value(estimate: Estimate) -> float:
 
 def _nested(R: transfer.Square) -> list[list[float | None]]:
     return [[None if np.isnan(value) else float(value) for value in row] for row in R]
+
+
+def _rows(path: Path) -> int:
+    return int(pq.read_metadata(path).num_rows) if path.is_file() else 0
 
 
 def _size_bytes(path: Path) -> int:

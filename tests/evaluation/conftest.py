@@ -1,4 +1,4 @@
-"""A small workspace on disk: two archives of random faces, a bench, two generations of a tiny detector, recipes."""
+"""A small workspace on disk: two archives of random faces, a bench, three generations of a tiny detector, recipes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         write_faces(tmp_path / "faces" / name, name, seed)
         add_benchmark(tmp_path / "faces" / name, before, tmp_path / "benches" / name, name=name)
         before = tmp_path / "benches" / name
-    for seed, name in enumerate(("M1", "M2")):
+    for seed, name in enumerate(("M1", "M2", "M3")):
         write_generation(tmp_path / "generations" / name, name, seed)
     return tmp_path
 

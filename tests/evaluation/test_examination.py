@@ -30,12 +30,37 @@ def examine(workspace: Path, recipe: Path, generation: str, teacher: str, bench:
     generations = workspace / "generations"
     old = workspace / "nobody" if teacher == "nobody" else generations / teacher
     scores = workspace / out
-    evaluate(recipe, generations / generation, old, workspace / "benches" / bench, workspace / "faces", scores)
+    champion, tables = workspace / "verdicts" / teacher / "champion", workspace / "faces"
+    evaluate(
+        recipe, generations / generation, old, champion, generations, workspace / "benches" / bench, tables, scores
+    )
     return scores
 
 
 def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def test_a_champion_older_than_the_teacher_is_examined_on_what_it_never_met(
+    workspace: Path, recipe: WriteRecipe
+) -> None:
+    """M1 is the champion and M2, its heir, was refused: M3 learns from M2 and is compared with M1."""
+    founder = examine(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "nobody", "faceswap", "of M1")
+    Scores.read(founder).write(workspace / "verdicts" / "M2" / "champion")
+    asked = recipe("M3", "M2", ["deepfakes", "faceswap"], ["deepfakes", "faceswap"])
+    scores = examine(workspace, asked, "M3", "M2", "faceswap")
+    found = Scores.read(scores / "champion")
+    assert (found.generation, list(found.measured)) == ("M1", ["faceswap"])
+    assert found.weights == Scores.read(founder).weights
+    assert not (scores / "teacher").exists(), "M2 has met both"
+
+
+def test_a_champion_that_is_the_teacher_is_examined_once(workspace: Path, recipe: WriteRecipe) -> None:
+    founder = examine(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "nobody", "faceswap", "of M1")
+    Scores.read(founder).write(workspace / "verdicts" / "M1" / "champion")
+    scores = examine(workspace, recipe("M2", "M1", ["deepfakes", "faceswap"], ["deepfakes"]), "M2", "M1", "faceswap")
+    assert list(Scores.read(scores / "teacher").measured) == ["faceswap"]
+    assert not (scores / "champion").exists()
 
 
 def test_a_founder_is_examined_on_every_benchmark_and_has_no_teacher_to_examine(

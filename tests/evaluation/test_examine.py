@@ -38,11 +38,18 @@ def meet(workspace: Path, recipe: Path, generation: str, benchmark: str, before:
     return found
 
 
+def looked_at(workspace: Path, recipe: Path, generation: Path, teacher: Path) -> Path:
+    """Its scores by the stage evaluate, in a line without a champion."""
+    scores, bench = workspace / "scores", workspace / "benches" / "faceswap"
+    no_champion, generations = workspace / "none", workspace / "generations"
+    evaluate(recipe, generation, teacher, no_champion, generations, bench, workspace / "faces", scores)
+    return scores
+
+
 def test_it_is_scored_as_evaluate_scores_and_says_so_in_the_same_files(workspace: Path, recipe: WriteRecipe) -> None:
     found = meet(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "faceswap")
     both = recipe("M1", "nobody", ["deepfakes", "faceswap"], [])
-    scores, bench = workspace / "scores", workspace / "benches" / "faceswap"
-    evaluate(both, workspace / "generations" / "M1", workspace / "nobody", bench, workspace / "faces", scores)
+    scores = looked_at(workspace, both, workspace / "generations" / "M1", workspace / "nobody")
     assert (found / "faceswap.parquet").read_bytes() == (scores / "faceswap.parquet").read_bytes()
     assert list(Scores.read(found).measured) == ["faceswap"]
     assert Scores.read(found).measured["faceswap"] == Scores.read(scores).measured["faceswap"]
@@ -51,8 +58,7 @@ def test_it_is_scored_as_evaluate_scores_and_says_so_in_the_same_files(workspace
 def test_a_cell_is_scored_once_whichever_stage_asks(workspace: Path, recipe: WriteRecipe, asked: list[str]) -> None:
     found = meet(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "faceswap")
     heir = recipe("M2", "M1", ["deepfakes", "faceswap"], ["deepfakes"])
-    generations, bench = workspace / "generations", workspace / "benches" / "faceswap"
-    evaluate(heir, generations / "M2", generations / "M1", bench, workspace / "faces", workspace / "scores")
+    looked_at(workspace, heir, workspace / "generations" / "M2", workspace / "generations" / "M1")
     assert asked == ["M1 on faceswap", "M2 on deepfakes", "M2 on faceswap"]
     beside = workspace / "scores" / "teacher" / "faceswap.parquet"
     assert beside.read_bytes() == (found / "faceswap.parquet").read_bytes()

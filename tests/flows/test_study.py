@@ -16,7 +16,7 @@ import pytest
 import torch
 import yaml
 
-from components import detectors, strategies
+from components import code, detectors, strategies
 from components.errors import BadParams, UnknownName
 from components.faces.table import FaceTable
 from components.generations.lineage import Lineage, propose
@@ -24,6 +24,7 @@ from components.generations.recipe import Recipe
 from components.lab.archive import render_archive
 from components.orders import named
 from components.params import Line, Params, Withdrawal, parse
+from components.reports.study import RunKey
 from components.tasks.dataset import Batch
 from components.withdrawal import files
 from flows import pipeline, study
@@ -99,6 +100,18 @@ def test_every_label_meets_every_seed_in_every_order_under_a_name_of_its_own() -
     key, line = found[3]
     assert (key.label, key.seed, key.order) == ("er", 7, 1)
     assert (line.strategy, line.seed, line.sequence) == ("er", 7, ("reenacted", "swaps"))
+
+
+def test_the_name_of_a_line_says_which_run_it_is() -> None:
+    keys = [key for key, _ in runs_of(compared(seeds=(0, 17), orders=2))]
+    assert [study._key(key.line) for key in keys] == keys
+    assert study._key("er_s1_s2") == RunKey("er_s1_s2", "er_s1", 2)
+
+
+def test_a_study_that_was_never_begun_cannot_be_pooled_with(place: Workspace) -> None:
+    with pytest.raises(UnknownName, match="no study 'secnd'"):
+        study.prepare(place, compared(pooled=("secnd",)))
+    assert not (place.root / study.FOLDER).exists()
 
 
 def test_a_seed_named_twice_is_one_run() -> None:
@@ -345,7 +358,8 @@ def test_a_study_runs_is_told_continues_with_nothing_and_grows_by_what_is_new(
     assert {path.name for path in report.iterdir()} == {"study.json", "stages.csv", "table.md", "study.png"}
     told = json.loads((report / "study.json").read_text())
     assert told["labels"] == ["finetune", "cffd"]
-    assert told["differences"]["finetune"]["runs"] == 1
+    assert told["differences"]["finetune"]["runs"] == [1, 1]
+    assert told["commits"].keys() == {code.commit() or ""}
     assert all(run["cost"]["seconds"] > 0 and run["cost"]["images"] > 0 for run in told["runs"])
     with (report / "stages.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -367,6 +381,8 @@ def test_a_study_runs_is_told_continues_with_nothing_and_grows_by_what_is_new(
     assert {name: now[name] for name in earlier} == earlier, "what was raised before was not raised again"
     raised = {name.split("@")[1] for name in now.keys() - earlier.keys()}
     assert raised == {"finetune_s1-M1", "finetune_s1-M2", "finetune_s1"}
+    asked = [(run.entry.label, run.entry.seed) for run in study.finished_of(parent, "small")]
+    assert asked == [("finetune", 0), ("cffd", 0), ("finetune", 1)], "another study can be pooled with all of them"
 
 
 def faces_of(workspace: Workspace, name: str) -> FaceTable:

@@ -146,7 +146,7 @@ def test_a_benchmark_of_genuine_clips_alone_is_skipped_with_words(examine) -> No
     candidate, champion = (examine(name, {"portraits": genuine}) for name in ("M2", "M1"))
     (finding,) = judged(case(candidate, champion), [RELATIVE])
     assert finding.passed is None
-    assert "found 0 forged, 60 genuine" in finding.words
+    assert "found 0 forged and 60 genuine" in finding.words
 
 
 # -- forgetting ----------------------------------------------------------------------------------------------------
@@ -243,11 +243,17 @@ def test_what_the_absolute_rule_cannot_measure_it_calls_undefined_and_says_why(e
             0.02,
             120,
             False,
-            "below 'M1', at most 0.020 below was allowed, and with 120 clips that is not chance (p = ",
+            "below 'M1', at most 0.020 below was allowed ({seen}), and with 120 clips that is not chance (p = ",
         ),
-        (2.9, 0.1, 120, True, "below 'M1', at most 0.100 below was allowed: passed."),
-        (6.0, 0.02, 120, True, "above 'M1', at most 0.020 below was allowed: passed."),
-        (2.5, 0.0, 12, True, "below 'M1', at most 0.000 below was allowed, yet with 12 clips that may be chance (p = "),
+        (2.9, 0.1, 120, True, "below 'M1', at most 0.100 below was allowed ({seen}): passed."),
+        (6.0, 0.02, 120, True, "above 'M1', at most 0.020 below was allowed ({seen}): passed."),
+        (
+            2.5,
+            0.0,
+            12,
+            True,
+            "below 'M1', at most 0.000 below was allowed ({seen}), yet with 12 clips that may be chance (p = ",
+        ),
     ],
     ids=["worse", "within the margin", "better", "perhaps chance"],
 )
@@ -261,10 +267,13 @@ def test_the_relative_rule_says_how_far_the_candidate_moved_and_how_certain_that
     moved = candidate.estimates("deepfakes")["auc"].value - champion.estimates("deepfakes")["auc"].value
     assert (told["rule"], told["passed"], told["benchmark"]) == ("relative", passed, "deepfakes")
     assert told["required"] == {"max_drop": margin, "alpha": 0.05}
-    assert told["measured"].keys() == {"champion", "clips", "drop", "test", "p_worse", "p_worse_holm", "p_not_worse"}
+    assert told["measured"].keys() == {
+        "champion", "clips", "drop", "test", "p_worse", "p_worse_holm", "p_not_worse", "smallest_fall",
+    }  # fmt: skip
     assert told["measured"]["drop"] == pytest.approx(-moved) and told["measured"]["clips"] == clips
     assert (told["measured"]["champion"], told["measured"]["test"]) == ("M1", "delong")
-    assert told["words"].startswith(f"On 'deepfakes' AUC is {abs(moved):.3f} {said}")
+    seen = f"a fall of {told['measured']['smallest_fall']:.3f} would be seen"
+    assert told["words"].startswith(f"On 'deepfakes' AUC is {abs(moved):.3f} {said.format(seen=seen)}")
     if "(p = " in said:
         assert told["words"].endswith(f"(p = {told['measured']['p_worse']:.3g}): {'passed' if passed else 'refused'}.")
 
@@ -289,21 +298,42 @@ def test_the_relative_rule_says_why_it_was_skipped_and_what_it_would_have_requir
     )
 
 
-def test_a_candidate_is_compared_by_as_many_resamples_as_the_case_says_and_by_its_seed(examine) -> None:
+@pytest.mark.parametrize(("shared", "test"), [(1, "delong"), (4, "delong over sources")])
+def test_clips_that_share_a_source_are_compared_source_by_source(examine, shared: int, test: str) -> None:
     tables = {}
     for name, seed in (("M1", 1), ("M2", 2)):
         table = pd.read_parquet(examine(name, {"deepfakes": 0.8}, seed=seed).tables["deepfakes"])
-        tables[name] = table.assign(source=[f"s{i // 4}" for i in range(len(table))])
+        tables[name] = table.assign(source=[f"s{i // shared}" for i in range(len(table))])
     champion, candidate = (examine(name, {"deepfakes": table}) for name, table in tables.items())
+    (finding,) = judged(case(candidate, champion), [RELATIVE])
+    assert finding.measured["test"] == test
 
-    def told(**more: int) -> dict[str, object]:
-        (finding,) = judged(case(candidate, champion, **more), [RELATIVE])
-        return finding.measured
 
-    assert told(bootstrap=0)["test"] == "delong"
-    assert told(bootstrap=50)["test"] == told()["test"] == "bootstrap over sources"
-    assert told(bootstrap=50) == told(bootstrap=50) != told(bootstrap=51)
-    assert told(bootstrap=50, seed=0) != told(bootstrap=50, seed=1)
+def test_one_fall_from_1_to_0_is_refused_among_twenty_benchmarks(examine) -> None:
+    names = [f"b{k:02d}" for k in range(20)]
+    knows = pd.read_parquet(examine("M0", {"b07": 0.0}, clips=24).tables["b07"])
+    knows = knows.assign(p_fake=0.9 * knows["label"], source=[f"s{i // 2}" for i in range(len(knows))])
+    champion = examine("M1", {**dict.fromkeys(names, 1.0), "b07": knows})
+    candidate = examine("M2", {**dict.fromkeys(names, 1.0), "b07": knows.assign(p_fake=0.9 - knows["p_fake"])})
+    findings = judged(case(candidate, champion), [RELATIVE])
+    assert {f.benchmark for f in findings if not f.passed} == {"b07"}, "the other nineteen answer as before"
+    fallen = next(f for f in findings if f.benchmark == "b07")
+    assert fallen.measured["drop"] == 1 and fallen.measured["p_worse_holm"] < 0.001
+
+
+def test_the_smallest_fall_that_would_be_seen_shrinks_with_clips_and_grows_with_benchmarks(examine) -> None:
+    def smallest(clips: int, benchmarks: int) -> float:
+        gaps = {f"b{k}": 1.5 for k in range(benchmarks)}
+        champion, candidate = (examine(f"M{n}", gaps, clips=clips, seed=n) for n in (1, 2))
+        return judged(case(candidate, champion), [RELATIVE])[0].measured["smallest_fall"]
+
+    assert RELATIVE.max_drop < smallest(400, 1) < smallest(100, 1) < smallest(100, 10)
+
+
+def test_where_no_fall_could_be_seen_the_words_say_so(examine) -> None:
+    champion, candidate = (examine(f"M{n}", {"deepfakes": 1.0}, clips=4, seed=n) for n in (1, 2))
+    (finding,) = judged(case(candidate, champion), [RELATIVE])
+    assert finding.measured["smallest_fall"] is None and "(no fall would be seen)" in finding.words
 
 
 def test_forgetting_says_which_task_fell_how_far_and_what_was_allowed(examine) -> None:

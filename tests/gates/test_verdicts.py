@@ -47,6 +47,9 @@ def judged(tmp_path: Path, examine) -> Judge:
         if new_to_teacher:
             old = file_digest(tmp_path / "generations" / teacher / WEIGHTS)
             examine(teacher, new_to_teacher, folder=scores / "teacher", weights=old)
+        for champion, unmet in more.get("new_to_champion", {}).items():
+            best = file_digest(tmp_path / "generations" / champion / WEIGHTS)
+            examine(champion, unmet, folder=scores / "champion", weights=best)
         before = tmp_path / "verdicts" / teacher
         before.mkdir(parents=True, exist_ok=True)
         recipe = recipe_of(tmp_path, name, teacher, list(gaps), more.get("rules", RULES))
@@ -113,6 +116,22 @@ def test_the_heir_of_a_refused_generation_is_compared_with_the_champion_not_with
     assert relative["deepfakes"]["measured"]["champion"] == "M1"
     assert relative["face2face"]["passed"] is None
     assert verdict["opens"] and verdict["champion_after"] == "M3"
+
+
+def test_no_benchmark_that_is_new_since_a_refusal_escapes_the_comparison_with_the_champion(
+    judged: Judge, tmp_path: Path
+) -> None:
+    judged("M1", "nobody", {"deepfakes": 3.0})
+    judged("M2", "M1", {"deepfakes": 0.2, "faceswap": 3.0}, {"faceswap": 0.2})
+    gaps = {"deepfakes": 3.0, "faceswap": 3.0, "face2face": 3.0, "diffusion": 0.2}
+    new = {"face2face": 0.2, "diffusion": 3.0}
+    verdict = judged("M3", "M2", gaps, new, new_to_champion={"M1": new}, rules=RULES[1:2])
+    found = {rule["benchmark"]: (rule["measured"]["champion"], rule["passed"]) for rule in verdict["rules"]}
+    assert found == {name: ("M1", name != "diffusion") for name in gaps}, "M1 knew it, though it never learned it"
+    assert not verdict["opens"]
+    assert sorted(Scores.read(tmp_path / "verdicts" / "M3" / "champion").measured) == sorted(gaps)
+    cell = Matrix.read(tmp_path / "verdicts" / "M3").cell("M1", "diffusion")
+    assert cell["auc"].value is not None
 
 
 def test_when_nobody_ever_passed_there_is_no_champion_folder(judged: Judge, tmp_path: Path) -> None:

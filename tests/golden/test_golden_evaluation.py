@@ -78,7 +78,7 @@ NAMED = {
     "fwt_half": transfer.fwt,
     "forgetting": transfer.forgetting,
     "forgetting_a": lambda R: transfer.forgetting(R, "avalanche"),
-    "forgetting_c": lambda R: transfer.forgetting(R, "renate"),
+    "forgetting_c": lambda R: transfer.forgetting(R, "rwalk"),
     "forgetting_d": lambda R: transfer.forgetting(R, "pycil"),
     "forgetting_e": lambda R: transfer.forgetting(R, "mammoth"),
 }
