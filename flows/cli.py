@@ -105,6 +105,9 @@ def land(
     found = _land(_workspace(root), name, path, layout=layout, role=role, faces=faces)
     word = "had landed already" if found.already else "landed"
     print(f"'{name}' {word}: {found.clips} clips, content {found.digest[:12]}. Next: perennial run")
+    if role != "benchmark":
+        few = "none: too few training sources to hold any out, or it landed before any were"
+        print(f"Clips for validation: {found.validation or few}.")
 
 
 @app.command()

@@ -27,8 +27,10 @@ NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts", "exami
 WIRED = ("archives", "faces", "validation")
 """Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
 
-EXAMINE, EXAMINATIONS = "\n  examine:", "\nexaminations:"
-"""Of the stage in ``dvc.yaml`` and of its rows in ``lineage.yaml``: workspaces of 0.2 have neither."""
+WIRING = ("\n  examine:", "- archives.${key}")
+"""Signs of today's ``dvc.yaml`` that workspaces of 0.2 do not have."""
+EXAMINATIONS = "\nexaminations:"
+"""Of the rows in ``lineage.yaml`` that workspaces of 0.2 do not have."""
 
 
 def template(name: str) -> str:
@@ -77,8 +79,9 @@ class Workspace:
             (nobody / ".gitkeep").touch()
 
     def complete(self) -> None:
-        """Give a workspace of 0.2 what it did not know, the stage `examine`: wiring and sections. No result is touched."""
-        if EXAMINE not in (self.root / "dvc.yaml").read_text(encoding="utf-8"):
+        """Give a workspace of 0.2 what it did not know: wiring and sections. No result is touched."""
+        wired = (self.root / "dvc.yaml").read_text(encoding="utf-8")
+        if not all(sign in wired for sign in WIRING):
             replace_text(self.root / "dvc.yaml", template("dvc.yaml"))
         if EXAMINATIONS not in self.lineage_file.read_text(encoding="utf-8"):
             self.lineage().write(self.lineage_file)
