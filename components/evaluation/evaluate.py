@@ -2,7 +2,9 @@
 
     python -m components.evaluation.evaluate RECIPE GENERATION TEACHER BENCH FACES SCORES
 
-Its teacher is examined beside it on benchmarks it has never met: how blind the line was to what is new.
+Its teacher is examined beside it on benchmarks it has never met: how blind the line was to what is new. Where the recipe
+says `evaluation.validation`, it also answers for the validation split of every benchmark, in a folder of its own, so that
+nobody who reads what it knows of test faces comes upon the others.
 """
 
 from __future__ import annotations
@@ -12,7 +14,9 @@ from pathlib import Path
 from components import machine, stage
 from components.evaluation.add_benchmark import read_bench
 from components.evaluation.examiner import Examiner, benchmarks
+from components.evaluation.scores import VALIDATION
 from components.generations.recipe import Recipe
+from components.vocabulary import VAL
 
 
 def evaluate(recipe_file: Path, generation: Path, teacher: Path, bench: Path, faces: Path, scores: Path) -> None:
@@ -23,7 +27,8 @@ def evaluate(recipe_file: Path, generation: Path, teacher: Path, bench: Path, fa
     teacher     its teacher's folder; nobody's is empty
     bench       the bench that lists its benchmarks
     faces       the folder with every archive's face table, by name
-    scores      output: a table per benchmark, metrics.json, and teacher/ with the same for benchmarks new to it
+    scores      output: a table per benchmark, metrics.json, and the same in teacher/ for benchmarks new to the teacher, in
+                validation/ for the faces that may choose
     """
     recipe = Recipe.read(recipe_file)
     machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
@@ -33,6 +38,8 @@ def evaluate(recipe_file: Path, generation: Path, teacher: Path, bench: Path, fa
     examiner.examine(generation, tables, scores)
     if unseen and not recipe.row.is_founder:
         examiner.examine(teacher, {name: tables[name] for name in unseen}, scores / "teacher")
+    if recipe.evaluation.validation:
+        examiner.examine(generation, tables, scores / VALIDATION, split=VAL)
 
 
 if __name__ == "__main__":

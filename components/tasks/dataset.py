@@ -18,7 +18,7 @@ from components.faces.table import FaceTable
 from components.orders import struck
 from components.params import Withdrawal
 from components.tasks.ahead import ahead
-from components.vocabulary import FORGED, LABEL_NAMES, REAL, TRAIN
+from components.vocabulary import FORGED, LABEL_NAMES, REAL, TRAIN, VAL
 
 FRACTIONS = np.arange(256, dtype=np.float32) / np.float32(255)
 """Of every byte."""
@@ -90,6 +90,15 @@ class Faces:
                 f"expected real and forged training faces in '{name}', found labels {sorted(labels) or 'none'}. "
                 "An archive with one class, or none, can only be a benchmark: land it with --role benchmark."
             )
+        return cls(name, table, chosen, _methods(table.rows.iloc[chosen], met))
+
+    @classmethod
+    def validation_split(cls, name: str, table: FaceTable, met: Sequence[str] = ()) -> Faces | None:
+        """The validation split of an archive: faces that may choose, and of which nothing is learned; None unless it holds
+        both classes."""
+        chosen = np.flatnonzero((table.rows["split"] == VAL).to_numpy())
+        if set(table.rows["label"].to_numpy()[chosen].tolist()) != {REAL, FORGED}:
+            return None
         return cls(name, table, chosen, _methods(table.rows.iloc[chosen], met))
 
     def without(self, withdrawn: Sequence[Withdrawal]) -> Faces:
