@@ -77,7 +77,9 @@ def _make(family: str, place: Path, people: int) -> None:
     about = {"people": people, "clips_per_person": CLIPS, "frames": FRAMES, "size_px": CLIP_PX}
     render_archive(place / "archive", families=[family], seed=0, **about)
     (place / NOBODY).mkdir()
-    ingest(place / "archive", place / NOBODY, place / "manifest", name=family, layout="lab", role="both", params=Params())
+    ingest(
+        place / "archive", place / NOBODY, place / "manifest", name=family, layout="lab", role="both", params=Params()
+    )
     rules, nothing, any_weights = ValidationOptions(), place / "withdrawn.yaml", place / "weights.txt"
     orders.write(nothing, [])
     validate(place / "manifest", place / "report", place / "docs", name=family, role="both", validation_params=rules)

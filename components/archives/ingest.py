@@ -11,7 +11,9 @@ from components.params import Archive, Params
 from components.vocabulary import VAL
 
 
-def ingest(archive: Path, predecessor: Path, output: Path, *, name: str, layout: str, role: str, params: Params) -> None:
+def ingest(
+    archive: Path, predecessor: Path, output: Path, *, name: str, layout: str, role: str, params: Params
+) -> None:
     """Write manifest.parquet, set_aside.parquet and earlier.parquet of one archive; raises BadArchive, UnknownName.
 
     `predecessor` holds the manifest of the archive that landed before, or nothing (`nobody`); role is both, task or

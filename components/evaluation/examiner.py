@@ -43,9 +43,7 @@ class Examiner:
     recipe: Recipe
     device: torch.device
 
-    def examine(
-        self, generation: Path, tables: Mapping[str, FaceTable], scores: Path, *, split: str = TEST
-    ) -> None:
+    def examine(self, generation: Path, tables: Mapping[str, FaceTable], scores: Path, *, split: str = TEST) -> None:
         """Write the score table of every benchmark, of the faces of one split, then ``metrics.json``."""
         card, detector = read_card(generation), load_classifier(generation, self.device)
         scores.mkdir(parents=True, exist_ok=True)

@@ -36,7 +36,9 @@ def test_the_validation_split_chooses_and_is_nothing_where_it_cannot(tmp_path: P
     whole = table(tmp_path / "t", [0, 1, 0, 1], ["train", "val", "val", "test"])
     chosen = Faces.validation_split("swap", whole)
     assert chosen is not None and chosen.rows["clip"].tolist() == ["1.mp4", "2.mp4"]
-    assert Faces.validation_split("swap", table(tmp_path / "u", [0, 1, 0, 1], ["train", "train", "val", "test"])) is None
+    assert (
+        Faces.validation_split("swap", table(tmp_path / "u", [0, 1, 0, 1], ["train", "train", "val", "test"])) is None
+    )
 
 
 @pytest.mark.parametrize(
