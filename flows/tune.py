@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import itertools
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -52,7 +53,7 @@ def tune(
     own, outcome = studies.grow(workspace, study, "validation")
     runs = studies.finished(own, study, "validation")
     tried = [report.scored(point, [run for run in runs if run.entry.label == point.label], metric) for point in points]
-    if all(one.mean != one.mean for one in tried):
+    if all(math.isnan(one.mean) for one in tried):
         raise StageFailed(
             f"expected a point with a {metric} on the validation split, found none. See `perennial status`."
         )

@@ -32,7 +32,7 @@ def hold_out(manifest: pd.DataFrame, few: int) -> pd.DataFrame:
         return manifest
     kin = _kin(training)
     clips = pd.crosstab(kin, training["label"]).reindex(columns=LABELS, fill_value=0)  # (kin, label)
-    held, chosen = pd.Series(0, index=clips.columns), []
+    held, chosen = pd.Series(0, index=clips.columns), list[str]()
     for fraction, name in sorted((_fraction(name), name) for name in clips.index):
         own = clips.loc[name]
         wanted = fraction < SHARE or bool(((held < few) & (own > 0)).any())
