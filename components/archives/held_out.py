@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 from components.vocabulary import LABELS, TRAIN, VAL
@@ -31,14 +32,15 @@ def hold_out(manifest: pd.DataFrame, few: int) -> pd.DataFrame:
     if (manifest["split"] == VAL).any() or training.empty:
         return manifest
     kin = _kin(training)
-    clips = pd.crosstab(kin, training["label"]).reindex(columns=LABELS, fill_value=0)  # (kin, label)
-    held, chosen = pd.Series(0, index=clips.columns), list[str]()
-    for fraction, name in sorted((_fraction(name), name) for name in clips.index):
-        own = clips.loc[name]
-        wanted = fraction < SHARE or bool(((held < few) & (own > 0)).any())
-        if wanted and (held + own).sum() <= MOST * len(training):
-            held, chosen = held + own, [*chosen, name]
-    if (held < few).any() or (clips.sum() - held < few).any():
+    counted = pd.DataFrame({label: training["label"] == label for label in LABELS}).groupby(kin).sum()
+    clips = dict(zip(counted.index, counted.to_numpy(), strict=True))  # of each label, by the first name of the kin
+    held, chosen = np.zeros(len(LABELS), int), set[str]()
+    for fraction, name in sorted((_fraction(name), name) for name in clips):
+        wanted = fraction < SHARE or bool(((held < few) & (clips[name] > 0)).any())
+        if wanted and (held + clips[name]).sum() <= MOST * len(training):
+            held = held + clips[name]
+            chosen.add(name)
+    if (held < few).any() or (counted.sum() - held < few).any():
         return manifest
     moved = kin.index[kin.isin(chosen)]
     return manifest.assign(split=manifest["split"].mask(manifest.index.isin(moved), VAL))

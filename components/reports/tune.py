@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from components.errors import StageFailed
 from components.evaluation import transfer
 from components.evaluation.metrics import draws, weighted
 from components.reports.study import METRICS, Run
@@ -54,7 +55,7 @@ class Tried:
     point: Point
     runs: tuple[Run, ...]
     scores: tuple[float, ...]
-    """Of the metric, one a run; higher is better."""
+    """Of the metric, one a run; NaN where it is undefined."""
 
     @property
     def mean(self) -> float:
@@ -62,10 +63,18 @@ class Tried:
 
 
 def choose(tried: Sequence[Tried], metric: str) -> tuple[Tried, dict[str, tuple[float, float]]]:
-    """The chosen point, and how far every measured one is behind the best, with the standard error of that, by label."""
-    measured = [one for one in tried if np.isfinite(one.mean)]
-    best = max(measured, key=lambda one: one.mean)  # the first of equals
-    behind = {one.point.label: (best.mean - one.mean, error_of_gap(best, one, metric)) for one in measured}
+    """The chosen point, and how far every measured one is behind the best, with the standard error of that, by label.
+
+    Of points of which runs are missing nothing is said. Raises StageFailed where nothing was measured.
+    """
+    sign, whole = _sign(metric), max(len(one.runs) for one in tried)
+    measured = [one for one in tried if len(one.runs) == whole and np.isfinite(one.mean)]
+    if not measured:
+        raise StageFailed(
+            f"expected a point with a {metric} on the validation split, found none. See `perennial status`."
+        )
+    best = max(measured, key=lambda one: sign * one.mean)  # the first of equals
+    behind = {one.point.label: (sign * (best.mean - one.mean), error_of_gap(best, one, metric)) for one in measured}
     close = [one for one in measured if behind[one.point.label][0] <= behind[one.point.label][1] + ROUNDING]
     return min(close, key=lambda one: len(one.point.departures)), behind
 
@@ -99,7 +108,7 @@ def tell(
     """
     into.mkdir(parents=True, exist_ok=True)
     chosen, behind = choose(tried, metric)
-    ranked = sorted(tried, key=lambda one: (one is not chosen, not np.isfinite(one.mean), -one.mean))
+    ranked = sorted(tried, key=lambda one: (one is not chosen, behind.get(one.point.label, (np.inf, 0))[0]))
     points = [_told(one, behind.get(one.point.label)) for one in ranked]
     content = {
         **about,
@@ -115,10 +124,9 @@ def tell(
 
 
 def scored(point: Point, runs: Sequence[Run], metric: str) -> Tried:
-    """A point with the metric of each of its runs; forgetting counts downwards."""
-    sign = -1.0 if metric.startswith("forgetting") else 1.0
+    """A point with the metric of each of its runs."""
     values = [METRICS[metric](run.auc).value for run in runs]
-    return Tried(point, tuple(runs), tuple(float("nan") if value is None else sign * value for value in values))
+    return Tried(point, tuple(runs), tuple(float("nan") if value is None else value for value in values))
 
 
 def lines(adopt: Mapping[str, Any]) -> str:
@@ -126,10 +134,15 @@ def lines(adopt: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(adopt), sort_keys=False) if adopt else "# params.yaml says so already\n"
 
 
+def _sign(metric: str) -> int:
+    """Less forgetting is better, more of everything else."""
+    return -1 if metric.startswith("forgetting") else 1
+
+
 def _told(one: Tried, behind: tuple[float, float] | None) -> dict[str, Any]:
     lost = [transfer.forgetting(run.auc).value for run in one.runs]
     seconds = [run.seconds for run in one.runs]
-    mean = abs(one.mean) if np.isfinite(one.mean) else None
+    mean = one.mean if np.isfinite(one.mean) else None
     return {
         "label": one.point.label,
         "values": dict(one.point.values),

@@ -75,7 +75,15 @@ def test_of_equals_the_first_is_chosen() -> None:
 
 def test_forgetting_counts_downwards() -> None:
     less, more = (tried(name, last, metric="forgetting_mammoth") for name, last in (("less", 0.85), ("more", 0.6)))
-    assert choose([more, less], "forgetting_mammoth")[0] is less
+    chosen, behind = choose([more, less], "forgetting_mammoth")
+    assert chosen is less
+    assert behind["more"][0] == pytest.approx(more.mean - less.mean)
+
+
+def test_a_point_of_which_runs_are_missing_is_not_chosen() -> None:
+    lucky, whole = tried("lucky", 0.99), tried("whole", 0.8, 0.82)
+    chosen, behind = choose([lucky, whole], "average")
+    assert chosen is whole and "lucky" not in behind
 
 
 def test_with_one_seed_other_sources_are_the_error(tmp_path: Path) -> None:
