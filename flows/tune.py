@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from components.errors import BadParams, StageFailed, UnknownName
+from components.errors import BadParams, UnknownName
 from components.generations.lineage import resolved
 from components.params import Changes, Line, Params, load_yaml
 from components.reports import tune as report
@@ -53,10 +52,6 @@ def tune(
     own, outcome = studies.grow(workspace, study, "validation")
     runs = studies.finished(own, study, "validation")
     tried = [report.scored(point, [run for run in runs if run.entry.label == point.label], metric) for point in points]
-    if all(math.isnan(one.mean) for one in tried):
-        raise StageFailed(
-            f"expected a point with a {metric} on the validation split, found none. See `perennial status`."
-        )
     folder = studies.reports(workspace, study.name)
     chosen, _ = report.choose(tried, metric)
     adopt = adoption(strategy, study.detector, chosen.point, workspace.params())
