@@ -18,6 +18,7 @@ import torch
 import yaml
 
 from components import detectors, strategies
+from components.archives import manifest
 from components.errors import BadParams, UnknownName
 from components.faces.table import FaceTable
 from components.generations.lineage import Lineage, propose
@@ -284,6 +285,21 @@ def test_a_study_of_which_no_run_is_finished_cannot_be_told(place: Workspace) ->
     Workspace.create(place.root / study.FOLDER / "first", PARAMS)
     with pytest.raises(BadParams, match="expected at least one finished run"):
         study.tell(place, compared())
+
+
+def test_a_study_that_cannot_be_told_on_validation_faces_says_so_before_anything_is_raised(place: Workspace) -> None:
+    old = Workspace.create(place.root / study.FOLDER / "old", PARAMS)
+    with pytest.raises(BadParams, match=r"found one of an older version\. Tell study 'first' .* with --on test"):
+        study._expect_validation(old, compared())
+    own = Workspace.create(place.root / study.FOLDER / "first", study._params(place))
+    assert own.params().evaluation.validation and not place.params().evaluation.validation
+    for name, splits in (("swaps", ["train", "val"]), ("reenacted", ["train", "test"])):
+        rows = pd.DataFrame({field.name: ["0", "0"] for field in manifest.SCHEMA}).assign(split=splits)
+        numbers = {field.name: int for field in manifest.SCHEMA if str(field.type).startswith("int")}
+        manifest.write(rows.astype(numbers), own.data("manifests", name) / manifest.MANIFEST_FILE)
+    study._expect_validation(own, compared(sequence=("swaps",)))
+    with pytest.raises(BadParams, match=r"expected validation clips in 'reenacted', found none: .* --on test"):
+        study._expect_validation(own, compared())
 
 
 def test_lines_are_added_and_those_that_are_there_stay(place: Workspace) -> None:
