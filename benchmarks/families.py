@@ -30,7 +30,7 @@ from components.generations import training
 from components.generations.training import Lesson
 from components.lab.archive import render_archive
 from components.lab.forgeries import FAMILIES
-from components.params import CropOptions, TrainingOptions, ValidationOptions, parse
+from components.params import CropOptions, Params, TrainingOptions, ValidationOptions, parse
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY, TRAIN
 
@@ -77,7 +77,9 @@ def _make(family: str, place: Path, people: int) -> None:
     about = {"people": people, "clips_per_person": CLIPS, "frames": FRAMES, "size_px": CLIP_PX}
     render_archive(place / "archive", families=[family], seed=0, **about)
     (place / NOBODY).mkdir()
-    ingest(place / "archive", place / NOBODY, place / "manifest", name=family, layout="lab", role="both")
+    ingest(
+        place / "archive", place / NOBODY, place / "manifest", name=family, layout="lab", role="both", params=Params()
+    )
     rules, nothing, any_weights = ValidationOptions(), place / "withdrawn.yaml", place / "weights.txt"
     orders.write(nothing, [])
     validate(place / "manifest", place / "report", place / "docs", name=family, role="both", validation_params=rules)

@@ -33,6 +33,9 @@ class Archive(Section):
     faces: Literal["none", "annotated", "yunet", "retinaface"] = "none"
     after: str = NOBODY
     """The archive that landed before it: the two may share no file."""
+    validation: Literal["own", "hash"] = "own"
+    """Its validation split: the archive's own, if it has one, or training sources held out by a hash of their names. Archives
+    that landed before there was a choice keep their own, so that what lives keeps what it saw."""
 
 
 class Changes(Section):
@@ -252,6 +255,8 @@ class EvaluationOptions(Section):
     bootstrap: int = Field(1000, ge=0)
     """Resamples of the confidence intervals, over sources."""
     confidence: float = Field(0.95, gt=0, lt=1)
+    validation: bool = False
+    """The validation split of every benchmark is scored too, into tables of its own. Studies have it on."""
 
 
 class Absolute(Section):

@@ -105,6 +105,9 @@ def land(
     found = _land(_workspace(root), name, path, layout=layout, role=role, faces=faces)
     word = "had landed already" if found.already else "landed"
     print(f"'{name}' {word}: {found.clips} clips, content {found.digest[:12]}. Next: perennial run")
+    if role != "benchmark":
+        few = "none: too few training sources to hold any out, or it landed before any were"
+        print(f"Clips for validation: {found.validation or few}.")
 
 
 @app.command()
@@ -345,6 +348,14 @@ def study(
     ] = "",
     detector: Annotated[str, typer.Option(help="The detector every run trains.")] = "rsia_net",
     strategies: Annotated[str, typer.Option(help="Strategies to compare: a,b,c. Default: all of them.")] = "",
+    variants: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            dir_okay=False,
+            help="YAML with rows of their own, LABEL: {strategy, changes}, beside --strategies.",
+        ),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="One run of each strategy for every seed.")] = "0,1,2",
     orders: Annotated[
         int, typer.Option(help="Orders of the sequence: the given one, and others at random.", min=1)
@@ -356,39 +367,90 @@ def study(
     pooled: Annotated[
         str, typer.Option("--with", help="Studies on other streams whose runs count in the tests as well: a,b.")
     ] = "",
+    on: Annotated[
+        Literal["validation", "test"], typer.Option(help="The faces that the report tells of; nothing is raised again.")
+    ] = "validation",
     only_tell: Annotated[bool, typer.Option(help="Run nothing; report on what is finished.")] = False,
     root: Root = None,
 ) -> None:
-    """Compare strategies on one sequence: table, figure and data in reports/studies/NAME."""
+    """Compare strategies on one sequence: table, figure and data in reports/studies/NAME/SPLIT."""
     from components import strategies as catalogue
     from flows import study as studies
     from flows.terminal import console, watching
 
     workspace = _workspace(root)
     params = workspace.params()
-    variants = studies.variants_of(studies.parsed(strategies) or catalogue.names())
+    rows = studies.variants_in(variants) if variants else {}
     if ablate:
-        variants = studies.ablations(ablate, detector, params)
+        rows = {**studies.ablations(ablate, detector, params), **rows}
+    elif strategies or not rows:
+        rows = {**studies.variants_of(studies.parsed(strategies) or catalogue.names()), **rows}
     chosen = studies.Study(
         name=name,
         detector=detector,
-        variants=variants,
+        variants=rows,
         sequence=studies.parsed(sequence) or params.sequence,
         seeds=studies.numbers(seeds),
         orders=orders,
         benchmarks=studies.parsed(benchmarks),
-        reference=ablate or ("cffd" if "cffd" in variants else next(iter(variants))),
+        reference=ablate or ("cffd" if "cffd" in rows else next(iter(rows), "")),
         pooled=studies.parsed(pooled),
     )
     outcome: Outcome | None = None
     if only_tell:
-        folder = studies.tell(workspace, chosen)
+        folder = studies.tell(workspace, chosen, on)
     else:
         with watching():
-            folder, outcome = studies.run(workspace, chosen)
+            folder, outcome = studies.run(workspace, chosen, on)
     console.print((folder / "table.md").read_text(), soft_wrap=True, markup=False)
     print(f"Table, figure and data: {folder}")
     _end(outcome)
+
+
+@app.command()
+def tune(
+    name: Annotated[str, typer.Argument(help="Names the study; the same name continues or extends it.")],
+    strategy: Annotated[str, typer.Option(help="The strategy whose options are tried.")],
+    grid: Annotated[
+        list[str],
+        typer.Option(help="SECTION.OPTION=a,b with strategy, detector, memory or training as section; again for more."),
+    ],
+    one_at_a_time: Annotated[
+        bool, typer.Option(help="What params.yaml says and every value by itself, in place of all combinations.")
+    ] = False,
+    metric: Annotated[str, typer.Option(help="What is best: a metric of study.json.")] = "average",
+    seeds: Annotated[str, typer.Option(help="One run of each point for every seed.")] = "0",
+    orders: Annotated[
+        int, typer.Option(help="Orders of the sequence: the given one, and others at random.", min=1)
+    ] = 1,
+    sequence: Annotated[
+        str, typer.Option(help="Archives in the order they are learned: a,b,c. Default: params.yaml's.")
+    ] = "",
+    detector: Annotated[str, typer.Option(help="The detector every run trains.")] = "rsia_net",
+    root: Root = None,
+) -> None:
+    """Try a grid of options on the validation split: what was tried and chosen in reports/studies/NAME/tune.md."""
+    from components.reports.tune import lines
+    from flows import study as studies
+    from flows import tune as tuning
+    from flows.terminal import console, watching
+
+    workspace = _workspace(root)
+    study = studies.Study(
+        name=name,
+        detector=detector,
+        variants={},
+        sequence=studies.parsed(sequence) or workspace.params().sequence,
+        seeds=studies.numbers(seeds),
+        orders=orders,
+    )
+    asked = tuning.grid_of(grid)
+    with watching():
+        found = tuning.tune(workspace, study, strategy, asked, metric=metric, one_at_a_time=one_at_a_time)
+    console.print((found.folder / "tune.md").read_text(), soft_wrap=True, markup=False)
+    print(f"Nothing was changed. To adopt the choice, in params.yaml:\n{lines(found.adopt)}")
+    print(f"What was tried: {found.folder / 'tune.json'}")
+    _end(found.outcome)
 
 
 @app.command()

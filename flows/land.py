@@ -23,7 +23,7 @@ from components.errors import BadArchive, BadParams, NameTaken, PerennialError
 from components.faces import weights
 from components.params import Params, parse
 from components.settings import settings
-from components.vocabulary import NOBODY
+from components.vocabulary import NOBODY, VAL
 from components.withdrawal import files
 from flows import pipeline
 from flows.workspace import Workspace
@@ -39,6 +39,8 @@ class Landed:
     clips: int
     digest: str
     already: bool
+    validation: int
+    """Of the clips."""
 
 
 def land(
@@ -58,17 +60,16 @@ def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, 
     entry = _entry(workspace, params, name, layout, role, faces)
     if name in params.archives:
         _refuse_other(workspace, name, source, params.archives[name].model_dump(), entry)
-        _ingest(workspace, name)
-        rows = manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE)
-        return Landed(name, len(rows), manifest.content_digest(rows), already=True)
+        return _ingested(workspace, name, already=True)
     target = workspace.data("archives", name)
     bring = _import if source.startswith(CLOUD) else _copy
     rows = bring(workspace, source, target, layout, role)
+    if role != manifest.BENCHMARK and VAL not in set(rows["split"]):
+        entry["validation"] = "hash"
     files.tell_archive(workspace.data(), name, params)
     weights.tell(workspace.data(), name, faces)
     workspace.rewrite(lambda document: _announce(document, name, entry))
-    _ingest(workspace, name)
-    return Landed(name, len(rows), manifest.content_digest(rows), already=False)
+    return _ingested(workspace, name, already=False)
 
 
 def _entry(workspace: Workspace, params: Params, name: str, layout: str, role: str, faces: str) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _entry(workspace: Workspace, params: Params, name: str, layout: str, role: s
     known = params.archives.get(name)
     entry = {"layout": layout, "role": role, "faces": faces}
     if known:
-        return entry | {"after": known.after}
+        return entry | {"after": known.after, "validation": known.validation}
     entry["after"] = _predecessor(workspace, params)
     raw = params.model_dump(mode="json")
     raw["archives"][name] = entry
@@ -161,8 +162,11 @@ def _read(folder: Path, layout: str, role: str) -> pd.DataFrame:
     return manifest.build(layouts.read(layout, folder), folder, layout=layout, role=role)
 
 
-def _ingest(workspace: Workspace, name: str) -> None:
+def _ingested(workspace: Workspace, name: str, *, already: bool) -> Landed:
+    """Bring the manifest up to date and say what it holds."""
     pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
+    rows = manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE)
+    return Landed(name, len(rows), manifest.content_digest(rows), already, int((rows["split"] == VAL).sum()))
 
 
 def _announce(document: CommentedMap, name: str, entry: dict[str, Any]) -> None:

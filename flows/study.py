@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,13 @@ import numpy as np
 import yaml
 
 from components import detectors, strategies
+from components.archives import manifest
 from components.errors import BadParams, StageFailed, UnknownName
-from components.params import Archive, Changes, Line, Params, Withdrawal, parse
+from components.generations.lineage import Lineage, propose
+from components.params import Archive, Changes, Line, Name, Params, Section, Withdrawal, load_yaml, parse
 from components.reports import study as report
-from components.reports.study import Run, RunKey
+from components.reports.study import Run, RunKey, Split
+from components.vocabulary import VAL
 from components.writing import replace_text
 from flows import pipeline
 from flows.durations import clocked
@@ -66,19 +69,26 @@ class Study:
     """Other studies, on other streams, whose finished runs count in the tests as well."""
 
 
-def run(workspace: Workspace, study: Study) -> tuple[Path, Outcome | None]:
+def run(workspace: Workspace, study: Study, on: Split = "validation") -> tuple[Path, Outcome | None]:
     """Raise what the study lacks and tell what it found; returns the folder of the report and what the lifecycle did.
 
     Archives, faces, and every section of params.yaml but the lines and the gate are those of `workspace` when the study
     began. What was withdrawn later is left out from then on. Finished runs stay, so labels and seeds may be added. Raises
-    BadParams and UnknownName before anything is made, StageFailed where stages failed and no run is finished.
+    BadParams and UnknownName before anything is raised, StageFailed where stages failed and no run is finished.
     """
+    own, outcome = grow(workspace, study, on)
+    return _told(workspace, study, finished(own, study, on), on), outcome
+
+
+def grow(workspace: Workspace, study: Study, on: Split) -> tuple[Workspace, Outcome | None]:
+    """Raise what the study lacks; returns its own workspace, with a finished run at least, and what the lifecycle did."""
     own = prepare(workspace, study)
+    if on == "validation":
+        _expect_validation(own, study)
     outcome = lifecycle(own.root) if pending(own) else None
-    runs = finished(own, study)
-    if outcome and outcome.failed and not runs:
+    if outcome and outcome.failed and not finished(own, study, "test"):
         raise StageFailed("no run is finished; " + "; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
-    return _told(workspace, study, runs), outcome
+    return own, outcome
 
 
 def prepare(workspace: Workspace, study: Study) -> Workspace:
@@ -97,25 +107,26 @@ def prepare(workspace: Workspace, study: Study) -> Workspace:
     return own
 
 
-def tell(workspace: Workspace, study: Study) -> Path:
-    """Report on the runs that are finished, into reports/studies/NAME; raises BadParams where there are none."""
+def tell(workspace: Workspace, study: Study, on: Split = "validation") -> Path:
+    """Report on the runs that are finished, into reports/studies/NAME/SPLIT; raises BadParams where there are none, or none
+    that was examined on that split."""
     own = Workspace.at(workspace.root / FOLDER / study.name)
-    return _told(workspace, study, finished(own, study))
+    return _told(workspace, study, finished(own, study, on), on)
 
 
-def finished(own: Workspace, study: Study) -> list[Run]:
+def finished(own: Workspace, study: Study, on: Split) -> list[Run]:
     """The study's runs whose last generation was judged; raises BadParams where a line is there with other choices."""
     _lines(own, study)
-    return _finished(own, runs_of(study))
+    return _finished(own, runs_of(study), on)
 
 
-def finished_of(workspace: Workspace, name: str) -> list[Run]:
+def finished_of(workspace: Workspace, name: str, on: Split) -> list[Run]:
     """Every finished run of a study that was begun under this name; raises UnknownName where none was."""
     studies = sorted(path.name for path in (workspace.root / FOLDER).glob("*") if path.is_dir())
     if name not in studies:
         raise UnknownName("study", name, studies)
     own = Workspace.at(workspace.root / FOLDER / name)
-    return _finished(own, ((_key(line), about) for line, about in own.params().lines.items()))
+    return _finished(own, ((_key(line), about) for line, about in own.params().lines.items()), on)
 
 
 def _key(line: str) -> RunKey:
@@ -125,13 +136,13 @@ def _key(line: str) -> RunKey:
     return RunKey(line, said["label"], int(said["seed"]), int(said["order"] or 0))
 
 
-def _finished(own: Workspace, lines: Iterable[tuple[RunKey, Line]]) -> list[Run]:
+def _finished(own: Workspace, lines: Iterable[tuple[RunKey, Line]], on: Split) -> list[Run]:
     lineage, seconds = own.lineage(), clocked(own.root)
     runs = []
     for key, line in lines:
         generations = lineage.of(key.line)
         if len(generations) == len(line.sequence) and all(judged(own, name) for name in generations):
-            runs.append(report.read_run(own.data, key, generations, seconds))
+            runs.append(report.read_run(own.data, key, generations, seconds, on=on))
     return runs
 
 
@@ -187,6 +198,49 @@ def ablations(strategy: str, detector: str, params: Params) -> dict[str, Variant
     return found
 
 
+def variants_of(names: Sequence[str]) -> dict[str, Variant]:
+    """Strategies as their papers have them."""
+    return {name: Variant(name) for name in names}
+
+
+class _Row(Section):
+    """A variant as a file has it."""
+
+    strategy: Name
+    changes: Changes = Changes()
+
+
+class _Rows(Section):
+    rows: dict[Name, _Row]
+
+
+def variants_in(path: Path) -> dict[str, Variant]:
+    """The variants of a YAML file, label -> {strategy, changes}; raises BadParams listing every fault."""
+    try:
+        raw = load_yaml(path.read_bytes())
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as fault:
+        raise BadParams(f"expected YAML in '{path}', a strategy and its changes by label: {fault}") from fault
+    rows = parse(_Rows, {"rows": raw}, path.name).rows
+    return {label: Variant(row.strategy, row.changes) for label, row in rows.items()}
+
+
+def choices(workspace: Workspace, study: Study) -> Params:
+    """What the study's params.yaml says, or would say if it began now, with its lines; raises BadParams."""
+    own = workspace.root / FOLDER / study.name / "params.yaml"
+    known = workspace.params().archives
+    raw = {
+        **yaml.safe_load(own.read_text() if own.is_file() else _params(workspace)),
+        "archives": {
+            name: {"layout": entry.layout, "role": _role(study, name, entry)} for name, entry in known.items()
+        },
+        "sequence": study.sequence,
+        "benchmarks": tuple(dict.fromkeys((*study.sequence, *study.benchmarks))),
+        "lines": {key.line: line.model_dump(exclude={"sequence"}) for key, line in runs_of(study)},
+        "withdrawn": (),
+    }
+    return parse(Params, raw, f"study '{study.name}'")
+
+
 def _check(workspace: Workspace, study: Study) -> None:
     """Raise BadParams or UnknownName for what cannot be followed; nothing is made."""
     if not FOLDER_NAME.fullmatch(study.name):
@@ -194,7 +248,7 @@ def _check(workspace: Workspace, study: Study) -> None:
     if not study.seeds or not study.sequence or not study.variants:
         raise BadParams("expected at least one strategy, one task and one seed, found none. Name some.")
     for name in study.pooled:
-        finished_of(workspace, name)
+        finished_of(workspace, name, "test")
     params = workspace.params()
     for name in (*study.sequence, *study.benchmarks):
         if name not in params.archives:
@@ -206,19 +260,15 @@ def _check(workspace: Workspace, study: Study) -> None:
                 f"expected tasks that are benchmarks too, found '{name}', which landed with the role task. How well it is "
                 "remembered could not be measured. Land it under another name with `--role both`."
             )
-    detectors.options(study.detector, {})
-    for variant in study.variants.values():
-        strategies.options(variant.strategy, {})
-    raw = {
-        "archives": {
-            name: {"layout": archive.layout, "role": _role(study, name, archive)}
-            for name, archive in params.archives.items()
-        },
-        "sequence": study.sequence,
-        "benchmarks": study.benchmarks,
-        "lines": {key.line: line.model_dump(exclude={"sequence"}) for key, line in runs_of(study)},
-    }
-    parse(Params, raw, f"study '{study.name}'")
+    chosen = choices(workspace, study)
+    for key, _ in runs_of(replace(study, orders=1, seeds=study.seeds[:1])):
+        alone = chosen.model_copy(update={"lines": {key.line: chosen.lines[key.line]}})
+        try:
+            propose(alone, Lineage(), ready=chosen.archives)
+        except UnknownName:
+            raise
+        except BadParams as fault:
+            raise BadParams(f"'{key.label}' of study '{study.name}': {fault}") from fault
 
 
 def _role(study: Study, name: str, archive: Archive) -> str:
@@ -228,6 +278,7 @@ def _role(study: Study, name: str, archive: Archive) -> str:
 def _params(workspace: Workspace) -> str:
     raw = workspace.params().model_dump(mode="json", exclude_unset=True)
     sections = {name: raw[name] for name in COPIED if name in raw or name in WIRED}
+    sections["evaluation"] = {**sections.get("evaluation", {}), "validation": True}
     empty: dict[str, Any] = {"archives": {}, "sequence": [], "benchmarks": [], "lines": {}}
     return HEADER + yaml.safe_dump({**empty, **sections, "gate": GATE}, sort_keys=False)
 
@@ -263,10 +314,31 @@ def _write_lines(own: Workspace, study: Study) -> None:
     replace_text(own.params_file, HEADER + yaml.safe_dump(raw, sort_keys=False))
 
 
-def _told(workspace: Workspace, study: Study, runs: Sequence[Run]) -> Path:
-    into = workspace.root / "reports" / "studies" / study.name
-    others = {name: finished_of(workspace, name) for name in study.pooled}
-    report.tell(runs, into, reference=study.reference, others=others)
+def _expect_validation(own: Workspace, study: Study) -> None:
+    """Raise BadParams where nothing could be told on the validation split, before anything is raised."""
+    advice = f"Tell study '{study.name}' on the test split, with --on test, or "
+    if not own.params().evaluation.validation:
+        raise BadParams(
+            f"expected a study that looks at validation faces, found one of an older version. {advice}begin another study."
+        )
+    for name in study.sequence:
+        rows = manifest.read(own.data("manifests", name) / manifest.MANIFEST_FILE)
+        if not (rows["split"] == VAL).any():
+            raise BadParams(
+                f"expected validation clips in '{name}', found none: it has no such split, and too few training sources to "
+                f"hold any out. {advice}leave '{name}' out."
+            )
+
+
+def reports(workspace: Workspace, name: str) -> Path:
+    """Where the reports on a study are: a folder a split."""
+    return workspace.root / "reports" / "studies" / name
+
+
+def _told(workspace: Workspace, study: Study, runs: Sequence[Run], on: Split) -> Path:
+    into = reports(workspace, study.name) / on
+    others = {name: finished_of(workspace, name, on) for name in study.pooled}
+    report.tell(runs, into, reference=study.reference, on=on, others=others)
     return into
 
 
@@ -280,8 +352,3 @@ def numbers(values: str) -> tuple[int, ...]:
     if not all(part.isdecimal() for part in parsed(values)):
         raise BadParams(f"expected whole numbers separated by commas, found '{values}'. Write 0,1,2.")
     return tuple(int(part) for part in parsed(values))
-
-
-def variants_of(names: Sequence[str]) -> dict[str, Variant]:
-    """Strategies as their papers have them."""
-    return {name: Variant(name) for name in names}

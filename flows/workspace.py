@@ -27,8 +27,8 @@ NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts", "exami
 WIRED = ("archives", "faces", "validation")
 """Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
 
-NEWEST = "data/verdicts/${item.teacher}/champion"
-"""What ``dvc.yaml`` says since its newest change: that `evaluate` is given the champion."""
+WIRING = ("\n  examine:", "- archives.${key}", "data/verdicts/${item.teacher}/champion")
+"""Signs of today's ``dvc.yaml`` that older workspaces do not have."""
 EXAMINATIONS = "\nexaminations:"
 """Of the rows of the stage `examine` in ``lineage.yaml``: workspaces of 0.2 have none."""
 
@@ -79,8 +79,9 @@ class Workspace:
             (nobody / ".gitkeep").touch()
 
     def complete(self) -> None:
-        """Give a workspace of 0.2 what it did not know: today's wiring, and sections. No result is touched."""
-        if NEWEST not in (self.root / "dvc.yaml").read_text(encoding="utf-8"):
+        """Give a workspace of 0.2 what it did not know: wiring and sections. No result is touched."""
+        wired = (self.root / "dvc.yaml").read_text(encoding="utf-8")
+        if not all(sign in wired for sign in WIRING):
             replace_text(self.root / "dvc.yaml", template("dvc.yaml"))
         if EXAMINATIONS not in self.lineage_file.read_text(encoding="utf-8"):
             self.lineage().write(self.lineage_file)

@@ -6,22 +6,32 @@ from pathlib import Path
 
 from components import stage
 from components.archives import layouts, manifest
+from components.archives.held_out import hold_out
+from components.params import Archive, Params
+from components.vocabulary import VAL
 
 
-def ingest(archive: Path, predecessor: Path, output: Path, *, name: str, layout: str, role: str) -> None:
+def ingest(
+    archive: Path, predecessor: Path, output: Path, *, name: str, layout: str, role: str, params: Params
+) -> None:
     """Write manifest.parquet, set_aside.parquet and earlier.parquet of one archive; raises BadArchive, UnknownName.
 
     `predecessor` holds the manifest of the archive that landed before, or nothing (`nobody`); role is both, task or
-    benchmark.
+    benchmark. Whether training sources are held out for validation its entry in `params` says.
     """
     known = manifest.earlier(predecessor)
     rows = manifest.build(layouts.read(layout, archive), archive, layout=layout, role=role)
     kept, set_aside = manifest.join_twins(rows)
+    if len(set_aside):
+        print(f"{name}: {len(set_aside)} of {len(rows)} clips set aside: their source is also in a more guarded split")
+    if params.archives.get(name, Archive(layout=layout)).validation == "hash":
+        kept = hold_out(kept, params.validation.min_per_class)
+        held = kept.loc[kept["split"] == VAL, "source"].nunique()
+        found = f"{held} training sources held out" if held else "too few training sources to hold any out"
+        print(f"{name}: {found} for validation")
     manifest.write(kept, output / manifest.MANIFEST_FILE)
     manifest.write(set_aside, output / manifest.SET_ASIDE_FILE)
     manifest.write(known, output / manifest.EARLIER_FILE, manifest.EARLIER)
-    if len(set_aside):
-        print(f"{name}: {len(set_aside)} of {len(rows)} clips set aside: their source is also in a more guarded split")
 
 
 if __name__ == "__main__":

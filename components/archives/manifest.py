@@ -6,7 +6,7 @@
     method       the forgery; "genuine" for a real clip
     identity     who is seen, "" if unknown
     source       clips of one source stay in one split
-    split        train, val or test; a benchmark is all test
+    split        train, val or test; a benchmark is all test; val may be held out by us (`archives.held_out`)
     kind         "clip" or "image"
     frames, width, height      measured; an image has one frame
     mask         POSIX, relative to the archive: a file that shows which pixels of the clip were manipulated, frame n for

@@ -3,7 +3,9 @@
     python -m components.evaluation.evaluate RECIPE GENERATION TEACHER CHAMPION GENERATIONS BENCH FACES SCORES
 
 Its teacher is examined beside it on benchmarks it has never met: how blind the line was to what is new. So is the champion
-where that is an older one, because whoever came after it was refused: no benchmark escapes the comparison with it.
+where that is an older one, because whoever came after it was refused: no benchmark escapes the comparison with it. Where
+the recipe says `evaluation.validation`, the generation also answers for the validation split of every benchmark, in a folder
+of its own, so that nobody who reads what it knows of test faces comes upon the others.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from pathlib import Path
 from components import machine, stage
 from components.evaluation.add_benchmark import read_bench
 from components.evaluation.examiner import Examiner, benchmarks
-from components.evaluation.scores import Scores
+from components.evaluation.scores import VALIDATION, Scores
 from components.generations.recipe import Recipe
+from components.vocabulary import VAL
 
 
 def evaluate(
@@ -36,7 +39,8 @@ def evaluate(
     generations the folder with every generation, by name
     bench       the bench that lists its benchmarks
     faces       the folder with every archive's face table, by name
-    scores      output: a table per benchmark, metrics.json, and teacher/ and champion/ with the same for benchmarks new to them
+    scores      output: a table per benchmark, metrics.json; the same in teacher/ and champion/ for benchmarks new to them,
+                and in validation/ for the faces that may choose
     """
     recipe = Recipe.read(recipe_file)
     machine.deterministic(recipe.training.threads, kernels=recipe.machine.deterministic)
@@ -51,6 +55,8 @@ def evaluate(
         unmet = {name: table for name, table in tables.items() if name not in best.measured}
         if unmet:
             examiner.examine(generations / best.generation, unmet, scores / "champion")
+    if recipe.evaluation.validation:
+        examiner.examine(generation, tables, scores / VALIDATION, split=VAL)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How a generation is examined: its test faces scored, each finished table kept, metrics taken.
+"""How a generation is examined: its test faces (or validation faces) scored, each finished table kept, metrics taken.
 
 Scoring is the slow part, so each finished table is kept in ``.perennial/scores`` under the digests of all that shaped
 it: an examination that was killed goes on where it stopped, and ends with the same bytes. Whichever stage asks
@@ -43,25 +43,26 @@ class Examiner:
     recipe: Recipe
     device: torch.device
 
-    def examine(self, generation: Path, tables: Mapping[str, FaceTable], scores: Path) -> None:
-        """Write the score table of every benchmark, then ``metrics.json``."""
+    def examine(self, generation: Path, tables: Mapping[str, FaceTable], scores: Path, *, split: str = TEST) -> None:
+        """Write the score table of every benchmark, of the faces of one split, then ``metrics.json``."""
         card, detector = read_card(generation), load_classifier(generation, self.device)
         scores.mkdir(parents=True, exist_ok=True)
         measured = {}
         for benchmark, table in tables.items():
-            kept = KEPT / card["weights"] / table.digest / f"{self._manner(card)}.parquet"
-            if not _is_whole(kept, table):
-                self._score(detector, table, f"{card['generation']} on {benchmark}", kept)
+            title = benchmark if split == TEST else f"{benchmark} ({split})"
+            kept = KEPT / card["weights"] / table.digest / split / f"{self._manner(card)}.parquet"
+            rows = _rows(table, split)
+            if not _is_whole(kept, len(rows)):
+                self._score(detector, table, rows, f"{card['generation']} on {title}", kept)
             shutil.copyfile(kept, scores / f"{benchmark}.parquet")
-            rows = pq.read_table(kept).to_pandas()
-            measured[benchmark] = metrics_of(rows, table.digest, self.recipe.evaluation, self.recipe.seed)
+            answers = pq.read_table(kept).to_pandas()
+            measured[benchmark] = metrics_of(answers, table.digest, self.recipe.evaluation, self.recipe.seed)
             auc = measured[benchmark]["auc"]
             found = auc["reason"] if auc["value"] is None else f"AUC {auc['value']:.3f}"
-            print(f"{card['generation']} on {benchmark}: {found}", flush=True)
+            print(f"{card['generation']} on {title}: {found}", flush=True)
         Scores(card["generation"], card["weights"], measured, {}).write(scores)
 
-    def _score(self, detector: Detector, table: FaceTable, title: str, kept: Path) -> None:
-        rows = _test_rows(table)
+    def _score(self, detector: Detector, table: FaceTable, rows: np.ndarray, title: str, kept: Path) -> None:
         answers = table.rows.iloc[rows].assign(
             p_fake=scoring.score(detector, table, rows, self.recipe.evaluation.batch, self.device, title)
         )
@@ -106,13 +107,13 @@ def benchmarks(names: Sequence[str], listed: Mapping[str, str], faces: Path, ben
     return tables
 
 
-def _test_rows(table: FaceTable) -> np.ndarray:
-    return np.flatnonzero((table.rows["split"] == TEST).to_numpy())
+def _rows(table: FaceTable, split: str) -> np.ndarray:
+    return np.flatnonzero((table.rows["split"] == split).to_numpy())
 
 
-def _is_whole(kept: Path, table: FaceTable) -> bool:
-    """Whether `kept` is a finished table; an unreadable file is scored again."""
+def _is_whole(kept: Path, faces: int) -> bool:
+    """Whether `kept` is a finished table of so many faces; an unreadable file is scored again."""
     try:
-        return bool(pq.read_metadata(kept).num_rows == len(_test_rows(table)))
+        return bool(pq.read_metadata(kept).num_rows == faces)
     except (OSError, pa.ArrowException):
         return False

@@ -2,6 +2,7 @@
 
 BENCH.parquet   archive, clip, frame, source, identity, method, label, p_fake: one row per test face
 metrics.json    the generation, its weights' digest, and per benchmark the faces' digest and every metric
+validation/     the same of validation faces, where the recipe asked for them
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from components.vocabulary import FORGED, REAL
 
 COLUMNS = ["archive", "clip", "frame", "source", "identity", "method", "label", "p_fake"]
 METRICS_FILE = "metrics.json"
+VALIDATION = "validation"
 
 
 @dataclass(frozen=True)

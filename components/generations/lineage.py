@@ -245,7 +245,7 @@ def append(proposal: Proposal, lineage_file: Path, recipes: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Choices:
+class Choices:
     """What a line's next generation is made of, every option resolved."""
 
     detector: Section
@@ -254,7 +254,7 @@ class _Choices:
     training: TrainingOptions
 
 
-def _resolved(line: Line, params: Params) -> _Choices:
+def resolved(line: Line, params: Params) -> Choices:
     """A paper's own values, overruled by the general section, overruled by the detector's, overruled by the line's."""
     from components import detectors, strategies
 
@@ -269,7 +269,7 @@ def _resolved(line: Line, params: Params) -> _Choices:
     paper, general = detectors.paper_training(line.detector, detector), params.training.model_dump(exclude_unset=True)
     memory = params.memory.model_dump(exclude_unset=True)
     policy = params.memory.policy if params.memory.policy != "own" else strategies.find(line.strategy).remembers
-    return _Choices(
+    return Choices(
         detector,
         strategies.options(line.strategy, {**params.strategies.get(line.strategy, {}), **line.changes.strategy}),
         parse(MemoryOptions, {**memory, "policy": policy, **line.changes.memory}, "memory"),
@@ -280,7 +280,7 @@ def _resolved(line: Line, params: Params) -> _Choices:
 def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -> Recipe:
     from components.memory.buffer import expect_room
 
-    chosen = _resolved(line, params)
+    chosen = resolved(line, params)
     expect_room(chosen.memory, tasks=len(lineage.of(row.line)))
     return Recipe.resolved(
         generation=name,
@@ -345,7 +345,7 @@ def check_choices(params: Params) -> None:
     if not params.gate:
         raise BadParams("expected rules under `gate`, found none: an empty gate is never an approval. See params.yaml.")
     for line in params.lines.values():
-        _resolved(line, params)
+        resolved(line, params)
     named: list[tuple[str, Any]] = [(n, detectors) for n in params.detectors] + [
         (n, strategies) for n in params.strategies
     ]

@@ -1,15 +1,17 @@
 """A study told: strategies on one sequence, over seeds and orders, as one table, one figure and one JSON file.
 
-    tell(workspace, entries, into)   reads what the lines of a workspace left behind and writes
+    read_run(place, entry, …)   reads what a line of a workspace left behind, on the validation split or on the test split
+    tell(runs, into, …)         writes
 
-    study.json     everything below as data: R matrices, metrics, costs, differences
-    stages.csv     label, seed, order, stage, learned, task, auc, acc: one row a cell of R
+    study.json     everything below as data: the split, R matrices, metrics, costs, differences
+    stages.csv     label, seed, order, stage, learned, task, auc, acc, split: one row a cell of R
     table.md       means and deviations over the runs of a label, who leads and whether that is chance, and what it cost
     study.png      average AUC after every stage, and what was forgotten at the end
 
 What was not measured is null with a reason in study.json, an empty cell in stages.csv and a dash in table.md. The
 reference of every difference is one label (CFFD unless said otherwise); joint training, where it is there, is what a gap is
-measured to. Runs of other studies on other streams can be pooled with a study's own in the tests.
+measured to. Runs of other studies on other streams can be pooled with a study's own in the tests. The validation split is
+there to choose by; what was chosen is told once on the test split.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -35,19 +37,24 @@ from components.evaluation import transfer
 from components.evaluation.comparison import holm
 from components.evaluation.estimate import Estimate
 from components.evaluation.gap import Answers, Gap, gap, pulled
-from components.evaluation.matrix import Matrix
+from components.evaluation.matrix import CELL_METRICS, Matrix
 from components.evaluation.metrics import accuracy
-from components.evaluation.scores import Scores
+from components.evaluation.scores import VALIDATION, Scores
 from components.generations.card import CARRY_OVER, read_card
 from components.memory import EXEMPLARS
 from components.reports import Place
 
+Split = Literal["validation", "test"]
 JOINT = "joint"
 PLANNED = ("cffd", "er")
 """The one comparison planned before any study was run: does the first lead the second? One-sided, in no correction."""
 ALPHA = 0.05
 BEHIND = -0.01
 """A label is not behind the other where the one-sided 95 % interval of its lead lies above."""
+WORDS: dict[Split, str] = {
+    "validation": "On the **validation** split, of which nothing was learned: to choose by.",
+    "test": "On the **test** split, by which nothing may be chosen.",
+}
 METRICS: dict[str, Callable[[transfer.Square], Estimate]] = {
     "average": transfer.average,
     "average_incremental": transfer.average_incremental,
@@ -117,14 +124,19 @@ class Run:
         return METRICS[name](self.auc if of == "auc" else self.acc)
 
 
-def read_run(place: Place, entry: RunKey, generations: Sequence[str], seconds: Mapping[str, float]) -> Run:
-    """The run of a line whose last generation was judged; raises BrokenLineage where something is missing.
+def read_run(
+    place: Place, entry: RunKey, generations: Sequence[str], seconds: Mapping[str, float], *, on: Split = "test"
+) -> Run:
+    """The run of a line whose last generation was judged; raises BrokenLineage where something is missing, BadParams where
+    nobody looked at the validation split.
 
     place     where the workspace keeps what it has of that kind (verdicts, scores, …) and name
     seconds   wall time by stage instance, as far as it is known
     """
     last = generations[-1]
     matrix = Matrix.read(place("verdicts", last))
+    if on == "validation":
+        matrix = _on_validation(matrix, {name: place("scores", name) for name in generations})
     tasks = tuple(matrix.learns[name] for name in generations)
     clocked = [seconds.get(f"{stage}@{name}") for name in generations for stage in ("evolve", "curate")]
     memory, cards = place("memories", last), [read_card(place("generations", name)) for name in generations]
@@ -135,7 +147,7 @@ def read_run(place: Place, entry: RunKey, generations: Sequence[str], seconds: M
         tasks,
         matrix.square("auc"),
         matrix.square("acc"),
-        Scores.read(place("scores", last)),
+        Scores.read(place("scores", last) / VALIDATION if on == "validation" else place("scores", last)),
         sum(card["images_seen"] for card in cards),
         _rows(memory / EXEMPLARS),
         memory_bytes,
@@ -146,11 +158,33 @@ def read_run(place: Place, entry: RunKey, generations: Sequence[str], seconds: M
     )
 
 
+def _on_validation(judged: Matrix, scores: Mapping[str, Path]) -> Matrix:
+    """R of the same generations on the validation split, from the folders of their scores."""
+    matrix = Matrix.empty(judged.line)
+    for name, folder in scores.items():
+        found = Scores.read_if_any(folder / VALIDATION)
+        if found is None:
+            raise BadParams(
+                f"expected scores of '{name}' on the validation split, found none: it was examined with "
+                "evaluation.validation off, as studies of older versions were. Tell of it with --on test, or begin another "
+                "study."
+            )
+        cells = {b: {m: e for m, e in found.estimates(b).items() if m in CELL_METRICS} for b in found.measured}
+        matrix = matrix.with_row(name, judged.learns[name], cells)
+    return matrix
+
+
 def tell(
-    runs: Sequence[Run], into: Path, *, reference: str, others: Mapping[str, Sequence[Run]] | None = None
+    runs: Sequence[Run],
+    into: Path,
+    *,
+    reference: str,
+    on: Split = "test",
+    others: Mapping[str, Sequence[Run]] | None = None,
 ) -> dict[str, Any]:
     """Write study.json, stages.csv, table.md and study.png into `into`; returns what study.json holds.
 
+    on       the split that the runs were read on
     others   runs on other streams, by the name of their study: pooled with these where strategies are compared
     """
     if not runs:
@@ -159,6 +193,7 @@ def tell(
     labels = tuple(dict.fromkeys(run.entry.label for run in runs))
     unseen = tuple(dict.fromkeys(name for run in runs for name in run.unseen))
     told = {
+        "split": on,
         "labels": list(labels),
         "reference": reference,
         "runs": [_told(run) for run in runs],
@@ -168,9 +203,9 @@ def tell(
         "commits": _commits(runs),
     }
     (into / "study.json").write_text(json.dumps(told, indent=2, sort_keys=True, allow_nan=False) + "\n")
-    _write_stages(runs, into / "stages.csv")
-    (into / "table.md").write_text(table(told))
-    draw(runs, into / "study.png")
+    _write_stages(runs, into / "stages.csv", on)
+    (into / "table.md").write_text(f"{WORDS[on]}\n\n{table(told)}")
+    draw(runs, into / "study.png", on)
     return told
 
 
@@ -287,10 +322,11 @@ def _raised_by(commits: Mapping[str, Sequence[str]]) -> str:
     return f"Commit of the code: {', '.join(named) or 'unknown'}.\n"
 
 
-def draw(runs: Sequence[Run], path: Path) -> None:
+def draw(runs: Sequence[Run], path: Path, on: Split = "test") -> None:
     """Average AUC over the tasks learned so far after every stage (band: deviation over runs), and final forgetting."""
     labels = list(dict.fromkeys(run.entry.label for run in runs))
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4.2), width_ratios=(3, 2), layout="constrained")
+    figure.suptitle(f"{on} split", fontsize=10)
     for number, label in enumerate(labels):
         curves = np.array([transfer.stage_averages(run.auc) for run in runs if run.entry.label == label])
         stages, middle, spread = np.arange(1, curves.shape[1] + 1), curves.mean(0), _deviation(curves)
@@ -415,15 +451,16 @@ def _deviation(values: Sequence[float] | np.ndarray) -> Any:
     return np.std(values, axis=0, ddof=1) if len(values) > 1 else np.zeros(np.shape(values)[1:])
 
 
-def _write_stages(runs: Sequence[Run], path: Path) -> None:
+def _write_stages(runs: Sequence[Run], path: Path, on: Split) -> None:
     with path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["label", "seed", "order", "stage", "learned", "task", "auc", "acc"])
+        writer.writerow(["label", "seed", "order", "stage", "learned", "task", "auc", "acc", "split"])
         for run in runs:
             for i, learned in enumerate(run.tasks):
                 for j, task in enumerate(run.tasks):
                     cells = [f"{R[i, j]:.6f}" if np.isfinite(R[i, j]) else "" for R in (run.auc, run.acc)]
-                    writer.writerow([run.entry.label, run.entry.seed, run.entry.order, i + 1, learned, task, *cells])
+                    where = [run.entry.label, run.entry.seed, run.entry.order, i + 1, learned, task]
+                    writer.writerow([*where, *cells, on])
 
 
 def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

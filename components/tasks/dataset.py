@@ -101,11 +101,13 @@ class Faces:
         return cls(name, table, chosen, _methods(table.rows.iloc[chosen], met))
 
     @classmethod
-    def validation_split(cls, name: str, table: FaceTable) -> Faces | None:
-        """The validation split of an archive; None where it has none of both classes."""
+    def validation_split(cls, name: str, table: FaceTable, met: Sequence[str] = ()) -> Faces | None:
+        """The validation split of an archive: faces that may choose, and of which nothing is learned; None unless it holds
+        both classes."""
         chosen = np.flatnonzero((table.rows["split"] == VAL).to_numpy())
-        both = set(table.rows["label"].to_numpy()[chosen].tolist()) == {REAL, FORGED}
-        return cls(name, table, chosen, _methods(table.rows.iloc[chosen], ())) if both else None
+        if set(table.rows["label"].to_numpy()[chosen].tolist()) != {REAL, FORGED}:
+            return None
+        return cls(name, table, chosen, _methods(table.rows.iloc[chosen], met))
 
     def without(self, withdrawn: Sequence[Withdrawal]) -> Faces:
         """All but those withdrawn; raises BadArchive where a class would have none left."""

@@ -15,7 +15,7 @@ import pytest
 from components.archives import expectations, manifest, validate
 from components.archives.expectations import check_faces, check_manifest
 from components.errors import Invalid, NoFaceFound
-from components.params import ValidationOptions
+from components.params import Archive, Params, ValidationOptions
 
 ROOT = Path(__file__).parents[2]
 PARAMS = ValidationOptions()
@@ -231,8 +231,12 @@ def test_the_stage_is_quiet_on_the_command_line(tmp_path: Path) -> None:
 def test_the_real_archives_of_crops_may_be_learned_from(real_data: Path, tmp_path: Path, name: str) -> None:
     from components.archives.ingest import ingest
 
-    ingest(real_data / "crops" / name, tmp_path / "nobody", tmp_path / "m", name=name, layout="crops", role="both")
+    archive, nobody = real_data / "crops" / name, tmp_path / "nobody"
+    params = Params(archives={name: Archive(layout="crops", validation="hash")})
+    ingest(archive, nobody, tmp_path / "m", name=name, layout="crops", role="both", params=params)
     rows = manifest.read(tmp_path / "m/manifest.parquet")
+    sources = rows.groupby("split")["source"].nunique()
+    assert 0.05 < sources["val"] / (sources["val"] + sources["train"]) < 0.15
     report = check_manifest(rows, manifest.earlier(tmp_path / "nobody"), role="both", params=PARAMS)
     assert not report.broken
 

@@ -14,15 +14,24 @@ import pandas as pd
 import pytest
 
 from components.archives import ingest, layouts, manifest, media
+from components.archives.held_out import hold_out
 from components.errors import BadArchive
+from components.params import Archive, Params
 
 ROOT = Path(__file__).parents[2]
 
 
 def ingested(
-    archive: Path, out: Path, *, before: Path | None = None, layout: str = "crops", role: str = "both"
+    archive: Path,
+    out: Path,
+    *,
+    before: Path | None = None,
+    layout: str = "crops",
+    role: str = "both",
+    params: Params | None = None,
 ) -> Path:
-    ingest.ingest(archive, before or out.parent / "nobody", out, name=out.name, layout=layout, role=role)
+    before, params = before or out.parent / "nobody", params or Params()
+    ingest.ingest(archive, before, out, name=out.name, layout=layout, role=role, params=params)
     return out
 
 
@@ -225,6 +234,79 @@ def test_the_real_dfdc_sample_holds_four_twins_of_which_two_are_across_splits(re
     assert (len(kept), len(aside), set(aside["split"])) == (5196, 4, {"train"})
 
 
+# --- a validation split
+
+
+def listed(sources: int, *, people: dict[str, str] | None = None, split: str = "train") -> pd.DataFrame:
+    """A genuine and a forged clip of every source."""
+    rows = [
+        {"path": f"{n}_{label}.png", "label": label, "source": f"s{n}", "identity": (people or {}).get(f"s{n}", ""),
+         "split": split}
+        for n in range(sources)
+        for label in (0, 1)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def held_sources(rows: pd.DataFrame) -> set[str]:
+    return set(rows.loc[rows["split"] == "val", "source"])
+
+
+def test_about_a_tenth_of_the_training_sources_is_held_out_with_both_their_clips() -> None:
+    rows = pd.concat([listed(400), listed(50, split="test").assign(source="t")], ignore_index=True)
+    split = hold_out(rows, few=2)
+    assert 25 <= len(held_sources(split)) <= 55
+    assert (split.groupby("source")["split"].nunique() == 1).all()
+    assert set(split.loc[rows["split"] == "test", "split"]) == {"test"}
+    assert split.drop(columns="split").equals(rows.drop(columns="split"))
+
+
+def test_archives_that_share_sources_hold_out_the_same_ones_whatever_else_they_hold() -> None:
+    one, two = held_sources(hold_out(listed(400), few=1)), held_sources(hold_out(listed(300), few=1))
+    assert {name for name in one if int(name[1:]) < 300} == two
+
+
+def test_sources_that_share_a_person_move_together() -> None:
+    people = {f"s{n}": f"person_{(n + 1) // 2}" for n in range(0, 40)}  # s1 and s2, s3 and s4, …
+    split = hold_out(listed(40, people=people), few=2)
+    assert held_sources(split)
+    assert (split.groupby("identity")["split"].nunique() == 1).all()
+
+
+def test_a_source_of_each_class_is_held_out_where_few_sources_have_both() -> None:
+    rows = listed(60)
+    split = hold_out(rows[(rows["label"] == 0) | (rows["source"].isin(["s1", "s2", "s3", "s4", "s5"]))], few=2)
+    assert split[split["split"] == "val"].groupby("label").size().min() == 2
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        listed(7),  # two of them would be more than a quarter
+        listed(40, people=dict.fromkeys((f"s{n}" for n in range(40)), "one")),
+        listed(40)[lambda rows: rows["label"] == 0],
+        listed(40, split="test"),
+        pd.concat([listed(40), listed(2, split="val").assign(source="v")], ignore_index=True),
+    ],
+)
+def test_what_is_too_small_or_has_its_own_split_is_left_as_it_is(rows: pd.DataFrame) -> None:
+    assert hold_out(rows, few=2).equals(rows)
+
+
+def test_only_an_archive_whose_entry_asks_for_it_is_split_and_what_is_held_out_is_said(
+    tmp_path: Path, crops_at: Callable[..., object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    crops_at(tmp_path / "big", per_class=20)
+    asked = Params(archives={"m": Archive(layout="crops", validation="hash")})
+    plain, split = ingested(tmp_path / "big", tmp_path / "n"), ingested(tmp_path / "big", tmp_path / "m", params=asked)
+    assert set(rows_of(plain)["split"]) == {"train", "test"}
+    held = len(held_sources(rows_of(split)))
+    assert held and capsys.readouterr().out == f"m: {held} training sources held out for validation\n"
+    ingested(tmp_path / "big", tmp_path / "again", params=asked)
+    ingested(tmp_path / "big", tmp_path / "m", role="benchmark", params=asked)
+    assert capsys.readouterr().out == "m: too few training sources to hold any out for validation\n"
+
+
 # --- digests
 
 
@@ -274,6 +356,7 @@ def test_the_stage_runs_from_the_command_line_and_says_what_is_wrong_without_a_t
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
+    (tmp_path / "params.yaml").write_text("archives: {swaps: {layout: crops}}\n")
     done = stage()
     assert (done.returncode, done.stderr) == (0, "")
     assert len(rows_of(tmp_path / "m")) == 8

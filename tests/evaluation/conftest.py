@@ -36,7 +36,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def recipe(workspace: Path) -> Callable[..., Path]:
     """Write a recipe and give its path."""
 
-    def write(generation: str, teacher: str, benchmarks: list[str], teacher_benchmarks: list[str]) -> Path:
+    def write(
+        generation: str, teacher: str, benchmarks: list[str], teacher_benchmarks: list[str], **evaluation: object
+    ) -> Path:
         row = {"line": "rsia_net", "detector": "rsia_net", "strategy": "finetune", "learns": benchmarks[-1]}
         raw = {
             "generation": generation,
@@ -45,7 +47,7 @@ def recipe(workspace: Path) -> Callable[..., Path]:
             "strategy": {"name": "finetune"},
             "memory": {},
             "training": {},
-            "evaluation": {"batch": 7, "bootstrap": 50},
+            "evaluation": {"batch": 7, "bootstrap": 50, **evaluation},
             "gate": [],
             "seed": 0,
             "benchmarks": benchmarks,

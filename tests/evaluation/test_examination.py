@@ -19,7 +19,7 @@ from components.evaluation.evaluate import evaluate
 from components.evaluation.examiner import KEPT
 from components.evaluation.metrics import METRICS
 from components.evaluation.scores import COLUMNS, Scores
-from components.faces.table import FaceTable
+from components.faces.table import FaceTable, encode
 from components.generations.card import read_card
 from components.generations.generation import load_detector, save_generation
 
@@ -204,6 +204,30 @@ def test_a_generation_is_examined_as_its_strategy_answers(workspace: Path, recip
     near = torch.softmax(-torch.cdist(seen, points).square().double(), dim=1)[:, 1]
     np.testing.assert_allclose(found, near.numpy(), atol=1e-5)
     assert not np.allclose(by_head["p_fake"], found[: len(by_head)])
+
+
+def test_validation_faces_are_scored_beside_the_test_tables_once_and_only_where_the_recipe_asks(
+    workspace: Path, recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faces = workspace / "faces" / "deepfakes"
+    table = FaceTable.load(faces)
+    images = [encode(table.image(row)) for row in range(len(table))]
+    split = table.rows.assign(split=["val" if clip in ("0.mp4", "1.mp4") else "test" for clip in table.rows["clip"]])
+    FaceTable.write(faces, split, images, {"detector": "none"})
+    add_benchmark(faces, workspace / "nobody", workspace / "benches" / "deepfakes", name="deepfakes")
+    plain = files(examine(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "nobody", "deepfakes", "plain"))
+    asked: list[str] = []
+    score = scoring.score
+    monkeypatch.setattr(scoring, "score", lambda *given: (asked.append(str(given[-1])), score(*given))[1])
+    both = recipe("M1", "nobody", ["deepfakes"], [], validation=True)
+    first, again = (files(examine(workspace, both, "M1", "nobody", "deepfakes", out)) for out in ("a", "b"))
+    assert asked == ["M1 on deepfakes (val)"], "test faces were scored before"
+    assert first == again
+    assert {name: first[name] for name in plain} == plain
+    assert set(first) - set(plain) == {"validation/deepfakes.parquet", "validation/metrics.json"}
+    held = pd.read_parquet(workspace / "a" / "validation" / "deepfakes.parquet")
+    assert set(held["clip"]) == {"0.mp4", "1.mp4"}
+    assert Scores.read(workspace / "a" / "validation").measured["deepfakes"]["clips"] == 2
 
 
 def test_an_answer_that_is_no_number_stops_the_stage(workspace: Path) -> None:

@@ -12,25 +12,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 import yaml
 
 from components import code, detectors, strategies
+from components.archives import manifest
 from components.errors import BadParams, UnknownName
 from components.faces.table import FaceTable
 from components.generations.lineage import Lineage, propose
 from components.generations.recipe import Recipe
 from components.lab.archive import render_archive
 from components.orders import named
-from components.params import Line, Params, Withdrawal, parse
+from components.params import Changes, Line, Params, Withdrawal, parse
 from components.reports.study import RunKey
 from components.tasks.dataset import Batch
 from components.withdrawal import files
 from flows import pipeline, study
 from flows.land import land
 from flows.pending import ARCHIVE_STAGES, waiting
-from flows.study import Study, Variant, ablations, orders, runs_of, variants_of
+from flows.study import Study, Variant, ablations, orders, runs_of, variants_in, variants_of
 from flows.withdraw import name_in, withdraw
 from flows.workspace import Workspace
 
@@ -229,6 +231,21 @@ def test_every_strategy_can_be_taken_apart_into_recipes_that_can_be_followed(str
         ({"sequence": ("swaps", "whole")}, BadParams, "expected tasks that are benchmarks too, found 'whole'"),
         ({"orders": 3}, BadParams, "expected at most 2 orders"),
         ({"name": "../outside"}, BadParams, "found '../outside'"),
+        (
+            {"variants": {"odd": Variant("er", Changes(memory={"budgets": 5}))}},
+            BadParams,
+            "'odd' of study 'first': memory cannot be followed:\n  budgets: unknown key; .* Did you mean 'budget'",
+        ),
+        (
+            {"variants": {"er": Variant("er"), "long": Variant("er", Changes(training={"epochs": "many"}))}},
+            BadParams,
+            "'long' of study 'first': training .*:\n  epochs: .* found 'many'",
+        ),
+        (
+            {"variants": {"tiny": Variant("er", Changes(memory={"budget": 3}))}},
+            BadParams,
+            "'tiny' .*budget of at least 4",
+        ),
     ],
 )
 def test_what_cannot_be_followed_is_refused_before_anything_is_made(
@@ -237,6 +254,40 @@ def test_what_cannot_be_followed_is_refused_before_anything_is_made(
     with pytest.raises(kind, match=said):
         study.run(place, compared(**asked))
     assert not (place.root / ".perennial").exists()
+
+
+def test_rows_of_a_file_are_strategies_with_changes_under_labels_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "rows.yaml").write_text(
+        "cffd_few: {strategy: cffd, changes: {memory: {budget: 8}}}\njoint: {strategy: joint}\n"
+    )
+    found = variants_in(tmp_path / "rows.yaml")
+    assert found == {"cffd_few": Variant("cffd", Changes(memory={"budget": 8})), "joint": Variant("joint")}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "few: {strategy: cffd, change: {}}",
+            "few.change: unknown key; known: changes, strategy. Did you mean 'changes'",
+        ),
+        ("few: {strategy: cffd, changes: {memoryy: {}}}", "changes.memoryy: unknown key; .* Did you mean 'memory'"),
+        ("'A label': {strategy: cffd}", "A label"),
+        ("- cffd", "rows.yaml cannot be followed"),
+        ("", "rows.yaml cannot be followed"),
+        ("{", "expected YAML in .*rows.yaml"),
+    ],
+)
+def test_a_file_of_rows_that_cannot_be_followed_says_where(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "rows.yaml").write_text(text)
+    with pytest.raises(BadParams, match=said):
+        variants_in(tmp_path / "rows.yaml")
+
+
+@pytest.mark.parametrize("strategy", ["finetune", "joint", "er"])
+def test_whatever_a_strategy_keeps_one_memory_is_said_for_all(place: Workspace, strategy: str) -> None:
+    changes = Changes(memory={"budget_bytes": 10_000, "pool": 50})
+    study._check(place, compared(variants={"row": Variant(strategy, changes)}))
 
 
 def test_archives_whose_files_are_not_here_are_asked_for(place: Workspace) -> None:
@@ -249,6 +300,21 @@ def test_a_study_of_which_no_run_is_finished_cannot_be_told(place: Workspace) ->
     Workspace.create(place.root / study.FOLDER / "first", PARAMS)
     with pytest.raises(BadParams, match="expected at least one finished run"):
         study.tell(place, compared())
+
+
+def test_a_study_that_cannot_be_told_on_validation_faces_says_so_before_anything_is_raised(place: Workspace) -> None:
+    old = Workspace.create(place.root / study.FOLDER / "old", PARAMS)
+    with pytest.raises(BadParams, match=r"found one of an older version\. Tell study 'first' .* with --on test"):
+        study._expect_validation(old, compared())
+    own = Workspace.create(place.root / study.FOLDER / "first", study._params(place))
+    assert own.params().evaluation.validation and not place.params().evaluation.validation
+    for name, splits in (("swaps", ["train", "val"]), ("reenacted", ["train", "test"])):
+        rows = pd.DataFrame({field.name: ["0", "0"] for field in manifest.SCHEMA}).assign(split=splits)
+        numbers = {field.name: int for field in manifest.SCHEMA if str(field.type).startswith("int")}
+        manifest.write(rows.astype(numbers), own.data("manifests", name) / manifest.MANIFEST_FILE)
+    study._expect_validation(own, compared(sequence=("swaps",)))
+    with pytest.raises(BadParams, match=r"expected validation clips in 'reenacted', found none: .* --on test"):
+        study._expect_validation(own, compared())
 
 
 def test_lines_are_added_and_those_that_are_there_stay(place: Workspace) -> None:
@@ -353,17 +419,18 @@ def test_a_study_runs_is_told_continues_with_nothing_and_grows_by_what_is_new(
     about = ("study", "small", "-C", str(parent.root))
     done = perennial(*about, "--strategies", "finetune,cffd", "--seeds", "0")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    report = parent.root / "reports" / "studies" / "small"
+    reports = parent.root / "reports" / "studies" / "small"
+    report = reports / "validation"
     assert str(report) in done.stdout
     assert {path.name for path in report.iterdir()} == {"study.json", "stages.csv", "table.md", "study.png"}
     told = json.loads((report / "study.json").read_text())
-    assert told["labels"] == ["finetune", "cffd"]
+    assert (told["split"], told["labels"]) == ("validation", ["finetune", "cffd"])
     assert told["differences"]["finetune"]["runs"] == [1, 1]
     assert told["commits"].keys() == {code.commit() or ""}
     assert all(run["cost"]["seconds"] > 0 and run["cost"]["images"] > 0 for run in told["runs"])
     with (report / "stages.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 2 * 4
+    assert len(rows) == 2 * 4 and {row["split"] for row in rows} == {"validation"}
     assert all(0 <= float(row[score]) <= 1 for row in rows for score in ("auc", "acc")), "every cell of R is filled"
     assert parent.lineage() == Lineage(), "the workspace itself has raised nobody"
 
@@ -373,6 +440,18 @@ def test_a_study_runs_is_told_continues_with_nothing_and_grows_by_what_is_new(
     assert study.run(parent, same) == (report, None), "nothing is left to do"
     assert ((report / "study.json").read_bytes(), (own.root / "dvc.lock").read_bytes()) == (before, locked)
 
+    tested = study.tell(parent, same, "test")
+    assert tested == reports / "test" and "**test** split" in (tested / "table.md").read_text()
+    assert "**validation** split" in (report / "table.md").read_text(), "both are kept"
+    scores = own.data("scores", "cffd_s0-M2")
+    of_test = json.loads((tested / "study.json").read_text())["runs"][1]["auc"][-1]
+    for split, folder, last in (("test", scores, of_test), ("val", scores / "validation", told["runs"][1]["auc"][-1])):
+        clips = pd.read_parquet(folder / "swaps.parquet")["clip"]
+        rows = FaceTable.load(own.data("faces", "swaps")).rows
+        assert set(clips) == set(rows.loc[rows["split"] == split, "clip"])
+        measured = json.loads((folder / "metrics.json").read_text())["benchmarks"]
+        assert last == [measured[name]["auc"]["value"] for name in ("swaps", "reenacted")]
+
     done = perennial(*about, "--strategies", "finetune", "--seeds", "0,1")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     told = json.loads((report / "study.json").read_text())
@@ -381,8 +460,22 @@ def test_a_study_runs_is_told_continues_with_nothing_and_grows_by_what_is_new(
     assert {name: now[name] for name in earlier} == earlier, "what was raised before was not raised again"
     raised = {name.split("@")[1] for name in now.keys() - earlier.keys()}
     assert raised == {"finetune_s1-M1", "finetune_s1-M2", "finetune_s1"}
-    asked = [(run.entry.label, run.entry.seed) for run in study.finished_of(parent, "small")]
+    asked = [(run.entry.label, run.entry.seed) for run in study.finished_of(parent, "small", "test")]
     assert asked == [("finetune", 0), ("cffd", 0), ("finetune", 1)], "another study can be pooled with all of them"
+
+    tuned = ("tune", "small", "-C", str(parent.root), "--strategy", "finetune", "--grid", "training.epochs=1,2")
+    done = perennial(*tuned)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    found = json.loads((reports / "tune.json").read_text())
+    assert {point["label"]: point["values"] for point in found["points"]} == {
+        "finetune": {"training.epochs": 1},
+        "finetune_epochs_2": {"training.epochs": 2},
+    }
+    assert all(point["runs"] == 1 and 0 <= point["mean"] <= 1 for point in found["points"])
+    assert found["points"][0]["label"] == found["chosen"]
+    last = yaml.safe_load((own.root / "dvc.lock").read_bytes())["stages"]
+    assert {name: last[name] for name in now} == now, "a point that was raised as a row is not raised again"
+    assert parent.params().training.epochs == 1, "nothing is changed by itself"
 
 
 def faces_of(workspace: Workspace, name: str) -> FaceTable:

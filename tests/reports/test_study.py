@@ -18,6 +18,7 @@ from components.errors import BadParams, BrokenLineage
 from components.evaluation import MATRIX_FILE
 from components.evaluation.estimate import Estimate
 from components.evaluation.matrix import Matrix
+from components.evaluation.metrics import METRICS
 from components.evaluation.scores import COLUMNS, METRICS_FILE, Scores
 from components.generations.card import CARD, CARRY_OVER, write_card
 from components.memory import EXEMPLARS
@@ -76,9 +77,7 @@ def strictly(path: Path) -> Any:
 def rows_of(markdown: str) -> dict[str, dict[str, str]]:
     """Label -> column -> cell, of every table in it."""
     found: dict[str, dict[str, str]] = {}
-    for block in markdown.strip().split("\n\n"):
-        if not block.startswith("|"):
-            continue
+    for block in (block for block in markdown.strip().split("\n\n") if block.startswith("|")):
         head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in block.splitlines())
         for row in rows:
             found.setdefault(row[0], {}).update(zip(head, row, strict=True))
@@ -107,7 +106,7 @@ def test_every_cell_of_R_is_one_row(raised: Raise, tmp_path: Path) -> None:
     assert len(rows) == 2 * 4
     assert rows[2] == {
         "label": "cffd", "seed": "0", "order": "0", "stage": "2", "learned": "mesh", "task": "swap",
-        "auc": "0.800000", "acc": "0.700000",
+        "auc": "0.800000", "acc": "0.700000", "split": "test",
     }  # fmt: skip
 
 
@@ -238,7 +237,7 @@ def test_a_score_nobody_measured_is_null_with_a_reason_and_no_number_anywhere(ra
         "–", "0.900", "–", "–", "–",
     ]  # fmt: skip
     assert "nan" not in (tmp_path / "table.md").read_text() + (tmp_path / "stages.csv").read_text()
-    assert "er,0,0,1,swap,mesh,,\n" in (tmp_path / "stages.csv").read_text()
+    assert "er,0,0,1,swap,mesh,,,test\n" in (tmp_path / "stages.csv").read_text()
 
 
 def test_after_one_task_nothing_can_be_forgotten_yet(raised: Raise, tmp_path: Path) -> None:
@@ -434,6 +433,22 @@ def test_a_run_is_read_from_what_its_line_left_behind(workspace: Path) -> None:
     assert run.seconds == 60.0, "raising and curating both; examining is no cost of a strategy"
     assert run.metric("average").value == pytest.approx(0.875)
     assert run.metric("average", "acc").value == pytest.approx(0.7)
+
+
+def test_on_the_validation_split_a_run_is_read_from_the_scores_of_every_generation(workspace: Path) -> None:
+    keys = (RunKey("er_s0", "er", 0), ("er_s0-M1", "er_s0-M2"), CLOCKED)
+    with pytest.raises(BadParams, match=r"'er_s0-M1' on the validation split, found none: .* --on test"):
+        read_run(place(workspace), *keys, on="validation")
+    for name, row in zip(keys[1], POOR, strict=True):
+        folder = place(workspace)("scores", name) / "validation"
+        cells = {task: {name: {"value": auc} for name in METRICS} for task, auc in zip(TASKS, row, strict=True)}
+        Scores(name, "0", cells, {}).write(folder)
+        for task in TASKS:
+            scored(folder / f"{task}.parquet", task, certain=True, sources=4)
+    run = read_run(place(workspace), *keys, on="validation")
+    assert (run.auc.tolist(), run.tasks) == (POOR, TASKS)
+    assert run.last.tables["mesh"].parent.name == "validation"
+    assert read_run(place(workspace), *keys).auc.tolist() == GOOD
 
 
 def test_a_run_of_which_one_stage_came_out_of_the_cache_has_no_time(workspace: Path) -> None:

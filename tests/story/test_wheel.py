@@ -143,9 +143,10 @@ def lived(place: Installed) -> None:
     assert set(metrics["benchmarks"]) == {"crops", "lab"}
     assert "up to date" in place.said("python", "-m", "dvc", "--cd", home, "repro")
 
-    about = ("--sequence", "crops", "--strategies", "finetune", "--seeds", "0")
+    about = ("--sequence", "crops", "--strategies", "finetune", "--seeds", "0", "--on", "test")
     place.said("perennial", "study", "short", *about, "-C", home)
-    assert json.loads((home / "reports" / "studies" / "short" / "study.json").read_text())["labels"] == ["finetune"]
+    told = home / "reports" / "studies" / "short" / "test"
+    assert json.loads((told / "study.json").read_text())["labels"] == ["finetune"]
 
     told = json.loads(
         place.said("perennial", "score", crops / "fake" / "test_0.png", "--faces", "none", "--json", "-C", home)

@@ -33,6 +33,15 @@ def test_only_the_training_split_is_learned(tmp_path: Path) -> None:
     assert faces.images(np.array([1, 0]))[:, 0, 0, 0].tolist() == [3, 0]
 
 
+def test_the_validation_split_chooses_and_is_nothing_where_it_cannot(tmp_path: Path) -> None:
+    whole = table(tmp_path / "t", [0, 1, 0, 1], ["train", "val", "val", "test"])
+    chosen = Faces.validation_split("swap", whole)
+    assert chosen is not None and chosen.rows["clip"].tolist() == ["1.mp4", "2.mp4"]
+    assert (
+        Faces.validation_split("swap", table(tmp_path / "u", [0, 1, 0, 1], ["train", "train", "val", "test"])) is None
+    )
+
+
 @pytest.mark.parametrize(
     ("labels", "splits", "found"),
     [([0, 0, 1], ["train", "train", "test"], r"\[0\]"), ([0, 1], ["test", "test"], "none")],
