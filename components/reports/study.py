@@ -78,9 +78,9 @@ class Run:
     auc: transfer.Square
     acc: transfer.Square
     last: Scores
-    images: int
-    stored_bytes: int
-    """Memory and carry-over of the last generation."""
+    images: int | None
+    stored_bytes: int | None
+    """Memory and carry-over of the last generation; None, as of images, where a detector is not ours."""
     seconds: float | None
     """Wall time of raising and curating its generations; None where nobody looked at the clock."""
     unseen: Mapping[str, Estimate] = field(default_factory=dict)
@@ -196,8 +196,8 @@ def table(told: Mapping[str, Any]) -> str:
             [
                 label,
                 "–" if cost["seconds"] is None else f"{cost['seconds']:.0f}",
-                f"{cost['images']:.0f}",
-                f"{cost['stored_bytes'] / 1e6:.2f}",
+                "–" if cost["images"] is None else f"{cost['images']:.0f}",
+                "–" if cost["stored_bytes"] is None else f"{cost['stored_bytes'] / 1e6:.2f}",
             ]
         )
     return _markdown(known, rows) + "\n" + _markdown(costs, prices)
@@ -288,7 +288,6 @@ def _means(runs: Sequence[Run], unseen: Sequence[str]) -> dict[str, Any]:
     """Mean and deviation (over runs, n - 1) of every metric; None where a run lacks it."""
     absent = Estimate.undefined("not every run was examined on it")
     metrics = {name: _over([run.metric(name) for run in runs]) for name in METRICS}
-    seconds = [run.seconds for run in runs]
     return {
         **metrics,
         "average_acc": _over([run.metric("average", "acc") for run in runs]),
@@ -296,11 +295,16 @@ def _means(runs: Sequence[Run], unseen: Sequence[str]) -> dict[str, Any]:
         "unseen_auc": {name: _over([run.unseen.get(name, absent) for run in runs]) for name in unseen},
         "runs": len(runs),
         "cost": {
-            "seconds": None if None in seconds else float(np.mean([s for s in seconds if s is not None])),
-            "images": float(np.mean([run.images for run in runs])),
-            "stored_bytes": float(np.mean([run.stored_bytes for run in runs])),
+            "seconds": _mean_if_known([run.seconds for run in runs]),
+            "images": _mean_if_known([run.images for run in runs]),
+            "stored_bytes": _mean_if_known([run.stored_bytes for run in runs]),
         },
     }
+
+
+def _mean_if_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _over(estimates: Sequence[Estimate]) -> dict[str, Any]:
