@@ -14,14 +14,16 @@ import yaml
 from components import protocols
 from components.archives import manifest
 from components.errors import BadParams, UnknownName
+from components.evaluation.foreign import Imported
 from components.evaluation.scores import COLUMNS, Scores
 from components.faces.table import FaceTable, encode
 from components.generations.lineage import Lineage, propose
 from components.generations.recipe import Recipe
-from components.params import Params, parse
+from components.params import Params, Withdrawal, parse
 from components.protocols import Protocol
+from components.reports import foreign
 from components.reports import protocol as report
-from components.reports.study import Run, RunKey
+from components.reports.study import Run, RunKey, tell
 from components.tasks import few
 from components.tasks.dataset import Faces
 from flows import parts, study
@@ -255,8 +257,6 @@ def test_a_study_that_began_with_other_faces_is_not_continued_under_a_protocol(t
 
 
 def test_what_is_withdrawn_from_an_archive_is_withdrawn_from_its_parts(tmp_path: Path) -> None:
-    from components.params import Withdrawal
-
     workspace = ready_for("cffd_forgeries", tmp_path)
     among = flow.applied(workspace, asked(), "cffd_forgeries").parts
     orders = parts.renamed([Withdrawal(archive="ffpp", source="1"), Withdrawal(archive="dfd", source="1")], among)
@@ -343,6 +343,28 @@ def test_sources_of_one_archive_are_drawn_once_for_all_of_its_parts(tmp_path: Pa
         for archives in ({}, dict.fromkeys(said.sequence, "ffpp"))
     )
     assert together["high"] - together["low"] > apart["high"] - apart["low"]
+
+
+def test_a_foreign_line_stands_in_both_tables_with_its_difference_and_without_a_past(tmp_path: Path) -> None:
+    said = protocols.read("cffd_datasets")
+    ours = raised(tmp_path, "cffd", said.sequence)
+    tables = {task: Imported(pd.read_parquet(path).query("frame == 0").assign(frame=-1), (), ())
+              for task, path in ours.last.tables.items()}  # fmt: skip
+    foreign.write(tmp_path / "foreign" / "xception", "xception", tables, dict.fromkeys(tables, "0"))
+    (theirs,) = foreign.read_runs(tmp_path / "foreign", said.sequence, seed=0)
+    told = tell([ours, theirs], tmp_path / "study", reference="cffd", resamples=40)
+    assert told["differences"]["xception"]["difference"] == pytest.approx(0.9 - 1.0)
+    assert told["means"]["xception"]["cost"] == {"seconds": None, "images": None, "stored_bytes": None}
+    assert told["means"]["xception"]["bwt"]["mean"] is None
+    row = next(
+        line for line in (tmp_path / "study" / "table.md").read_text().splitlines() if line.startswith("| xception")
+    )
+    assert "1.000" in row and "0.500" in row and "–" in row
+    report.tell("cffd_datasets", said, [ours, theirs], lambda kind, name: tmp_path / "none" / name, tmp_path / "out",
+                archives={}, resamples=40)  # fmt: skip
+    measured = json.loads((tmp_path / "out" / "protocol.json").read_text())["measured"]
+    assert measured["xception"]["final"] == dict.fromkeys(said.sequence, 0.5)
+    assert measured["xception"]["forgetting"] is None
 
 
 def test_a_table_needs_a_run_in_the_order_of_the_protocol(tmp_path: Path) -> None:
