@@ -127,6 +127,12 @@ class TrainingOptions(Section):
     """Augmentations in their order, each with the probability that a face undergoes it."""
     threads: int = Field(1, ge=1)
     """CPU threads; part of the recipe because the order of additions changes the bytes."""
+    founder_clips_per_class: int | None = Field(None, ge=1)
+    clips_per_class: int | None = Field(None, ge=1)
+    """Genuine and forged training clips of a task that are learned from, of a founder's and of every later one (few-shot);
+    all where it is left out. Which ones follows from their names (`components.tasks.few`)."""
+    frames_per_clip: int | None = Field(None, ge=1)
+    """Faces of a training clip that are learned from, evenly spaced over it, where faces.frames cuts more to test on."""
 
     @model_validator(mode="after")
     def _cycles_come_down_again(self) -> TrainingOptions:

@@ -371,10 +371,14 @@ def study(
         Literal["validation", "test"], typer.Option(help="The faces that the report tells of; nothing is raised again.")
     ] = "validation",
     only_tell: Annotated[bool, typer.Option(help="Run nothing; report on what is finished.")] = False,
+    protocol: Annotated[
+        str, typer.Option(help="A paper's: its order, archives, few-shot counts and memory; see `perennial protocols`.")
+    ] = "",
     root: Root = None,
 ) -> None:
     """Compare strategies on one sequence: table, figure and data in reports/studies/NAME/SPLIT."""
     from components import strategies as catalogue
+    from flows import protocols
     from flows import study as studies
     from flows.terminal import console, watching
 
@@ -396,6 +400,9 @@ def study(
         reference=ablate or ("cffd" if "cffd" in rows else next(iter(rows), "")),
         pooled=studies.parsed(pooled),
     )
+    if protocol:
+        protocols.expect_no_order(sequence)
+        chosen = protocols.applied(workspace, chosen, protocol)
     outcome: Outcome | None = None
     if only_tell:
         folder = studies.tell(workspace, chosen, on)
@@ -403,6 +410,8 @@ def study(
         with watching():
             folder, outcome = studies.run(workspace, chosen, on)
     console.print((folder / "table.md").read_text(), soft_wrap=True, markup=False)
+    if protocol and on == "test":
+        console.print(protocols.tell(workspace, chosen, protocol).read_text(), soft_wrap=True, markup=False)
     print(f"Table, figure and data: {folder}")
     _end(outcome)
 
@@ -451,6 +460,34 @@ def tune(
     print(f"Nothing was changed. To adopt the choice, in params.yaml:\n{lines(found.adopt)}")
     print(f"What was tried: {found.folder / 'tune.json'}")
     _end(found.outcome)
+
+
+def protocols(
+    name: Annotated[str, typer.Argument(help="One of them, with everything its file says.")] = "", root: Root = None
+) -> None:
+    """Protocols that papers compare under: their orders, what they still need, what is not known of them."""
+    from flows import protocols as known
+
+    workspace = _workspace(root)
+    print(known.described(workspace, name) if name else known.listed(workspace))
+
+
+@app.command(name="import-scores")
+def import_scores(
+    study: Annotated[str, typer.Argument(help="The study the line is to stand in.")],
+    label: Annotated[str, typer.Argument(help="What the line is called: the detector.")],
+    tables: Annotated[list[str], typer.Argument(help="TASK=FILE: a CSV file with the columns clip,p_fake a task.")],
+    missing: Annotated[
+        Literal["refuse", "chance"], typer.Option(help="Test clips without a score: an error, or answered with 0.5.")
+    ] = "refuse",
+    root: Root = None,
+) -> None:
+    """Let scores of other people's detectors stand in a study as a line of their own."""
+    from flows import foreign
+
+    found = foreign.import_scores(_workspace(root), study, label, foreign.files_of(tables), chance=missing == "chance")
+    print(foreign.told(found))
+    print(f"Next: perennial study {study} --only-tell, with the options it had.")
 
 
 @app.command()

@@ -44,20 +44,29 @@ class Landed:
 
 
 def land(
-    workspace: Workspace, name: str, source: str, *, layout: str, role: str = "both", faces: str | None = None
+    workspace: Workspace,
+    name: str,
+    source: str,
+    *,
+    layout: str,
+    role: str = "both",
+    faces: str | None = None,
+    after: str = "",
 ) -> Landed:
     """Bring the archive at `source` (a folder or ``s3://…``) into the workspace under `name`.
 
-    Raises UnknownName for a layout, BadArchive for an archive that does not have it, NameTaken if other content has
-    that name already. In each case nothing has changed.
+    after: the archive before it, where it is not the youngest: parts of one archive share their genuine clips, so each
+    comes after what was there before the first of them. Raises UnknownName for a layout, BadArchive for an archive that
+    does not have it, NameTaken if other content has that name already. In each case nothing has changed.
     """
     with FileLock(workspace.landing_lock):
-        return _land(workspace, name, source, layout, role, faces or layouts.default_faces(layout))
+        return _land(workspace, name, source, layout, role, faces or layouts.default_faces(layout), after)
 
 
-def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, faces: str) -> Landed:
+def _land(workspace: Workspace, name: str, source: str, layout: str, role: str, faces: str, after: str) -> Landed:
     params = workspace.params()
     entry = _entry(workspace, params, name, layout, role, faces)
+    entry["after"] = after or entry["after"]
     if name in params.archives:
         _refuse_other(workspace, name, source, params.archives[name].model_dump(), entry)
         return _ingested(workspace, name, already=True)

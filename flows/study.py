@@ -4,6 +4,7 @@ like any other, so that a study can be killed, continued, extended and looked in
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,22 +16,25 @@ import yaml
 
 from components import detectors, strategies
 from components.archives import manifest
+from components.archives.parts import Part
 from components.errors import BadParams, StageFailed, UnknownName
 from components.generations.lineage import Lineage, propose
 from components.params import Archive, Changes, Line, Name, Params, Section, Withdrawal, load_yaml, parse
+from components.reports import foreign
 from components.reports import study as report
 from components.reports.study import Run, RunKey, Split
 from components.vocabulary import VAL
 from components.writing import replace_text
-from flows import pipeline
+from flows import parts, pipeline
 from flows.durations import clocked
-from flows.land import land
 from flows.lifecycle import Outcome, lifecycle
 from flows.pending import judged, pending
 from flows.withdraw import name_in
 from flows.workspace import WIRED, Workspace
 
 FOLDER = Path(".perennial/studies")
+FOREIGN = "foreign"
+"""Kind of what `perennial import-scores` brought."""
 COPIED = ("faces", "validation", "detectors", "strategies", "memory", "training", "evaluation", "withdrawn")
 GATE = [{"rule": "absolute", "min_auc": 0.0}]
 """Always open: a study compares, and what it raises replaces nobody's champion."""
@@ -39,6 +43,7 @@ HSCL = "hscl"
 """The contrast that a detector may bring; a strategy that declares it too adds it where the detector brings none."""
 ROUNDING = 1e-9
 LINE_NAME = re.compile(r"(?P<label>.+)_s(?P<seed>\d+)(?:_o(?P<order>\d+))?")
+LISTED = 8  # tasks, whose 40,320 orders are still listed; the twelve of CDDB have 479 million
 FOLDER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -67,6 +72,14 @@ class Study:
     reference: str = "cffd"
     pooled: tuple[str, ...] = ()
     """Other studies, on other streams, whose finished runs count in the tests as well."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """Tasks that are no archive of their own name."""
+    faces: Mapping[str, Any] = field(default_factory=dict)
+    """How faces are cut, where that is otherwise than in the workspace."""
+
+    def of(self, name: str) -> Part:
+        """The archive that a task or a benchmark is, or is a part of."""
+        return self.parts.get(name, Part(name))
 
 
 def run(workspace: Workspace, study: Study, on: Split = "validation") -> tuple[Path, Outcome | None]:
@@ -94,15 +107,17 @@ def grow(workspace: Workspace, study: Study, on: Split) -> tuple[Workspace, Outc
 def prepare(workspace: Workspace, study: Study) -> Workspace:
     """The study's own workspace: told of every withdrawal, its archives landed, its lines written."""
     _check(workspace, study)
-    own = Workspace.create(workspace.root / FOLDER / study.name, _params(workspace))
+    own = Workspace.create(workspace.root / FOLDER / study.name, _cut(_params(workspace), study.faces))
+    _refuse_other_faces(own, study)
     pipeline.start(own.root)
     pipeline.share_cache(own.root, workspace.root)
     _leave_out(own, workspace.params().withdrawn)
+    _leave_out(own, parts.renamed(workspace.params().withdrawn, study.parts))
     known = workspace.params().archives
     for name in (*study.sequence, *study.benchmarks):
-        source, role = workspace.data("archives", name), _role(study, name, known[name])
         if name not in own.params().archives:
-            land(own, name, str(source), layout=known[name].layout, role=role, faces=known[name].faces)
+            part = study.of(name)
+            parts.bring(own, workspace, name, part, _role(study, name, known[part.archive]), study.parts)
     _write_lines(own, study)
     return own
 
@@ -146,6 +161,11 @@ def _finished(own: Workspace, lines: Iterable[tuple[RunKey, Line]], on: Split) -
     return runs
 
 
+def foreign_runs(own: Workspace, study: Study) -> list[Run]:
+    """Other people's detectors, beside the study's first seed in the given order."""
+    return foreign.read_runs(own.data(FOREIGN), study.sequence, study.seeds[0])
+
+
 def runs_of(study: Study) -> Iterator[tuple[RunKey, Line]]:
     """Every run with the line that makes it; a seed that is named twice counts once."""
     seeds = dict.fromkeys(study.seeds)
@@ -160,13 +180,22 @@ def runs_of(study: Study) -> Iterator[tuple[RunKey, Line]]:
 
 def orders(study: Study) -> list[tuple[int, tuple[str, ...]]]:
     """The given order and `orders - 1` others, drawn without repetition by a fixed seed; number 0 is the given one."""
-    others = [order for order in itertools.permutations(study.sequence) if order != study.sequence]
-    if study.orders - 1 > len(others):
-        raise BadParams(
-            f"expected at most {len(others) + 1} orders of {len(study.sequence)} tasks, found {study.orders}."
-        )
-    drawn = np.random.default_rng(0).permutation(len(others))[: study.orders - 1]
-    return [(0, study.sequence), *((number, others[which]) for number, which in enumerate(drawn, start=1))]
+    others = math.factorial(len(study.sequence)) - 1
+    if study.orders - 1 > others:
+        raise BadParams(f"expected at most {others + 1} orders of {len(study.sequence)} tasks, found {study.orders}.")
+    return [(0, study.sequence), *enumerate(_others(study.sequence, study.orders - 1), start=1)]
+
+
+def _others(sequence: tuple[str, ...], count: int) -> list[tuple[str, ...]]:
+    """So many orders but the given one: of a few tasks drawn from the list of all, of more shuffled until they suffice."""
+    generator = np.random.default_rng(0)
+    if count and len(sequence) <= LISTED:
+        every = [order for order in itertools.permutations(sequence) if order != sequence]
+        return [every[which] for which in generator.permutation(len(every))[:count]]
+    found = {sequence: 0}
+    while len(found) <= count:
+        found.setdefault(tuple(sequence[which] for which in generator.permutation(len(sequence))), len(found))
+    return list(found)[1:]
 
 
 def ablations(strategy: str, detector: str, params: Params) -> dict[str, Variant]:
@@ -227,11 +256,11 @@ def variants_in(path: Path) -> dict[str, Variant]:
 def choices(workspace: Workspace, study: Study) -> Params:
     """What the study's params.yaml says, or would say if it began now, with its lines; raises BadParams."""
     own = workspace.root / FOLDER / study.name / "params.yaml"
-    known = workspace.params().archives
     raw = {
-        **yaml.safe_load(own.read_text() if own.is_file() else _params(workspace)),
+        **yaml.safe_load(own.read_text() if own.is_file() else _cut(_params(workspace), study.faces)),
         "archives": {
-            name: {"layout": entry.layout, "role": _role(study, name, entry)} for name, entry in known.items()
+            name: {"layout": entry.layout, "role": _role(study, name, entry)}
+            for name, entry in _archives(workspace.params(), study).items()
         },
         "sequence": study.sequence,
         "benchmarks": tuple(dict.fromkeys((*study.sequence, *study.benchmarks))),
@@ -251,13 +280,14 @@ def _check(workspace: Workspace, study: Study) -> None:
         finished_of(workspace, name, "test")
     params = workspace.params()
     for name in (*study.sequence, *study.benchmarks):
-        if name not in params.archives:
-            raise UnknownName("archive", name, params.archives)
-        if not workspace.data("archives", name).is_dir():
-            raise BadParams(f"expected the files of '{name}', found none. Fetch them with `dvc pull`.")
-        if name in study.sequence and params.archives[name].role == "task":
+        archive = study.of(name).archive
+        if archive not in params.archives:
+            raise UnknownName("archive", archive, params.archives)
+        if not workspace.data("archives", archive).is_dir():
+            raise BadParams(f"expected the files of '{archive}', found none. Fetch them with `dvc pull`.")
+        if name in study.sequence and params.archives[archive].role == "task":
             raise BadParams(
-                f"expected tasks that are benchmarks too, found '{name}', which landed with the role task. How well it is "
+                f"expected tasks that are benchmarks too, found '{archive}', which landed with the role task. How well it is "
                 "remembered could not be measured. Land it under another name with `--role both`."
             )
     chosen = choices(workspace, study)
@@ -273,6 +303,28 @@ def _check(workspace: Workspace, study: Study) -> None:
 
 def _role(study: Study, name: str, archive: Archive) -> str:
     return "benchmark" if name in study.benchmarks else archive.role
+
+
+def _archives(params: Params, study: Study) -> dict[str, Archive]:
+    """What landed in the workspace, and the parts the study makes of it."""
+    return {**params.archives, **{name: params.archives[part.archive] for name, part in study.parts.items()}}
+
+
+def _refuse_other_faces(own: Workspace, study: Study) -> None:
+    """Faces are cut as they were when the study began; a study that wants them otherwise is another."""
+    there = own.params().faces.model_dump()
+    if differing := {key: value for key, value in study.faces.items() if there[key] != value}:
+        raise BadParams(
+            f"study '{study.name}' began with other faces: "
+            + ", ".join(f"{key} {there[key]} instead of {value}" for key, value in differing.items())
+            + ". Name another study."
+        )
+
+
+def _cut(params: str, faces: Mapping[str, Any]) -> str:
+    """A study's first params.yaml with what the study says of faces."""
+    raw = yaml.safe_load(params)
+    return HEADER + yaml.safe_dump({**raw, "faces": {**raw["faces"], **faces}}, sort_keys=False) if faces else params
 
 
 def _params(workspace: Workspace) -> str:
@@ -338,6 +390,8 @@ def reports(workspace: Workspace, name: str) -> Path:
 def _told(workspace: Workspace, study: Study, runs: Sequence[Run], on: Split) -> Path:
     into = reports(workspace, study.name) / on
     others = {name: finished_of(workspace, name, on) for name in study.pooled}
+    if on == "test":
+        runs = [*runs, *foreign_runs(Workspace.at(workspace.root / FOLDER / study.name), study)]
     report.tell(runs, into, reference=study.reference, on=on, others=others)
     return into
 

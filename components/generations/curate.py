@@ -22,7 +22,7 @@ from components.memory import buffer
 from components.memory.buffer import Candidates, Memory
 from components.memory.pools import Pool, Sight
 from components.settings import settings
-from components.tasks import augmentations
+from components.tasks import augmentations, few
 from components.tasks.augmentations import Change
 from components.tasks.dataset import Faces
 from components.tasks.loading import Look, looks
@@ -46,6 +46,7 @@ def curate(
     old = Memory.load(old_memory, withdrawn)
     table = FaceTable.load(faces, shared_bytes=settings().decoded_bytes)
     task = Faces.training_split(recipe.row.learns, table).without(withdrawn)
+    task = few.learned(task, recipe.training, founder=recipe.row.is_founder)
     if recipe.memory.keeps_nothing:
         buffer.write_nothing(memory)
         return

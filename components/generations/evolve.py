@@ -26,6 +26,7 @@ from components.generations.recipe import Recipe
 from components.generations.training import Lesson
 from components.memory.buffer import Memory
 from components.settings import settings
+from components.tasks import few
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY
 
@@ -67,6 +68,7 @@ def evolve(
     checkpoint = CHECKPOINTS / recipe.generation / f"{_short(f'{key}-{left_out}-{made_of}')}.pt"
     met = read_card(teacher)["methods"] if old else ()
     task = Faces.training_split(recipe.row.learns, table, met).without(withdrawn)
+    task = few.learned(task, recipe.training, founder=recipe.row.is_founder)
     replay = remembered.faces(task.methods) if recipe.memory.policy != "nothing" else None
     options = recipe.training
     lesson = Lesson(

@@ -92,13 +92,13 @@ class Run:
     auc: transfer.Square
     acc: transfer.Square
     last: Scores
-    images: int
-    exemplars: int
+    images: int | None
+    exemplars: int | None
     """Faces in the memory of the last generation."""
-    memory_bytes: int
+    memory_bytes: int | None
     """What that memory takes on disk."""
-    stored_bytes: int
-    """Memory and carry-over of the last generation."""
+    stored_bytes: int | None
+    """Memory and carry-over of the last generation; None, as the other counts, where a detector is not ours."""
     seconds: float | None
     """Wall time of raising and curating its generations; None where nobody looked at the clock."""
     unseen: Mapping[str, Estimate] = field(default_factory=dict)
@@ -296,11 +296,13 @@ def _costs(told: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     rows = []
     for label in told["labels"]:
         cost = told["means"][label]["cost"]
-        seconds = "–" if cost["seconds"] is None else f"{cost['seconds']:.0f}"
-        counts = [f"{cost[name]:.0f}" for name in ("images", "exemplars")]
-        rows.append(
-            [label, seconds, *counts, *(f"{cost[name] / 1e6:.2f}" for name in ("memory_bytes", "stored_bytes"))]
-        )
+        counts = [
+            "–" if (known := cost[name]) is None else f"{known:.0f}" for name in ("seconds", "images", "exemplars")
+        ]
+        sizes = [
+            "–" if (known := cost[name]) is None else f"{known / 1e6:.2f}" for name in ("memory_bytes", "stored_bytes")
+        ]
+        rows.append([label, *counts, *sizes])
     return head, rows
 
 
@@ -417,7 +419,6 @@ def _means(runs: Sequence[Run], unseen: Sequence[str]) -> dict[str, Any]:
     """Mean and deviation (over runs, n - 1) of every metric; None where a run lacks it."""
     absent = Estimate.undefined("not every run was examined on it")
     metrics = {name: _over([run.metric(name) for run in runs]) for name in METRICS}
-    seconds = [run.seconds for run in runs]
     return {
         **metrics,
         "average_acc": _over([run.metric("average", "acc") for run in runs]),
@@ -426,10 +427,15 @@ def _means(runs: Sequence[Run], unseen: Sequence[str]) -> dict[str, Any]:
         "unseen_auc": {name: _over([run.unseen.get(name, absent) for run in runs]) for name in unseen},
         "runs": len(runs),
         "cost": {
-            "seconds": None if None in seconds else float(np.mean([s for s in seconds if s is not None])),
-            **{name: float(np.mean([getattr(run, name) for run in runs])) for name in COUNTED},
+            "seconds": _mean_if_known([run.seconds for run in runs]),
+            **{name: _mean_if_known([getattr(run, name) for run in runs]) for name in COUNTED},
         },
     }
+
+
+def _mean_if_known(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _over(estimates: Sequence[Estimate]) -> dict[str, Any]:

@@ -94,6 +94,13 @@ def test_more_orders_than_there_are_is_refused() -> None:
         orders(compared(sequence=("a", "b", "c"), orders=7))
 
 
+def test_orders_of_a_dozen_tasks_are_drawn_without_a_list_of_them_all() -> None:
+    tasks = tuple("abcdefghijkl")
+    fewer, more = (orders(compared(sequence=tasks, orders=count)) for count in (1, 4))
+    assert fewer == [(0, tasks)] == more[:1]
+    assert len({order for _, order in more}) == 4 and all(sorted(order) == list(tasks) for _, order in more)
+
+
 def test_every_label_meets_every_seed_in_every_order_under_a_name_of_its_own() -> None:
     found = list(runs_of(compared(seeds=(0, 7), orders=2)))
     assert [key.line for key, _ in found] == [

@@ -1,0 +1,41 @@
+"""Archives of one workspace come into another's, whole or in part, under the same name or another."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+
+from components.archives import parts
+from components.archives.parts import Part
+from components.params import Withdrawal
+from flows.land import land
+from flows.workspace import Workspace
+
+
+def bring(own: Workspace, workspace: Workspace, name: str, part: Part, role: str, among: Mapping[str, Part]) -> None:
+    """Land in `own`, as `name`, the part of an archive that landed in `workspace`.
+
+    among: every task with its part. Those of one archive share its genuine clips, so none is held against the others; what
+    the archive itself shares with others was looked at when it landed.
+    """
+    known, source = workspace.params().archives[part.archive], workspace.data("archives", part.archive)
+    if not part.methods:
+        land(own, name, str(source), layout=known.layout, role=role, faces=known.faces)
+        return
+    there = own.params().archives
+    siblings = [there[other].after for other in among if other in there and among[other].archive == part.archive]
+    room = own.root / ".perennial" / "parts" / name
+    parts.write(source, room, layout=known.layout, methods=part.methods)
+    after = siblings[0] if siblings else ""
+    land(own, name, str(room), layout=known.layout, role=role, faces=known.faces, after=after)
+    shutil.rmtree(room)
+
+
+def renamed(withdrawn: Iterable[Withdrawal], among: Mapping[str, Part]) -> list[Withdrawal]:
+    """What was withdrawn from archives, as it is to be said of the tasks that are parts of them."""
+    return [
+        order.model_copy(update={"archive": name})
+        for order in withdrawn
+        for name, part in among.items()
+        if order.archive == part.archive != name
+    ]
