@@ -292,7 +292,7 @@ def raised(folder: Path, label: str, tasks: tuple[str, ...], seed: int = 0, fake
     square = np.full((len(tasks), len(tasks)), 0.9)
     last = Scores(f"{label}_s{seed}-M{len(tasks)}", "0", {}, tables)
     names = tuple(f"{label}_s{seed}-M{i + 1}" for i in range(len(tasks)))
-    return Run(RunKey(f"{label}_s{seed}", label, seed), names, tasks, square, square, last, 0, 0, None)
+    return Run(RunKey(f"{label}_s{seed}", label, seed), names, tasks, square, square, last, 0, 0, 0, 0, None)
 
 
 @every_protocol
