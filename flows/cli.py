@@ -462,6 +462,7 @@ def tune(
     _end(found.outcome)
 
 
+@app.command()
 def protocols(
     name: Annotated[str, typer.Argument(help="One of them, with everything its file says.")] = "", root: Root = None
 ) -> None:

@@ -27,7 +27,9 @@ def run(label: str, last: float, *, seed: int = 0, wrong: int = 0, folder: Path 
     )
     square = np.array([[0.9, 0.5], [last, last]])
     names = (f"{label}-M1", f"{label}-M2")
-    return Run(RunKey(label, label, seed), names, TASKS, square, square, Scores(names[1], "0", {}, tables), 10, 4, 8, 10, 5.0)
+    return Run(
+        RunKey(label, label, seed), names, TASKS, square, square, Scores(names[1], "0", {}, tables), 10, 4, 8, 10, 5.0
+    )
 
 
 def answers(path: Path, task: str, wrong: int) -> Path:
