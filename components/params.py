@@ -99,7 +99,8 @@ class TrainingOptions(Section):
     alike: bool = False
     """Every task has an equal part of a batch, the new one too; `replayed` then has no effect."""
     epoch_steps: int | None = Field(None, ge=1)
-    """Steps of an epoch, in place of as many as it takes to see every drawn face of the new task."""
+    """Steps of an heir's epoch, in place of as many as it takes to see every drawn face of the new task: what is shared out
+    otherwise can be compared at equal images."""
     average: float = Field(0.0, ge=0, lt=1)
     """The generation is a moving average of the weights it had on its way, those of a step weighing 1 - `average`; 0: the last
     ones."""

@@ -229,13 +229,14 @@ class Epochs:
     def _new_of(self, epoch: int) -> list[np.ndarray]:
         """One pass over the task, or as many as the steps of an epoch take."""
         options, steps = self._lesson.options, []
+        wanted = None if self._lesson.teacher is None else options.epoch_steps
         draw = paired_batches if options.pairs else epoch_batches
         for number in count():
             seed = (self._lesson.seed, NEW, epoch, *((number,) if number else ()))
             steps += draw(self._rows, size=self._new, faces_per_clip=options.faces_per_clip, seed=seed)
-            if options.epoch_steps is None or len(steps) >= options.epoch_steps:
+            if wanted is None or len(steps) >= wanted:
                 break
-        return steps[: options.epoch_steps]
+        return steps[:wanted]
 
     def _draw(self, new: np.ndarray, epoch: int, step: int) -> Draw:
         seed, old = self._lesson.seed, None

@@ -89,7 +89,9 @@ def test_the_average_weighs_every_step_and_where_it_began(
         assert not torch.allclose(kept[name], seen[-1][f"student.{name}"])
 
 
-@pytest.mark.parametrize("options", [{"average": 0.9}, {"average": 0.9, "patience": 3}, {"epoch_steps": 5}])
+@pytest.mark.parametrize(
+    "options", [{"average": 0.9}, {"average": 0.9, "patience": 3}, {"average": 0.5, "augment": {}}]
+)
 def test_a_run_cut_after_any_step_ends_with_the_same_bytes(
     task: Faces, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
@@ -150,13 +152,14 @@ def test_patience_without_a_validation_split_is_refused_in_words(task: Faces, tm
 
 
 @pytest.mark.parametrize("steps", [2, 3, 7])
-def test_an_epoch_can_have_as_many_steps_as_are_asked_for(task: Faces, steps: int) -> None:
-    def draws(**options: Any) -> list[np.ndarray]:
+def test_an_heirs_epoch_can_have_as_many_steps_as_are_asked_for(task: Faces, steps: int) -> None:
+    def draws(teacher: Detector | None = None, **options: Any) -> list[np.ndarray]:
         strategy = strategies.build("finetune", strategies.options("finetune", {}))
-        lesson = Lesson(pinhole(), None, strategy, task, None, OPTIONS.model_copy(update=options), epochs=2, seed=3)
+        lesson = Lesson(pinhole(), teacher, strategy, task, None, OPTIONS.model_copy(update=options), epochs=2, seed=3)
         return [draw.new for draw in training.Epochs(lesson).draws(Progress())]
 
-    one_pass, asked = draws(), draws(epoch_steps=steps)
+    one_pass, asked = draws(), draws(pinhole(1), epoch_steps=steps)
+    assert len(draws(epoch_steps=steps)) == len(one_pass), "a founder's epoch is one pass"
     assert len(one_pass) == 6 and len(asked) == 2 * steps
     shared = min(3, steps)
     assert all(np.array_equal(mine, its) for mine, its in zip(asked[:shared], one_pass[:shared], strict=True))
