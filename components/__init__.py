@@ -8,6 +8,7 @@
     detectors      one file a paper, and the parts they share
     strategies     how a student learns without forgetting, one file a method
     memory         which faces are worth keeping
+    protocols      what papers compare under
     generations    M_i from M_{i-1}: recipes, lineage, the loop          evolve  curate
     evaluation     scores, the matrix, what was gained and forgotten     add_benchmark  evaluate  examine
     gates          rules and their verdict                               judge

@@ -131,7 +131,7 @@ def test_a_line_that_remembers_nothing_leaves_an_empty_memory_and_goes_on(two_ta
 
 
 def test_a_budget_of_nothing_leaves_an_empty_memory(two_tasks: None, planned: Make) -> None:
-    root = planned(memory={"budget": 0})
+    root = planned(memory={"budget": 0}, strategies={"cffd": {"new_genuine": False}})
     raise_two(root)
     assert len(Memory.load(root / "data" / "memories" / "cffd-M2")) == 0
     assert "slkd" not in pd.read_csv(root / "data" / "generations" / "cffd-M2" / "curve.csv")

@@ -152,7 +152,7 @@ def test_every_option_is_resolved_in_the_recipe(family: Family, params: Make) ->
     assert mine.detector.options == {"width": 6, "spread": 0.01}
     assert mine.strategy.options == {
         **{"temperature": 3.0, "soft_label": 1.0, "features": 0.3, "relations": 0.3, "domains": 0.3},
-        **{"contrast": 0.1, "contrast_temperature": 0.1},
+        **{"contrast": 0.1, "contrast_temperature": 0.1, "new_genuine": True},
     }
 
 
