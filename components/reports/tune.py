@@ -25,11 +25,10 @@ import yaml
 
 from components.errors import StageFailed
 from components.evaluation import transfer
-from components.evaluation.metrics import draws, weighted
+from components.evaluation.gap import pulled
 from components.reports.study import METRICS, Run
 
 AVERAGE = "average"
-RESAMPLES = 500
 ROUNDING = 1e-9
 RULE = (
     "the best mean on the validation split; of those within one standard error of it the fewest departures from params.yaml, "
@@ -90,12 +89,18 @@ def error_of_gap(best: Tried, other: Tried, metric: str) -> float:
         return 0.0
     gaps = [ours[key][1] - theirs[key][1] for key in shared]
     of_seeds = float(np.std(gaps, ddof=1)) / len(gaps) ** 0.5 if len(gaps) > 1 else 0.0
-    of_sources = 0.0
-    if metric == AVERAGE:
-        drawn = np.mean([_drawn(ours[key][0]) - _drawn(theirs[key][0]) for key in shared], axis=0)
-        drawn = drawn[~np.isnan(drawn)]
-        of_sources = float(np.std(drawn)) if drawn.size else 0.0
-    return float(np.hypot(of_seeds, of_sources))
+    return float(np.hypot(of_seeds, _error_of_sources([(ours[key][0], theirs[key][0]) for key in shared], metric)))
+
+
+def _error_of_sources(pairs: Sequence[tuple[Run, Run]], metric: str) -> float:
+    """Of the mean difference in final average AUC, a source drawn for all tasks at once; 0 of other metrics."""
+    if metric != AVERAGE or not all(run.clips for pair in pairs for run in pair):
+        return 0.0
+    try:
+        apart = [pulled(ours.clips).sub(pulled(theirs.clips), fill_value=0) for ours, theirs in pairs]
+    except ValueError:  # a task with too few sources
+        return 0.0
+    return float(np.sqrt((pd.concat(apart).groupby(level=0).sum() ** 2).sum())) / len(pairs)
 
 
 def tell(
@@ -194,25 +199,3 @@ def _page(content: Mapping[str, Any]) -> str:
 
 def _plain(value: float | None) -> str:
     return "–" if value is None else f"{value:z.4f}"
-
-
-def _drawn(run: Run) -> np.ndarray:
-    """Final average AUC under draws of sources, (RESAMPLES,): a source is drawn for all tasks at once.
-
-    NaN under a draw that leaves a task without one of the classes, and everywhere where a task was not examined.
-    """
-    if any(task not in run.last.tables for task in run.tasks):
-        return np.full(RESAMPLES, np.nan)
-    tasks = [run.last.clips(task).assign(task=task) for task in sorted(run.tasks)]
-    clips = pd.concat(tasks, ignore_index=True).sort_values(
-        ["task", "archive", "clip"], kind="stable", ignore_index=True
-    )
-    sources = np.unique(clips["source"].astype(str), return_inverse=True)[1]
-    labels, scores = clips["label"].to_numpy(np.int64), clips["p_fake"].to_numpy(np.float64)
-    rows = [np.flatnonzero(clips["task"] == task) for task in sorted(run.tasks)]
-    parts = [
-        np.mean([weighted(labels[own], scores[own], weights[:, own])["auc"] for own in rows], axis=0)
-        for weights in draws(sources, RESAMPLES, seed=0)
-    ]
-    drawn: np.ndarray = np.concatenate(parts)
-    return drawn
