@@ -264,8 +264,8 @@ class _Unwritten(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if args and isinstance(args[0], Tensor) and args[0].numel() > WRITTEN:
-            if func.overloadpacket.__name__.endswith("_"):
-                return args[0]
+            if func.overloadpacket.__name__.endswith("_") and torch.Tag.inplace_view not in func.tags:
+                return args[0]  # what turns a tensor, as `orthogonal_` does, writes nothing
             if func is torch.ops.aten.any.default:
                 return args[0].new_zeros((), dtype=torch.bool)
         return func(*args, **(kwargs or {}))

@@ -77,7 +77,7 @@ def test_a_protocol_runs_over_parts_of_archives_and_is_told_beside_what_was_repo
     parent: Workspace, prefect_server: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PREFECT_API_URL", prefect_server)
-    asked = ("study", "second", "--protocol", "sur_lid_p2", "--strategies", "icarl", "--seeds", "0")
+    asked = ("study", "second", "--protocol", "sur_lid_p2", "--strategies", "icarl", "--seeds", "0", "--on", "test")
     done = perennial(parent, *asked)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     own = Workspace.at(parent.root / FOLDER / "second")
@@ -89,7 +89,7 @@ def test_a_protocol_runs_over_parts_of_archives_and_is_told_beside_what_was_repo
     methods = {task: set(FaceTable.load(own.data("faces", task)).rows["method"]) for task in tasks}
     assert methods == {"hybrid": {"genuine", "Deepfakes"}, "mcnet": {"genuine", "MCNET"},
                        "blendface": {"genuine", "blendface"}, "stylegan3": {"genuine", "StyleGAN3"}}  # fmt: skip
-    report = parent.root / "reports" / "studies" / "second"
+    report = parent.root / "reports" / "studies" / "second" / "test"
     told = json.loads((report / "protocol.json").read_text())
     assert told["measured"]["icarl"]["metric"] == "auc" and None not in told["measured"]["icarl"]["R"][0][-1]
     (row,) = (row for row in told["beside"] if row["label"])
