@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -13,10 +12,8 @@ from components.evaluation.foreign import CHANCE, Imported, named
 from components.faces.about import FACES_FILE
 from components.faces.table import FaceTable
 from components.reports import foreign as lines
-from flows.study import FOLDER, FOREIGN
+from flows.study import FOLDER_NAME, FOREIGN, key_of, own_of
 from flows.workspace import Workspace
-
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
 def import_scores(
@@ -26,7 +23,7 @@ def import_scores(
 
     Raises BadParams, with nothing changed, where a table cannot be believed or lacks clips and not `chance` answers them.
     """
-    own = Workspace.at(workspace.root / FOLDER / study)
+    own = own_of(workspace, study)
     _check_label(own, label)
     tables = {task: _table(own, task) for task in files}
     imported = {
@@ -60,10 +57,10 @@ def _gaps(read: Imported) -> str:
 
 
 def _check_label(own: Workspace, label: str) -> None:
-    if not LABEL.fullmatch(label):
+    if not FOLDER_NAME.fullmatch(label):
         raise BadParams(f"expected a label of letters, digits, '_', '.' and '-', found '{label}'.")
-    ours = {line for line in own.params().lines if re.fullmatch(rf"{re.escape(label)}_s\d+(_o\d+)?", line)}
-    if ours or label in strategies.names():
+    ours = {key_of(line).label for line in own.params().lines}
+    if label in ours or label in strategies.names():
         raise BadParams(f"expected a label that none of ours has, found '{label}'. Call the line by its detector.")
 
 

@@ -88,7 +88,7 @@ def applied(workspace: Workspace, study: Study, name: str) -> Study:
 
 def tell(workspace: Workspace, study: Study, name: str) -> Path:
     """Write what the protocol's finished runs found on test faces, beside what was reported, into reports/studies/NAME/test."""
-    own = Workspace.at(workspace.root / studies.FOLDER / study.name)
+    own = studies.own_of(workspace, study.name)
     runs = [*studies.finished(own, study, "test"), *studies.foreign_runs(own, study)]
     into = studies.reports(workspace, study.name) / "test"
     archives = {task: study.of(task).archive for task in study.sequence}

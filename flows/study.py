@@ -125,7 +125,7 @@ def prepare(workspace: Workspace, study: Study) -> Workspace:
 def tell(workspace: Workspace, study: Study, on: Split = "validation") -> Path:
     """Report on the runs that are finished, into reports/studies/NAME/SPLIT; raises BadParams where there are none, or none
     that was examined on that split."""
-    own = Workspace.at(workspace.root / FOLDER / study.name)
+    own = own_of(workspace, study.name)
     return _told(workspace, study, finished(own, study, on), on)
 
 
@@ -140,11 +140,11 @@ def finished_of(workspace: Workspace, name: str, on: Split) -> list[Run]:
     studies = sorted(path.name for path in (workspace.root / FOLDER).glob("*") if path.is_dir())
     if name not in studies:
         raise UnknownName("study", name, studies)
-    own = Workspace.at(workspace.root / FOLDER / name)
-    return _finished(own, ((_key(line), about) for line, about in own.params().lines.items()), on)
+    own = own_of(workspace, name)
+    return _finished(own, ((key_of(line), about) for line, about in own.params().lines.items()), on)
 
 
-def _key(line: str) -> RunKey:
+def key_of(line: str) -> RunKey:
     """What the name of a line says, as `runs_of` gives it."""
     said = LINE_NAME.fullmatch(line)
     assert said is not None
@@ -382,6 +382,11 @@ def _expect_validation(own: Workspace, study: Study) -> None:
             )
 
 
+def own_of(workspace: Workspace, name: str) -> Workspace:
+    """The workspace of a study that was begun."""
+    return Workspace.at(workspace.root / FOLDER / name)
+
+
 def reports(workspace: Workspace, name: str) -> Path:
     """Where the reports on a study are: a folder a split."""
     return workspace.root / "reports" / "studies" / name
@@ -391,7 +396,7 @@ def _told(workspace: Workspace, study: Study, runs: Sequence[Run], on: Split) ->
     into = reports(workspace, study.name) / on
     others = {name: finished_of(workspace, name, on) for name in study.pooled}
     if on == "test":
-        runs = [*runs, *foreign_runs(Workspace.at(workspace.root / FOLDER / study.name), study)]
+        runs = [*runs, *foreign_runs(own_of(workspace, study.name), study)]
     report.tell(runs, into, reference=study.reference, on=on, others=others)
     return into
 

@@ -44,8 +44,8 @@ class Keeping:
         self._learner, self._student = learner, student
         self._patience = options.patience
         self._validation = validation if options.patience is not None else None
-        self._average = dict(_learning(learner)) if options.average else {}
-        self._average = {name: value.detach().clone() for name, value in self._average.items()}
+        followed = _learning(learner) if options.average else {}
+        self._average = {name: value.detach().clone() for name, value in followed.items()}
         self._follow = get_ema_multi_avg_fn(options.average)  # type: ignore[no-untyped-call]
         self._best: dict[str, Tensor] = {}
         self._scores: list[float] = []
@@ -53,8 +53,7 @@ class Keeping:
     def stepped(self) -> None:
         """The optimiser has taken a step."""
         if self._average:
-            live = dict(_learning(self._learner))
-            self._follow(list(self._average.values()), [live[name].detach() for name in self._average], None)
+            self._follow(list(self._average.values()), self._live(), None)
 
     def epoch_ended(self) -> None:
         """Ask the student as it would be kept now, where the best epoch is wanted."""
@@ -95,12 +94,17 @@ class Keeping:
     @contextmanager
     def _averaged(self) -> Iterator[None]:
         """The learner as its average, and afterwards as it was."""
-        was = {name: value.detach().clone() for name, value in _learning(self._learner) if name in self._average}
+        was = {name: value.clone() for name, value in zip(self._average, self._live(), strict=True)}
         self._learner.load_state_dict(self._average, strict=False)
         try:
             yield
         finally:
             self._learner.load_state_dict(was, strict=False)
+
+    def _live(self) -> list[Tensor]:
+        """What the average follows, as it is now; a network may have put another tensor in a statistic's place."""
+        named = _named(self._learner)
+        return [named[name].detach() for name in self._average]
 
 
 @torch.no_grad()
@@ -116,8 +120,15 @@ def auc(student: Detector, faces: Faces) -> float:
     return float(roc_auc_score(faces.labels == FORGED, torch.cat(seen).numpy()))
 
 
-def _learning(learner: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """Weights that learn, and statistics."""
-    yield from ((name, value) for name, value in learner.named_parameters() if value.requires_grad)
-    kept = learner.state_dict().keys()
-    yield from ((name, b) for name, b in learner.named_buffers() if name in kept and b.is_floating_point())
+def _learning(learner: nn.Module) -> dict[str, Tensor]:
+    """Weights that learn, and statistics that are saved."""
+    saved, weights = learner.state_dict().keys(), dict(learner.named_parameters())
+    return {
+        name: value
+        for name, value in _named(learner).items()
+        if name in saved and (value.requires_grad if name in weights else value.is_floating_point())
+    }
+
+
+def _named(learner: nn.Module) -> dict[str, Tensor]:
+    return {**dict(learner.named_parameters()), **dict(learner.named_buffers())}

@@ -27,6 +27,7 @@ from components.evaluation.scores import Scores
 from components.protocols import Protocol
 from components.reports import Place
 from components.reports.study import Run
+from components.reports.tables import markdown, plain
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -137,17 +138,17 @@ def table(name: str, protocol: Protocol, told: Mapping[str, Any]) -> str:
         [
             label,
             str(m["runs"]),
-            *map(_plain, m["final"].values()),
+            *map(plain, m["final"].values()),
             *(_ranged(m[key]) for key in MEANS),
-            _plain(m["forgetting"]),
+            plain(m["forgetting"]),
         ]
         for label, m in measured.items()
     ]
     reported = [
         [
             row["row"],
-            _plain(row["average"]),
-            _plain(row["forgetting"]),
+            plain(row["average"]),
+            plain(row["forgetting"]),
             row["label"] or "–",
             "–" if row["difference"] is None else _difference(row),
             row["source"] + (f"; through {row['through']}" if row["through"] else ""),
@@ -155,13 +156,13 @@ def table(name: str, protocol: Protocol, told: Mapping[str, Any]) -> str:
         for row in told["beside"]
     ]
     said = [f"Protocol `{name}`: {protocol.title}. Source: {protocol.source}."]
-    said += [_markdown(["ours", "runs", *protocol.sequence, *averages.values(), "forgetting"], ours)]
+    said += [markdown(["ours", "runs", *protocol.sequence, *averages.values(), "forgetting"], ours)]
     if reported:
         head = ["reported", "average", "forgetting", "beside it", "ours is ahead by", "source"]
         said += [
             "Reported by others, on other faces and with other networks: no target. The difference is of "
             f'"{averages[mean]}"; its interval (95 %) is of our sources and runs alone.',
-            _markdown(head, reported),
+            markdown(head, reported),
         ]
     said += ["Not known:", "\n".join(f"- {fact}: {words}" for fact, words in protocol.unknown.items())]
     said += [] if protocol.network is None else [f"The paper's network is {protocol.network}."]
@@ -231,18 +232,10 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:z.3f}"
-
-
 def _ranged(mean: Mapping[str, float | None]) -> str:
-    return _plain(mean["average"]) + ("" if mean["low"] is None else f" [{mean['low']:.3f}, {mean['high']:.3f}]")
+    return plain(mean["average"]) + ("" if mean["low"] is None else f" [{mean['low']:.3f}, {mean['high']:.3f}]")
 
 
 def _difference(row: Mapping[str, Any]) -> str:
     interval = "" if row["low"] is None else f" [{row['low']:+z.3f}, {row['high']:+z.3f}]"
     return f"{row['difference']:+z.3f}{interval}"
-
-
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    return "".join("| " + " | ".join(line) + " |\n" for line in [head, ["---"] * len(head), *rows])

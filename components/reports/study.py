@@ -43,6 +43,7 @@ from components.evaluation.scores import VALIDATION, Scores
 from components.generations.card import CARRY_OVER, read_card
 from components.memory import EXEMPLARS
 from components.reports import Place
+from components.reports.tables import markdown, mean_if_known, plain
 
 Split = Literal["validation", "test"]
 JOINT = "joint"
@@ -111,6 +112,11 @@ class Run:
         """What the last generation answered of each task; none where it was not examined on all of them."""
         examined = all(task in self.last.tables for task in self.tasks)
         return [self.last.clips(task) for task in self.tasks] if examined else []
+
+    @cached_property
+    def pull(self) -> pd.Series:
+        """How far each source pulls the average AUC over the tasks; raises ValueError where a task has too few."""
+        return pulled(self.clips)
 
     @property
     def pooled_acc(self) -> Estimate:
@@ -238,9 +244,9 @@ def differences(streams: Sequence[Sequence[Run]], reference: str) -> dict[str, A
 
 def table(told: Mapping[str, Any]) -> str:
     """Three Markdown tables, with a note each: what was known and forgotten, who leads whom, and what it cost."""
-    parts = [_known(told), _markdown(*_costs(told)), _raised_by(told["commits"])]
+    parts = [_known(told), markdown(*_costs(told)), _raised_by(told["commits"])]
     if told["differences"]:
-        parts[1:1] = [_markdown(*_leads(told)), _tests(told)]
+        parts[1:1] = [markdown(*_leads(told)), _tests(told)]
     return "\n".join(parts)
 
 
@@ -259,14 +265,14 @@ def _known(told: Mapping[str, Any]) -> str:
             [
                 label,
                 str(mean["runs"]),
-                *(_plain(mean["final_auc"][task]["mean"]) for task in tasks),
-                *(_plain(mean["unseen_auc"][name]["mean"]) for name in unseen),
+                *(plain(mean["final_auc"][task]["mean"]) for task in tasks),
+                *(plain(mean["unseen_auc"][name]["mean"]) for name in unseen),
                 *(_spread(mean[name]) for name in ("average", "average_acc", "pooled_acc", "forgetting_since_learned")),
-                *(_plain(mean[name]["mean"]) for name in ("bwt", "fwt", "anti_forgetting", "plasticity")),
-                _plain(behind),
+                *(plain(mean[name]["mean"]) for name in ("bwt", "fwt", "anti_forgetting", "plasticity")),
+                plain(behind),
             ]
         )
-    return _markdown(head, rows)
+    return markdown(head, rows)
 
 
 def _leads(told: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -380,7 +386,7 @@ def _answers(runs: Sequence[Run]) -> list[Answers]:
     """Raises ValueError where a run was not examined on a task, or a task has too few sources."""
     if not all(run.clips for run in runs):
         raise ValueError("a task was not examined")
-    return [Answers(_value(run.metric("average")), pulled(run.clips)) for run in runs]
+    return [Answers(_value(run.metric("average")), run.pull) for run in runs]
 
 
 def _tested(found: Gap, p_holm: float | None, family: int) -> dict[str, Any]:
@@ -427,15 +433,10 @@ def _means(runs: Sequence[Run], unseen: Sequence[str]) -> dict[str, Any]:
         "unseen_auc": {name: _over([run.unseen.get(name, absent) for run in runs]) for name in unseen},
         "runs": len(runs),
         "cost": {
-            "seconds": _mean_if_known([run.seconds for run in runs]),
-            **{name: _mean_if_known([getattr(run, name) for run in runs]) for name in COUNTED},
+            "seconds": mean_if_known([run.seconds for run in runs]),
+            **{name: mean_if_known([getattr(run, name) for run in runs]) for name in COUNTED},
         },
     }
-
-
-def _mean_if_known(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if len(known) == len(values) else None
 
 
 def _over(estimates: Sequence[Estimate]) -> dict[str, Any]:
@@ -469,17 +470,8 @@ def _write_stages(runs: Sequence[Run], path: Path, on: Split) -> None:
                     writer.writerow([*where, *cells, on])
 
 
-def _markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:z.3f}"
-
-
 def _spread(over: Mapping[str, Any]) -> str:
-    return _plain(over["mean"]) + (f" ± {over['sd']:.3f}" if over["sd"] is not None else "")
+    return plain(over["mean"]) + (f" ± {over['sd']:.3f}" if over["sd"] is not None else "")
 
 
 def _lead(found: Mapping[str, Any]) -> tuple[str, str, str, str]:
@@ -491,7 +483,7 @@ def _lead(found: Mapping[str, Any]) -> tuple[str, str, str, str]:
         return lead, "–", "–", "–"
     p = f"{found['p']:.3f} (planned)" if found["sides"] == 1 else f"{found['p_holm']:.3f}"
     interval = f"{lead} [{found['low']:+z.3f}, {found['high']:+z.3f}]"
-    return interval, p, "yes" if found["not_behind"] else "no", _plain(found["smallest"])
+    return interval, p, "yes" if found["not_behind"] else "no", plain(found["smallest"])
 
 
 def _value(estimate: Estimate) -> float:

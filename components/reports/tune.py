@@ -25,8 +25,8 @@ import yaml
 
 from components.errors import StageFailed
 from components.evaluation import transfer
-from components.evaluation.gap import pulled
 from components.reports.study import METRICS, Run
+from components.reports.tables import markdown, mean_if_known, plain
 
 AVERAGE = "average"
 ROUNDING = 1e-9
@@ -97,7 +97,7 @@ def _error_of_sources(pairs: Sequence[tuple[Run, Run]], metric: str) -> float:
     if metric != AVERAGE or not all(run.clips for pair in pairs for run in pair):
         return 0.0
     try:
-        apart = [pulled(ours.clips).sub(pulled(theirs.clips), fill_value=0) for ours, theirs in pairs]
+        apart = [ours.pull.sub(theirs.pull, fill_value=0) for ours, theirs in pairs]
     except ValueError:  # a task with too few sources
         return 0.0
     return float(np.sqrt((pd.concat(apart).groupby(level=0).sum() ** 2).sum())) / len(pairs)
@@ -157,14 +157,9 @@ def _told(one: Tried, behind: tuple[float, float] | None) -> dict[str, Any]:
         "sd": float(np.std(one.scores, ddof=1)) if mean is not None and len(one.scores) > 1 else None,
         "behind": None if behind is None else behind[0],
         "error": None if behind is None else behind[1],
-        "forgetting": _mean(lost),
-        "seconds": _mean(seconds),
+        "forgetting": mean_if_known(lost),
+        "seconds": mean_if_known(seconds),
     }
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known and len(known) == len(values) else None
 
 
 def _page(content: Mapping[str, Any]) -> str:
@@ -183,19 +178,15 @@ def _page(content: Mapping[str, Any]) -> str:
                 marked,
                 *values,
                 str(point["runs"]),
-                _plain(point["mean"]) + spread,
+                plain(point["mean"], 4) + spread,
                 far,
-                _plain(point["forgetting"]),
+                plain(point["forgetting"], 4),
                 seconds,
             ]
         )
-    table = "".join("| " + " | ".join(line) + " |\n" for line in (head, ["---"] * len(head), *rows))
+    table = markdown(head, rows)
     about = f"`{content['strategy']}` with `{content['detector']}` on {', '.join(content['sequence'])}"
     return (
         f"# What was tried and chosen: {content['study']}\n\n{about}, on the **validation** split.\n\n"
         f"Chosen by {RULE}.\n\n{table}\nIn params.yaml:\n\n```yaml\n{lines(content['adopt'])}```\n"
     )
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:z.4f}"

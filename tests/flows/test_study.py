@@ -113,8 +113,8 @@ def test_every_label_meets_every_seed_in_every_order_under_a_name_of_its_own() -
 
 def test_the_name_of_a_line_says_which_run_it_is() -> None:
     keys = [key for key, _ in runs_of(compared(seeds=(0, 17), orders=2))]
-    assert [study._key(key.line) for key in keys] == keys
-    assert study._key("er_s1_s2") == RunKey("er_s1_s2", "er_s1", 2)
+    assert [study.key_of(key.line) for key in keys] == keys
+    assert study.key_of("er_s1_s2") == RunKey("er_s1_s2", "er_s1", 2)
 
 
 def test_a_study_that_was_never_begun_cannot_be_pooled_with(place: Workspace) -> None:

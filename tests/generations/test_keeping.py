@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
-from components import detectors, machine, strategies
+from components import machine, strategies
 from components.detectors import Detector
 from components.errors import BadArchive
 from components.faces.table import FaceTable
@@ -22,19 +19,9 @@ from components.generations.training import Lesson, Progress
 from components.params import MemoryOptions, TrainingOptions
 from components.progress import OnStep
 from components.tasks.dataset import Faces
+from tests.generations.test_training import Bytes, Make, PowerCut, cut_after, pinhole
 
 OPTIONS = TrainingOptions(batch=8, faces_per_clip=2, learning_rate=0.01, step_epochs=1, augment={"flip": 0.5})
-Make = Callable[..., Path]
-Bytes = dict[str, Tensor]
-
-
-class PowerCut(Exception):
-    """The machine went dark."""
-
-
-def pinhole(seed: int = 0) -> Detector:
-    torch.manual_seed(seed)
-    return detectors.build("pinhole", detectors.options("pinhole", {}))
 
 
 @pytest.fixture
@@ -54,17 +41,6 @@ def raised(
     )  # fmt: skip
     progress = training.train(lesson, checkpoint=checkpoint, on_step=on_step)
     return {name: value.clone() for name, value in student.state_dict().items()}, progress
-
-
-def cut_after(step: int) -> OnStep:
-    """The power fails after so many steps in all."""
-    done = itertools.count(1)
-
-    def watch(progress: Progress, epochs: int, steps: int) -> None:
-        if next(done) == step:
-            raise PowerCut
-
-    return watch
 
 
 def test_the_average_weighs_every_step_and_where_it_began(

@@ -26,9 +26,9 @@ ON_A_DEVICE = {"flip": 0.5, "brightness_contrast": 0.5}
 SIDE_PX = 24
 
 
-def faces(folder: Path, name: str, count: int, seed: int, *, masked: bool) -> Faces:
-    generator = np.random.default_rng(seed)
-    rows = pd.DataFrame(
+def face_rows(name: str, count: int) -> pd.DataFrame:
+    """One face a clip, real and forged in turn."""
+    return pd.DataFrame(
         {
             "archive": name, "clip": [f"{i}.mp4" for i in range(count)], "frame": 0,
             "label": [i % 2 for i in range(count)], "method": "swap", "identity": "",
@@ -36,6 +36,11 @@ def faces(folder: Path, name: str, count: int, seed: int, *, masked: bool) -> Fa
             "landmarks": [np.zeros(10, np.float32)] * count, "box": [np.zeros(4, np.float32)] * count, "score": 1.0,
         }
     )  # fmt: skip
+
+
+def faces(folder: Path, name: str, count: int, seed: int, *, masked: bool) -> Faces:
+    generator = np.random.default_rng(seed)
+    rows = face_rows(name, count)
     images = generator.integers(0, 255, (count, SIDE_PX, SIDE_PX, 3), dtype=np.uint8)
     masks = [encode_mask(np.full((6, 6), 40 * i % 256, np.uint8)) if i % 2 else None for i in range(count)]
     profile = {"detector": "none", "size_px": SIDE_PX}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
@@ -16,6 +15,7 @@ from components.faces.table import FaceTable, decode, encode
 from components.params import MemoryOptions
 from components.tasks.dataset import Batch, Faces
 from components.tasks.loading import Draw, Loader, Recoding
+from tests.tasks.test_loading import face_rows
 
 SIDE_PX = 32
 KEEPS = MemoryOptions(codec="webp", quality=80, policy="hybrid")
@@ -29,14 +29,7 @@ def faces(folder: Path, name: str, count: int, seed: int, codec: str = "lossless
         + generator.normal(20, 5, (SIDE_PX, SIDE_PX, 3))
         for _ in range(count)
     ]
-    rows = pd.DataFrame(
-        {
-            "archive": name, "clip": [f"{i}.mp4" for i in range(count)], "frame": 0,
-            "label": [i % 2 for i in range(count)], "method": "swap", "identity": "",
-            "source": [str(i) for i in range(count)], "split": "train",
-            "landmarks": [np.zeros(10, np.float32)] * count, "box": [np.zeros(4, np.float32)] * count, "score": 1.0,
-        }
-    )  # fmt: skip
+    rows = face_rows(name, count)
     encoded = [encode(np.clip(image, 0, 255).astype(np.uint8), codec, KEEPS.quality) for image in images]
     return Faces.whole(name, FaceTable.write(folder / name, rows, encoded, {"detector": "none", "size_px": SIDE_PX}))
 
