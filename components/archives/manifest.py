@@ -32,8 +32,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.archives.files import UnreadableError, troubles_with
 from components.archives.listing import MASK, Clip, Faults
-from components.archives.media import Measured, UnreadableError, measure, sha256_of
+from components.archives.media import Measured, measure, sha256_of
 from components.errors import BadArchive
 from components.progress import shown
 from components.vocabulary import TEST, TRAIN, VAL
@@ -149,8 +150,13 @@ def tree_digest(root: Path, *, without: frozenset[str] = frozenset()) -> str:
     files = sorted((path.relative_to(root).as_posix(), path) for path in root.rglob("*") if path.is_file())
     kept = [(name, path) for name, path in files if name not in without]
     with ThreadPoolExecutor(_threads()) as pool:
-        digests = pool.map(sha256_of, (path for _, path in kept))
+        digests = pool.map(_digest_of, (path for _, path in kept))
         return _digest(f"{name}\0{digest}" for (name, _), digest in zip(kept, digests, strict=True))
+
+
+def _digest_of(path: Path) -> str:
+    with troubles_with(path):
+        return sha256_of(path)
 
 
 def _read(path: Path, schema: pa.Schema, *others: pa.Schema) -> pd.DataFrame:

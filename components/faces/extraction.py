@@ -63,17 +63,22 @@ def extract(
     detector: FaceDetector,
     params: CropOptions,
     masks: Mapping[str, Path] | None = None,
+    lengths: Mapping[str, int] | None = None,
 ) -> list[Outcome]:
     """The faces of `clips` (name and file), ordered as given and then by frame; raises BadArchive.
 
     Several stills in one call share the detector's batches. `masks` are the files that show what was manipulated of some
-    of the clips, frame n for frame n; of a frame after their last it is unknown.
+    of the clips, frame n for frame n; of a frame after their last it is unknown. `lengths` are the clips' frames where
+    they were counted before; others are counted here.
     """
-    found = list(_outcomes(chain.from_iterable(_evenly(clip, path, params) for clip, path in clips), detector, params))
+    known = lengths or {}
+    n_frames = {clip: known[clip] if clip in known else frames.length(path) for clip, path in clips}
+    seen = (_evenly(clip, path, n_frames[clip], params) for clip, path in clips)
+    found = list(_outcomes(chain.from_iterable(seen), detector, params))
     for clip, path in clips:
         failed = [o.frame for o in found if o.clip == clip and o.outcome != OK]
-        if failed and not frames.is_still(path):
-            found += _replacements(clip, path, failed, detector, params)
+        if failed and n_frames[clip] > 1:
+            found += _replacements(clip, path, n_frames[clip], failed, detector, params)
     for clip, path in (masks or {}).items():
         found = [o for o in found if o.clip != clip] + _masked([o for o in found if o.clip == clip], path, params)
     place = {clip: number for number, (clip, _) in enumerate(clips)}
@@ -106,8 +111,8 @@ def profile_of(detector: FaceDetector, params: CropOptions) -> dict[str, object]
     return {"detector": detector.name, "weights": detector.weights_digest, **params.model_dump()}
 
 
-def _evenly(clip: str, path: Path, params: CropOptions) -> Iterator[Frame]:
-    return (Frame(clip, index, pixels) for index, pixels in frames.read(path, params.frames))
+def _evenly(clip: str, path: Path, n_frames: int, params: CropOptions) -> Iterator[Frame]:
+    return (Frame(clip, index, pixels) for index, pixels in frames.read(path, params.frames, n_frames))
 
 
 def _outcomes(seen: Iterable[Frame], detector: FaceDetector, params: CropOptions) -> Iterator[Outcome]:
@@ -146,10 +151,9 @@ def _mask(pixels: Images, in_frame: npt.NDArray[np.float64], params: CropOptions
 
 
 def _replacements(
-    clip: str, path: Path, failed: Sequence[int], detector: FaceDetector, params: CropOptions
+    clip: str, path: Path, n_frames: int, failed: Sequence[int], detector: FaceDetector, params: CropOptions
 ) -> list[Outcome]:
     """For each failed frame the nearest frame with a face, preceded by those that were tried in vain."""
-    n_frames = frames.length(path)
     spares = _spares(failed, set(frames.evenly_spaced(n_frames, params.frames)), n_frames)
     wanted = sorted(chain.from_iterable(spares.values()))
     seen = (Frame(clip, index, pixels) for index, pixels in frames.read_at(path, wanted)) if wanted else ()

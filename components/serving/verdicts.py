@@ -20,6 +20,7 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
+from components.archives.listing import MEDIA_SUFFIXES
 from components.errors import BadArchive, NoFaceFound, Refused
 from components.faces import detection
 from components.faces.extraction import faces_of, profile_of
@@ -38,19 +39,6 @@ Images = npt.NDArray[np.uint8]
 ANNOTATED = "annotated"  # landmarks that came with an archive: a file brings none
 THRESHOLD = 0.5
 BATCH = 32
-MEDIA = {
-    ".avi",
-    ".bmp",
-    ".jpeg",
-    ".jpg",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".png",
-    ".webm",
-    ".webp",
-}  # looked for in folders
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -144,7 +132,7 @@ def files_of(paths: Iterable[Path]) -> Iterator[Path]:
     """Files as given, folders as the clips and images in them, in order of their names; hidden ones are left out."""
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in MEDIA)
+            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in MEDIA_SUFFIXES)
             yield from (p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
         else:
             yield path

@@ -357,7 +357,9 @@ def test_an_archive_that_was_not_validated_is_refused(world: World, tmp_path: Pa
 
 def test_stills_share_a_job_and_videos_do_not(tmp_path: Path) -> None:
     paths = ["a.mp4", "b.png", "c.jpg", "d.mp4", "e.mp4", *(f"{i:03d}.png" for i in range(40))]
-    assert [len(job) for job in stage._jobs(tmp_path, paths)] == [1, 2, 1, 1, 32, 8]
+    kinds = ["clip" if path.endswith("mp4") else "image" for path in paths]
+    clips = pd.DataFrame({"path": paths, "kind": kinds})
+    assert [len(job) for job in stage._jobs(tmp_path, clips)] == [1, 2, 1, 1, 32, 8]
 
 
 @pytest.mark.slow
