@@ -42,6 +42,7 @@ _HEAD_PACKETS: Final = (
     4  # pictures that cannot be shown come first: those before the first whole picture, or right after
 )
 _SMALLEST_PICTURE_BYTES: Final = 16  # a placeholder of MPEG-4 has 7, a delimiter of H.264 6 to 11
+_TAIL_PACKETS: Final = 2  # behind the last picture, of which the decoder makes nothing
 _HIDING_CODECS: Final = frozenset({"vp8"})  # some packets are pictures to predict from, never shown
 _LOOSE_CONTAINERS: Final = frozenset({"mpegts", "mpeg"})  # a packet may be half a picture
 _ORIENTATION: Final = 0x0112
@@ -118,7 +119,8 @@ def pixels_at(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, Images]
                 if reached >= last:
                     return
         except av.FFmpegError as fault:
-            raise UnreadableError(_words(fault), f"frame {reached + 1}, frame {last} was wanted") from fault
+            if reached < last - _TAIL_PACKETS:
+                raise UnreadableError(_words(fault), f"frame {reached + 1}, frame {last} was wanted") from fault
     if latest is None or reached < last - _slack(last):
         raise UnreadableError("no more frames came", f"frame {reached + 1}, frame {last} was wanted")
     if reached not in wanted:
@@ -186,10 +188,6 @@ def _still_pixels(image: Image.Image) -> Images:
 def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I;16"):
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode in ("I", "F"):
-        raise UnreadableError(
-            f"its pixels are of mode {image.mode}, whose white is not known: save it with 8 or 16 bits"
-        )
     if not image.has_transparency_data:
         return image.convert("RGB")
     seen = image.convert("RGBA")
@@ -220,9 +218,9 @@ def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
 
 def _counted(path: Path) -> tuple[int, int, int]:
     """(frames shown, width, height) of a video."""
-    size = _size_if_head_is_shown(path)
     frames, sure = _packets(path)
-    return (frames, *size) if size and sure else _decoded(path)
+    size = _size_if_head_is_shown(path) if sure else None
+    return (frames, *size) if size else _decoded(path, frames)
 
 
 def _size_if_head_is_shown(path: Path) -> tuple[int, int] | None:
@@ -238,8 +236,8 @@ def _size_if_head_is_shown(path: Path) -> tuple[int, int] | None:
                 if due == _HEAD_PACKETS:
                     frames += stream.codec_context.decode(None)
                     break
-        except av.FFmpegError as fault:
-            raise UnreadableError(f"broken or truncated video: {_words(fault)}") from fault
+        except av.FFmpegError:
+            return None
     return _upright_frame_size(frames[0]) if frames and len(frames) == due else None
 
 
@@ -284,8 +282,8 @@ def _is_whole_riff(path: Path) -> bool:
     return at == size
 
 
-def _decoded(path: Path) -> tuple[int, int, int]:
-    """(frames, width, height), found by decoding a video to its end."""
+def _decoded(path: Path, packets: int) -> tuple[int, int, int]:
+    """(frames, width, height), found by decoding a video of so many packets to its end."""
     frames, size = 0, None
     with _opened(path) as (container, stream):
         stream.thread_type = "AUTO"
@@ -294,7 +292,8 @@ def _decoded(path: Path) -> tuple[int, int, int]:
                 size = size or _upright_frame_size(frame)
                 frames += 1
         except av.FFmpegError as fault:
-            raise UnreadableError(f"broken or truncated video: {_words(fault)}", f"frame {frames}") from fault
+            if frames < packets - _TAIL_PACKETS:
+                raise UnreadableError(f"broken or truncated video: {_words(fault)}", f"frame {frames}") from fault
     if size is None:
         raise UnreadableError("truncated video: no frame can be decoded")
     return frames, *size
