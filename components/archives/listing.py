@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
-from components.archives.files import is_text, spelled, troubles_with, walk
+from components.archives.files import UnreadableError, format_of, is_text, spelled, troubles_with, walk
 from components.errors import BadArchive
 from components.vocabulary import FORGED, GENUINE, LABELS, REAL, SPLITS
 
@@ -22,6 +22,8 @@ VIDEO_SUFFIXES: Final = frozenset(
 IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".avif"})
 MEDIA_SUFFIXES: Final = VIDEO_SUFFIXES | IMAGE_SUFFIXES
 """What a clip may be called; what it is its content says (`files`)."""
+LIKELY_SUFFIXES: Final = MEDIA_SUFFIXES | {".gif", ".tif", ".tiff", ".heic", ".heif", ".jp2", ".jxl"}
+"""The last ones are refused, with words: one that is passed over in silence would count as examined."""
 MARKER: Final = "PERENNIAL.json"
 """Written last into an arrival, when all else is there; no part of the archive."""
 MASK: Final = "mask"
@@ -192,6 +194,16 @@ def _method(row: dict[str, str]) -> str | None:
 
 def _spell(suffixes: frozenset[str]) -> str:
     return " ".join(sorted(suffixes))
+
+
+def looks_like_media(path: Path) -> bool:
+    """Whether a person would expect a file to be read here, by its name or its content."""
+    if path.suffix.lower() in LIKELY_SUFFIXES:
+        return True
+    try:
+        return bool(format_of(path))
+    except (UnreadableError, OSError):
+        return False
 
 
 def is_inside(name: str) -> bool:

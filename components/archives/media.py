@@ -38,9 +38,7 @@ Images = npt.NDArray[np.uint8]
 MAX_PIXELS: Final = 89_478_485  # where Pillow begins to warn of a picture made to fill the memory
 
 _SLACK_FRAMES: Final = Fraction(3, 2)  # containers round the duration they declare
-_HEAD_PACKETS: Final = (
-    4  # pictures that cannot be shown come first: those before the first whole picture, or right after
-)
+_HEAD_PACKETS: Final = 4  # pictures that cannot be shown come first: their reference was cut away
 _SMALLEST_PICTURE_BYTES: Final = 16  # a placeholder of MPEG-4 has 7, a delimiter of H.264 6 to 11
 _TAIL_PACKETS: Final = 2  # behind the last picture, of which the decoder makes nothing
 _HIDING_CODECS: Final = frozenset({"vp8"})  # some packets are pictures to predict from, never shown
