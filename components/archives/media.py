@@ -44,7 +44,7 @@ _TAIL_PACKETS: Final = 2  # behind the last picture, of which the decoder makes 
 _HIDING_CODECS: Final = frozenset({"vp8"})  # some packets are pictures to predict from, never shown
 _LOOSE_CONTAINERS: Final = frozenset({"mpegts", "mpeg"})  # a packet may be half a picture
 _ORIENTATION: Final = 0x0112
-_TURNS: Final = {
+_TURNS: Final[dict[object, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -53,6 +53,7 @@ _TURNS: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_LYING: Final = frozenset(_TURNS[number] for number in (5, 6, 7, 8))  # of these rows become columns
 _STILL_FAULTS: Final = (OSError, SyntaxError, ValueError, TypeError, struct.error)
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)  # said once, as our own refusal
@@ -173,13 +174,19 @@ def _still(file: IO[bytes]) -> Iterator[Image.Image]:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
-    lies = image.getexif().get(_ORIENTATION, 1) >= 5
+    lies = _turn(image) in _LYING
     return (image.height, image.width) if lies else (image.width, image.height)
 
 
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    try:
+        return _TURNS.get(image.getexif().get(_ORIENTATION))
+    except _STILL_FAULTS:  # a damaged block of EXIF turns nothing, in viewers too
+        return None
+
+
 def _still_pixels(image: Image.Image) -> Images:
-    turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    rgb = _rgb(image)
+    turn, rgb = _turn(image), _rgb(image)
     return np.array(rgb if turn is None else rgb.transpose(turn))
 
 

@@ -220,6 +220,12 @@ def test_a_video_is_upright_and_unmirrored(tmp_path: Path, orientation: int) -> 
     looks_upright(path, orientation)
 
 
+def test_a_damaged_block_of_exif_turns_nothing(tmp_path: Path) -> None:
+    Image.fromarray(corner_picture()).save(tmp_path / "a.jpg", exif=b"Exif\0\0no exif at all")
+    assert (media.measure(tmp_path / "a.jpg").width, media.measure(tmp_path / "a.jpg").height) == (64, 32)
+    assert next(frames.read(tmp_path / "a.jpg", 1))[1].shape == (32, 64, 3)
+
+
 def looks_upright(path: Path, orientation: int) -> None:
     ((_, pixels),) = frames.read(path, 1)
     height, width = (64, 32) if orientation >= 5 else (32, 64)

@@ -122,6 +122,13 @@ def test_every_clip_gives_evenly_spaced_aligned_faces(world: World) -> None:
             np.testing.assert_allclose(image[round(y), round(x)], colour, atol=70)
 
 
+def test_a_clip_has_the_frames_that_its_manifest_says_and_is_not_counted_again(world: World) -> None:
+    first, *others = world.clips
+    world.clips = [(*first[:8], 6, *first[9:]), *others]
+    rows = world.crop().rows
+    assert rows.loc[rows["clip"] == "clips/0.mp4", "frame"].tolist() == [0, 2, 3, 5]
+
+
 def test_a_face_carries_what_the_manifest_says_of_its_clip(world: World) -> None:
     rows = world.crop().rows
     assert set(rows["archive"]) == {"small"}
