@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
@@ -61,6 +61,11 @@ class Faults:
     def extend(self, kind: str, places: Iterable[str]) -> None:
         for place in places:
             self.add(kind, place)
+
+    @property
+    def kinds(self) -> Mapping[str, list[str]]:
+        """Kind of fault -> the rows or files that have it."""
+        return self._kinds
 
     def settle(self) -> None:
         """Raise BadArchive if there is any fault."""

@@ -1,0 +1,62 @@
+"""DeepSpeak v1 and v1.1.
+
+    …/<identity>-<recording>.mp4                                                            genuine
+    …/<engine>--<lent>-<target>--<lent recording>-<target recording>--<n>.mp4               forged
+    annotations-split-def.csv        identity,split (train or test)
+
+Folders are taken as they come. The split is by identity; a forgery needs both its people on one side. The source is what the
+target recorded (`deepspeak_v1:<identity>-<recording>`).
+
+Source   Barrington et al., 2024; names as in deepfake-workbench, deepspeak.py@495c5d78
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from components.archives.layout import Found, Layout, Place, Survey, forged, genuine, split_of
+from components.errors import BadArchive
+
+SPLITS_FILE: Final = "annotations-split-def.csv"
+GENUINE_NAME: Final = r"(?:[^/]+/)*(?P<target>[^-/]+)-(?P<take>[^-/]+)\.mp4"
+
+
+def by_identity(found: list[Found], place: Place, seen: Survey) -> None:
+    """Everybody is in the split the list gives them; a clip of people of both is left out."""
+    tables = place.named(rf"(?:.*/)?{SPLITS_FILE}")
+    if not tables:
+        raise BadArchive(
+            f"expected '{SPLITS_FILE}' in '{place.base}', found none. It comes with the archive; copy it there."
+        )
+    split = {row["identity"]: split_of(row["split"]) for row in place.table(tables[0], "identity", "split")}
+    kept = []
+    for one in found:
+        sides = {split.get(person.rpartition(":")[2], "") for person in one.people}
+        if "" in sides:
+            seen.faults.add(f"identity that is not in {SPLITS_FILE}", f"'{one.path}'")
+        elif len(sides) > 1:
+            seen.leave_out("one of its people is examined and another learned", one.path)
+        else:
+            one.split = sides.pop()
+            kept.append(one)
+    found[:] = kept
+
+
+LAYOUT: Final = Layout(
+    title="DeepSpeak v1",
+    faces="retinaface",
+    rules=(
+        forged(
+            r"(?:[^/]+/)*(?P<method>[^-/]+)--(?P<lent>[^-/]+)-(?P<target>[^-/]+)--[^-/]+-(?P<take>[^-/]+)--[^/]+\.mp4",
+            "deepspeak_v1:{target}-{take}",
+            people=("deepspeak_v1:{target}", "deepspeak_v1:{lent}"),
+        ),
+        genuine(GENUINE_NAME, "deepspeak_v1:{target}-{take}", people=("deepspeak_v1:{target}",)),
+    ),
+    lists=f"{SPLITS_FILE}, which comes with the archive",
+    assign=by_identity,
+    counts={"genuine": 6667, "forged": 6796},
+    unverified=("Names and counts (of v1.1) come from second hand; the archive is gated.",),
+    carves=False,
+    tells=(rf"(?:.*/)?{SPLITS_FILE}", r"(?:[^/]+/)*[^-/]+--[^/]+\.mp4"),
+)
