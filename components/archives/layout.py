@@ -23,7 +23,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
@@ -133,6 +133,25 @@ class Place:
     def named(self, pattern: str) -> list[str]:
         """Files whose whole path, case apart, is `pattern`; by path."""
         return sorted(name for name in self.files if _compiled(pattern).fullmatch(name))
+
+    def ending(self, path: str, near: str = "", among: str = ".*") -> str:
+        """The file that a path of a list means: one of them is the end of the other; `path` where it is none or several.
+
+        Of several files the one below the same first folder as the list, `near`, is meant. `among` is a pattern.
+        """
+        parts = path.split("/")
+        fits = [file for file in self._by_end.get("/".join(parts[-2:]), ()) if _is_end(file.split("/"), parts)]
+        fits = [file for file in fits if _compiled(among).fullmatch(file)]
+        if len(fits) > 1:
+            fits = [file for file in fits if file.partition("/")[0] == near.partition("/")[0]]
+        return fits[0] if len(fits) == 1 else path
+
+    @cached_property
+    def _by_end(self) -> dict[str, list[str]]:
+        ends: dict[str, list[str]] = {}
+        for file in self.files:
+            ends.setdefault("/".join(file.split("/")[-2:]), []).append(file)
+        return ends
 
     def lines(self, name: str) -> list[str]:
         """The lines of a text that say something; raises BadArchive where it is none."""
@@ -407,6 +426,11 @@ def _prefix(files: Iterable[str], rules: tuple[Rule, ...]) -> str:
 
 def _filled(template: Template, facts: Facts) -> str:
     return template(facts) if callable(template) else template.format_map(facts)
+
+
+def _is_end(one: list[str], other: list[str]) -> bool:
+    shorter = min(len(one), len(other))
+    return one[-shorter:] == other[-shorter:]
 
 
 @cache

@@ -21,6 +21,7 @@ import pandas as pd
 
 from components import orders, stage
 from components.archives import manifest as manifests
+from components.archives.fragments import part_of
 from components.archives.listing import MASK, is_inside
 from components.archives.report import passed
 from components.errors import BadArchive, NoFaceFound
@@ -98,7 +99,7 @@ def _jobs(archive: Path, paths: Iterable[str]) -> list[Job]:
     """Videos one by one, neighbouring stills together."""
     jobs: list[Job] = []
     for path in paths:
-        clip = (path, _inside(archive, path))
+        clip = (path, _inside(archive, part_of(path).file))
         joins = jobs and is_still(clip[1]) and is_still(jobs[-1][-1][1]) and len(jobs[-1]) < STILLS_A_JOB
         if joins:
             jobs[-1].append(clip)

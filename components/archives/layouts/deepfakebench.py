@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import PurePosixPath
 from typing import Any, Final
 
 from components.archives.layout import STILL, Facts, Layout, Place, Survey, either, passed
@@ -30,7 +29,6 @@ def _index(place: Place, seen: Survey) -> Mapping[str, Facts]:
         raise BadArchive(
             f"expected 'dataset_json/<set>.json' in '{place.base}', found none. Copy it from DeepfakeBench."
         )
-    ends = {_end(file): file for file in place.files}
     rows: dict[str, Facts] = {}
     for card in cards:
         for name, split, label, video, about in _videos(place.json(card)):
@@ -41,8 +39,7 @@ def _index(place: Place, seen: Survey) -> Mapping[str, Facts]:
                 "split": split,
             }
             for frame in about.get("frames", ()):
-                path = str(frame).replace("\\", "/")
-                path = ends.get(_end(path), path)
+                path = place.ending(str(frame).replace("\\", "/"))
                 if path in rows and rows[path]["label"] != facts["label"]:
                     seen.faults.add("frame with two labels", f"{card} '{path}'")
                 if path not in rows or SPLITS.index(split) > SPLITS.index(rows[path]["split"]):
@@ -60,13 +57,6 @@ def _videos(told: Any) -> Iterator[tuple[str, str, str, str, Mapping[str, Any]]]
                         yield name, split, label, video, about
                     else:
                         yield from ((name, split, label, inner, more) for inner, more in about.items())
-
-
-def _end(path: str) -> str:
-    """What of a path tells a frame: all below the last folder that names no part of a set."""
-    parts = PurePosixPath(path).parts
-    start = next((n + 1 for n, part in enumerate(parts) if part == "rgb"), None)
-    return "/".join(parts[start:] if start is not None else parts[-6:])
 
 
 def source_of(name: str, video: str) -> str:

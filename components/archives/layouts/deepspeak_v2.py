@@ -23,7 +23,7 @@ from components.errors import BadArchive
 FAKES: Final = "annotations-fake.csv"
 
 
-def _index(place: Place, seen: Survey) -> Mapping[str, Facts]:
+def _index(place: Place, _: Survey) -> Mapping[str, Facts]:
     tables = place.named(rf"(?:.*/)?{FAKES}")
     if not tables:
         raise BadArchive(f"expected '{FAKES}' in '{place.base}', found none. It comes with the archive; copy it there.")

@@ -14,7 +14,6 @@ Source   He et al., CVPR 2021; yinanhe/ForgeryNet@54c4f3fcaa82, Readme.txt
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import PurePosixPath
 from typing import Final
 
 from components.archives import fragments
@@ -34,6 +33,7 @@ METHODS: Final = (
     ),
     *("ATVG-Net", "StarGAN-BlendFace", "First Order Motion", "StyleGAN2", "MaskGAN", "StarGAN2"),
 )
+CLIPS: Final = r"(?!(?:[^/]+/)*spatial_localize/).*"
 WORDS: Final = ("real", "fake")
 
 
@@ -43,9 +43,6 @@ def _index(place: Place, seen: Survey) -> Mapping[str, list[Facts]]:
         raise BadArchive(
             f"expected train_list, val_list or test_list below '{place.base}', found none. Unpack the official lists."
         )
-    by_name: dict[str, list[str]] = {}
-    for file in place.files:
-        by_name.setdefault(PurePosixPath(file).name, []).append(file)
     rows: dict[str, list[Facts]] = {}
     for name in lists:
         split = next(word for word in ("train", "val", "test") if word in name.casefold())
@@ -55,9 +52,7 @@ def _index(place: Place, seen: Survey) -> Mapping[str, list[Facts]]:
             except (ValueError, IndexError) as fault:
                 seen.faults.add("line that is no line of ForgeryNet", f"{name}:{number} ({fault})")
                 continue
-            known = by_name.get(PurePosixPath(path).name, ())
-            file = next((file for file in known if file == path or file.endswith("/" + path)), path)
-            rows[file] = [clip | {"split": split} for clip in clips]
+            rows[place.ending(path, near=name, among=CLIPS)] = [clip | {"split": split} for clip in clips]
     return rows
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import PurePosixPath
 from typing import Final
 
 from components.archives.layout import Facts, Layout, Place, Survey, aside, forged, genuine
@@ -26,10 +25,6 @@ CLIP: Final = r"(?P<who>id\d+)/[^/]+/(?P<stem>[^/]+?)(?:\.mp3)?\.mp4"
 
 
 def _index(place: Place, seen: Survey) -> Mapping[str, Facts]:
-    by_end: dict[str, str] = {}
-    for file in place.files:
-        parts = PurePosixPath(file).parts
-        by_end["/".join(parts[-4:])] = file
     rows: dict[str, Facts] = {}
     for split in SPLITS:
         tables = place.named(rf"(?:.*/)?{split}\.csv")
@@ -37,8 +32,7 @@ def _index(place: Place, seen: Survey) -> Mapping[str, Facts]:
             raise BadArchive(f"expected '{split}.csv' below '{place.base}', found none. It comes with the archive.")
         for line in place.lines(tables[0]):
             path = line.strip().strip('"').replace("\\", "/")
-            end = "/".join(PurePosixPath(path).parts[-4:])
-            if (known := by_end.get(end, path)) in rows and rows[known]["split"] != split:
+            if (known := place.ending(path)) in rows and rows[known]["split"] != split:
                 seen.faults.add("in two split lists", f"'{path}'")
             rows[known] = {"split": split}
     return rows

@@ -23,7 +23,7 @@ from components.errors import BadArchive
 PARTS: Final = {"Train": "train", "Val": "val", "Test-Dev": "test", "Test-Challenge": "test"}
 
 
-def _index(place: Place, seen: Survey) -> Mapping[str, list[Facts]]:
+def _index(place: Place, _: Survey) -> Mapping[str, list[Facts]]:
     lists = {part: place.named(rf"(?:.*/)?{part}_poly\.json") for part in PARTS}
     if not any(lists.values()):
         raise BadArchive(

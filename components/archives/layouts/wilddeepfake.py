@@ -1,7 +1,8 @@
 """WildDeepfake: face crops of forgeries and genuine videos found on the web.
 
-    {real|fake} {train|test}/<n>/{real|fake}/<sequence>/<frame>.png      a space, or an underscore in the HF copy; unpack the
-                                                                         <n>.tar.gz first, each in its place
+    {real|fake} {train|test}/<n>/{real|fake}/<sequence>/<frame>.png      a space, or an underscore in the HF copy
+
+Unpack the <n>.tar.gz first, each in its place.
 
 Numbers of shards and sequences repeat across the four folders, so a source is folder, shard and sequence. Faces are 224 px
 crops; each frame is a still. Videos and people are not named: nothing tells whether two sequences show one person.
@@ -15,12 +16,14 @@ from typing import Final
 
 from components.archives.layout import STILL, Layout, either
 
+FOLDER: Final = "(?P<label>real|fake)[ _](?P<split>train|test)"
+
 LAYOUT: Final = Layout(
     title="WildDeepfake",
     faces="none",
     rules=(
         either(
-            rf"(?P<label>real|fake)[ _](?P<split>train|test)/(?P<shard>[^/]+)/(?:(?:real|fake)/)?(?P<sequence>[^/]+)/[^/]+{STILL}",
+            rf"{FOLDER}/(?P<shard>[^/]+)/(?:(?:real|fake)/)?(?P<sequence>[^/]+)/[^/]+{STILL}",
             "wilddeepfake:{label}_{split}/{shard}/{sequence}",
             method="wild",
             split="{split}",
