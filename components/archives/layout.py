@@ -21,7 +21,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -38,6 +38,7 @@ TEST_SHARE: Final = 0.2
 """Of people or sources, as the hash falls, where an archive has no test split."""
 ASIDE: Final = "aside"
 """A fact of the index: why this file is left out."""
+BOTH_SIDES: Final = "one of its people is examined and another learned"
 FRAGMENT: Final = "fragment"
 """A fact of the index: the part of the file that is the clip (`components.archives.fragments`)."""
 LABEL_WORDS: Final = {
@@ -117,6 +118,8 @@ class Found:
     split: str
     part: str
     mask: str
+    aside: str = ""
+    """Why it is set aside."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -220,9 +223,7 @@ class Survey:
 
     def words(self) -> list[str]:
         """What a person who lands it should know."""
-        out = [f"{len(paths)} files left out: {why}." for why, paths in self.left_out.items()]
-        absent = [f"{len(self.missing)} files of the list are not there."] if self.missing else []
-        return [*self.notes, *out, *absent]
+        return [*self.notes, *(f"{len(paths)} files left out: {why}." for why, paths in self.left_out.items())]
 
 
 Index = Callable[[Place, Survey], Mapping[str, Facts | list[Facts]]]
@@ -368,29 +369,28 @@ def _cut(layout: Layout, seen: Survey) -> None:
     """Give every clip its split and set aside what would be learned and examined."""
     found = seen.found
     if layout.carves and found and all(one.split == TRAIN for one in found):
-        found = list(_carved(found, seen))
+        _carve(found, seen)
     guarded: dict[str, int] = {}
     for one in found:
-        for name in one.names:
+        for name in () if one.aside else one.names:
             guarded[name] = max(guarded.get(name, 0), SPLITS.index(one.split))
     for one in found:
-        behind = max(guarded[name] for name in one.names)
-        if SPLITS.index(one.split) < behind:
-            seen.leave_out(f"their source or person is also in split {SPLITS[behind]}", one.path)
+        behind = SPLITS[max(guarded.get(name, 0) for name in one.names)]
+        if not one.aside and one.split != behind:
+            one.aside = f"their source or person is also in split {behind}"
+        if one.aside:
+            seen.leave_out(one.aside, one.path)
         else:
             seen.clips.append(_clip(one))
 
 
-def _carved(found: list[Found], seen: Survey) -> Iterator[Found]:
-    """The clips with test people cut off by a hash of their names; whoever shows people of both sides is left out."""
+def _carve(found: list[Found], seen: Survey) -> None:
+    """Cut test people off by a hash of their names; a clip that shows people of both sides is set aside."""
     what = "person" if any(one.people for one in found) else "source"
     for one in found:
         sides = {position(name) < TEST_SHARE for name in one.people or (one.source,)}
-        if len(sides) > 1:
-            seen.leave_out("one of its people is examined and another learned", one.path)
-            continue
         one.split = TEST if sides == {True} else TRAIN
-        yield one
+        one.aside = BOTH_SIDES if len(sides) > 1 else ""
     seen.notes.append(f"No test split is here: we cut one by {what}, about {TEST_SHARE:.0%}, by a hash of the names.")
 
 

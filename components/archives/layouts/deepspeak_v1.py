@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.archives.layout import Found, Layout, Place, Survey, forged, genuine, split_of
+from components.archives.layout import BOTH_SIDES, Found, Layout, Place, Survey, forged, genuine, split_of
 from components.errors import BadArchive
 
 SPLITS_FILE: Final = "annotations-split-def.csv"
@@ -29,17 +29,13 @@ def by_identity(found: list[Found], place: Place, seen: Survey) -> None:
             f"expected '{SPLITS_FILE}' in '{place.base}', found none. It comes with the archive; copy it there."
         )
     split = {row["identity"]: split_of(row["split"]) for row in place.table(tables[0], "identity", "split")}
-    kept = []
     for one in found:
         sides = {split.get(person.rpartition(":")[2], "") for person in one.people}
         if "" in sides:
             seen.faults.add(f"identity that is not in {SPLITS_FILE}", f"'{one.path}'")
-        elif len(sides) > 1:
-            seen.leave_out("one of its people is examined and another learned", one.path)
-        else:
-            one.split = sides.pop()
-            kept.append(one)
-    found[:] = kept
+            continue
+        one.aside = BOTH_SIDES if len(sides) > 1 else ""
+        one.split = sides.pop()
 
 
 LAYOUT: Final = Layout(
