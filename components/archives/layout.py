@@ -36,6 +36,8 @@ VIDEO: Final = rf"\.(?:{'|'.join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES)
 STILL: Final = rf"\.(?:{'|'.join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))})"
 TEST_SHARE: Final = 0.2
 """Of people or sources, as the hash falls, where an archive has no test split."""
+FEW_FOLDERS: Final = 8
+"""At the root, of which one may hold the tree."""
 ASIDE: Final = "aside"
 """A fact of the index: why this file is left out."""
 BOTH_SIDES: Final = "one of its people is examined and another learned"
@@ -420,6 +422,8 @@ def _prefix(files: Iterable[str], rules: tuple[Rule, ...]) -> str:
     if any(_rule(clips, name) for name in names):
         return ""
     tops = {name.partition("/")[0] for name in names if "/" in name}
+    if len(tops) > FEW_FOLDERS:
+        return ""
     fits = [top + "/" for top in tops if any(_rule(clips, n[len(top) + 1 :]) for n in names if n.startswith(top + "/"))]
     return fits[0] if len(fits) == 1 else ""
 

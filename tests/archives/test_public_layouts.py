@@ -567,7 +567,7 @@ def test_diffusionface_keeps_a_face_with_what_was_made_of_it(plant: Plant) -> No
     clips = by_path(sound("diffusionface", root))
     assert {clips[f"ffhq/{n:05d}.png"].split for n in range(40)} == {"train", "test"}
     for n in range(40):
-        assert clips[f"ffhq/{n:05d}.png"].source == f"ffhq:{n}"
+        assert clips[f"ffhq/{n:05d}.png"].source == clips[f"SDv2.1/text2img/{n:05d}.png"].source == f"ffhq:{n}"
     assert any("whole tree" in words for words in layouts.survey("diffusionface", root).words())
 
 

@@ -3,8 +3,8 @@
     SDv2.1/…/<image>                     forged; also SD2.1, sd21, Stable_Diffusion_v2.1 …
     {real|ffhq|celebahq}/…/<image>       genuine; of FFHQ a number is the same face in every archive (`ffhq:1234`)
 
-No tree and no split is published: it is cut by the image's name, so that a face and what was made of it, where they have one
-name, stay together.
+No tree and no split is published: it is cut by the image's name, so that a face and what may have been made of it stay
+together.
 
 Source   Rapisurazurite/DiffFace@1a53257b (Zenodo 10865300 and 10865065); its SDv2.1 part as beautyremain/SUR-LID uses it
 """
@@ -22,9 +22,8 @@ PORTRAIT: Final = rf"(?P<rest>(?:[^/]+/)*[^/]+{STILL})"
 
 def _source(facts: Facts) -> str:
     stem = PurePosixPath(facts["rest"]).stem
-    if re.fullmatch(r"\d+", stem) and facts.get("set", "").casefold().startswith("ffhq"):
-        return f"ffhq:{int(stem)}"
-    return f"diffusionface:{stem}"
+    known = facts.get("set", "ffhq").casefold().startswith("ffhq") and re.fullmatch(r"\d+", stem)
+    return f"ffhq:{int(stem)}" if known else f"diffusionface:{stem}"
 
 
 LAYOUT: Final = Layout(
@@ -35,6 +34,9 @@ LAYOUT: Final = Layout(
         genuine(rf"(?:[^/]+/)*?(?P<set>real|ffhq|celeba)[^/]*/{PORTRAIT}", _source),
     ),
     lists="none is published",
-    unverified=("The whole tree: the repository shows none, and folders are told by their names.",),
+    unverified=(
+        "The whole tree: the repository shows none, and folders are told by their names.",
+        "That a forged image whose name is a number has to do with the FFHQ face of that number: they stay in one split.",
+    ),
     tells=(r"(?:[^/]+/)*?(?:sd|stable[ _-]?diffusion)[ _-]?v?2[._]?1[^/]*/.*",),
 )
