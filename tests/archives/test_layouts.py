@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.archives import layouts
+from components.archives import layouts, origins
 from components.archives.layouts import faceforensics as official
 from components.errors import BadArchive, UnknownName
 
@@ -195,7 +195,7 @@ def test_the_real_archives_of_crops_are_read_whole(real_data: Path, name: str, c
 
 
 def test_the_official_split_has_720_140_and_140_videos_in_pairs() -> None:
-    pairs = official._official()
+    pairs = origins.official()
     assert {split: len(listed) for split, listed in pairs.items()} == {"train": 360, "val": 70, "test": 70}
     videos = [video for listed in pairs.values() for pair in listed for video in pair]
     assert sorted(videos) == [f"{n:03d}" for n in range(1000)]

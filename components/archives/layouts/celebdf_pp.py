@@ -13,28 +13,30 @@ Source   OUC-VAS/Celeb-DF-PP@8564a6456538, README.md
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
+from components.archives import celebdf
 from components.archives.layout import Layout, forged
-from components.archives.layouts import celebdf_v2
 
 PAIR: Final = r"(?P<target>id\d+)_(?P<lent>id\d+)_(?P<take>\d{4})\.mp4"
 
-LAYOUT: Final[Layout] = replace(
-    celebdf_v2.LAYOUT,
+LAYOUT: Final = Layout(
     title="Celeb-DF++",
+    faces="retinaface",
     rules=(
-        *celebdf_v2.REALS,
+        *celebdf.REALS,
         forged(rf"Celeb-synthesis/(?:FaceSwap|FaceReenact)/(?P<method>[^/]+)/{PAIR}", "celebdf:{target}_{take}"),
         forged(
             r"Celeb-synthesis/TalkingFace/(?P<method>[^/]+)/(?P<target>id\d+)_(?P<take>\d{4})_test_[^/]+\.mp4",
             "celebdf:{target}_{take}",
         ),
     ),
+    lists=f"{celebdf.LIST}, which comes with the archive",
+    assign=celebdf.by_test_list,
+    carves=False,
     counts={"genuine": 890, "genuine test": 178},
     notes=(
-        celebdf_v2.BY_VIDEO,
+        celebdf.BY_VIDEO,
         "Most clips of FaceReenact and TalkingFace are face crops already, those of FaceSwap and LivePortrait are not: "
         "the detector is asked for all of them.",
     ),

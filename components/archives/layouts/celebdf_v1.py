@@ -12,16 +12,23 @@ Source   Li et al., 2019; yuezunli/celeb-deepfakeforensics README of v1
 
 from __future__ import annotations
 
-from dataclasses import replace
+import re
 from typing import Final
 
-from components.archives.layouts import celebdf_v2
+from components.archives import celebdf
+from components.archives.layout import Layout
 
-LAYOUT: Final = replace(
-    celebdf_v2.LAYOUT,
+LAYOUT: Final = Layout(
     title="Celeb-DF v1",
+    faces="retinaface",
+    rules=(*celebdf.REALS, celebdf.SWAPS),
+    lists=f"{celebdf.LIST}, which comes with the archive",
+    assign=celebdf.by_test_list,
     counts={"genuine": 408, "forged": 795, "genuine test": 38, "forged test": 62},
+    notes=(celebdf.BY_VIDEO,),
     unverified=(
         "38 genuine and 62 forged test clips, and that v1 and v2 share their numbering, come from second hand.",
     ),
+    carves=False,
+    tells=(r"Celeb-synthesis/(?:videos/)?[^/]*", re.escape(celebdf.LIST)),
 )

@@ -13,12 +13,11 @@ Source   SCLBD/DeepfakeBench@8a4a7bf, preprocessing/rearrange.py
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from components.archives.layout import STILL, Facts, Layout, Place, Survey, either, passed
-from components.archives.layouts import faceforensics
+from components.archives.origins import source_of
 from components.errors import BadArchive
 from components.vocabulary import SPLITS
 
@@ -57,16 +56,6 @@ def _videos(told: Any) -> Iterator[tuple[str, str, str, str, Mapping[str, Any]]]
                         yield name, split, label, video, about
                     else:
                         yield from ((name, split, label, inner, more) for inner, more in about.items())
-
-
-def source_of(name: str, video: str) -> str:
-    """The source of a video of a data set, under the name every archive knows it by, if there is one."""
-    if re.fullmatch(r"\d{3}(_\d{3})?", video) and name.casefold().startswith(("ff", "faceforensics", "faceshifter")):
-        return faceforensics.pair_of(video[:3])[0]
-    if name.casefold().startswith(("celeb", "cdf")):
-        swap = re.fullmatch(r"(id\d+)_id\d+_(\d{4})", video)
-        return f"celebdf:{swap[1]}_{swap[2]}" if swap else f"celebdf:{video}"
-    return f"{name.casefold()}:{video}"
 
 
 LAYOUT: Final = Layout(

@@ -14,29 +14,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.archives.layout import BOTH_SIDES, Found, Layout, Place, Survey, forged, genuine, split_of
-from components.errors import BadArchive
-
-SPLITS_FILE: Final = "annotations-split-def.csv"
-GENUINE_NAME: Final = r"(?:[^/]+/)*(?P<target>[^-/]+)-(?P<take>[^-/]+)\.mp4"
-
-
-def by_identity(found: list[Found], place: Place, seen: Survey) -> None:
-    """Everybody is in the split the list gives them; a clip of people of both is left out."""
-    tables = place.named(rf"(?:.*/)?{SPLITS_FILE}")
-    if not tables:
-        raise BadArchive(
-            f"expected '{SPLITS_FILE}' in '{place.base}', found none. It comes with the archive; copy it there."
-        )
-    split = {row["identity"]: split_of(row["split"]) for row in place.table(tables[0], "identity", "split")}
-    for one in found:
-        sides = {split.get(person.rpartition(":")[2], "") for person in one.people}
-        if "" in sides:
-            seen.faults.add(f"identity that is not in {SPLITS_FILE}", f"'{one.path}'")
-            continue
-        one.aside = BOTH_SIDES if len(sides) > 1 else ""
-        one.split = sides.pop()
-
+from components.archives.deepspeak import GENUINE_NAME, SPLITS_FILE, by_identity
+from components.archives.layout import Layout, forged, genuine
 
 LAYOUT: Final = Layout(
     title="DeepSpeak v1",

@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Final
 
+from components.archives.deepspeak import GENUINE_NAME, SPLITS_FILE, by_identity
 from components.archives.layout import Facts, Layout, Place, Survey, forged, genuine
-from components.archives.layouts.deepspeak_v1 import GENUINE_NAME, SPLITS_FILE, by_identity
 from components.errors import BadArchive
 
 FAKES: Final = "annotations-fake.csv"

@@ -19,7 +19,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from components.archives.layout import STILL, Facts, Layout, either, forged, genuine
-from components.archives.layouts import faceforensics
+from components.archives.origins import pair_of
 from components.vocabulary import TRAIN
 
 FRAME: Final = rf"(?:[^/]+/)*(?P<video>[^/]+)/[^/]+{STILL}"
@@ -32,7 +32,7 @@ def _source(facts: Facts) -> str:
         swap = re.fullmatch(r"(id\d+)_id\d+_(\d{4})", video)
         return f"celebdf:{swap[1]}_{swap[2]}" if swap else f"celebdf:{video}"
     try:
-        return faceforensics.pair_of(video[:3])[0] if re.fullmatch(r"\d{3}(_\d{3})?", video) else _own(facts)
+        return pair_of(video[:3])[0] if re.fullmatch(r"\d{3}(_\d{3})?", video) else _own(facts)
     except KeyError:
         return _own(facts)
 
@@ -47,7 +47,7 @@ def _face(facts: Facts) -> str:
 
 
 def _split(facts: Facts) -> str:
-    return faceforensics.pair_of(facts["video"])[1]
+    return pair_of(facts["video"])[1]
 
 
 def _alone(facts: Facts) -> str:
@@ -65,7 +65,7 @@ LAYOUT: Final = Layout(
         either(rf"DF40/(?P<method>[^/]+)/(?P<label>fake|real)/(?P<rest>(?:[^/]+/)*[^/]+{STILL})", _alone, split="test"),
         genuine(
             rf"FaceForensics\+\+/original_sequences/youtube/(?:[^/]+/)*(?P<video>\d{{3}})/[^/]+{STILL}",
-            lambda facts: faceforensics.pair_of(facts["video"])[0],
+            lambda facts: pair_of(facts["video"])[0],
             people=("ffpp:{video}",),
             split=_split,
         ),

@@ -19,27 +19,17 @@ Source   Roessler et al., ICCV 2019; ids of ondyari/FaceForensics@e452f055b6ee, 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Final
 
 from components.archives.layout import Found, Layout, Place, Survey, aside, forged, genuine, passed
+from components.archives.origins import Pairs, by_video, official, official_pairs, two_ids
 from components.errors import BadArchive
 from components.vocabulary import SPLITS
 
 METHODS: Final = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
 QUALITY: Final = "(?P<quality>raw|c23|c40)/videos"
-
-Pairs = dict[str, tuple[str, str]]  # video id -> (the pair it belongs to, its split)
-
-
-def pair_of(video: str) -> tuple[str, str]:
-    """(source, split) of a video by the official lists, under the names every archive knows; raises KeyError."""
-    pair, split = _official_pairs()[video]
-    return f"ffpp:{pair}", split
 
 
 def _in_pairs(found: list[Found], place: Place, seen: Survey) -> None:
@@ -67,52 +57,24 @@ def _pairs(root: Path) -> Pairs:
             f"found {', '.join(present)}. Add the others, or remove these to use the official split."
         )
     if not present:
-        return _official_pairs()
-    return _by_video({split: _listed(path) for split, path in lists.items()}, f"'{root}'")
-
-
-@cache
-def _official_pairs() -> Pairs:
-    return _by_video(_official(), "FaceForensics++")
-
-
-def _by_video(splits: dict[str, list[tuple[str, str]]], where: str) -> Pairs:
-    pairs: Pairs = {}
-    for split, listed in splits.items():
-        for pair in listed:
-            for video in pair:
-                if video in pairs:
-                    raise BadArchive(f"video '{video}' is in two pairs of the split lists of {where}; expected one.")
-                pairs[video] = ("_".join(sorted(pair)), split)
-    return pairs
-
-
-def _official() -> dict[str, list[tuple[str, str]]]:
-    text = resources.files(__package__).joinpath("faceforensics_splits.json").read_text(encoding="utf-8")
-    return {split: [_two(pair.split("_")) for pair in listed] for split, listed in json.loads(text).items()}
+        return official_pairs()
+    return by_video({split: _listed(path) for split, path in lists.items()}, f"'{root}'")
 
 
 def _listed(path: Path) -> list[tuple[str, str]]:
     try:
-        return [_two(pair) for pair in json.loads(path.read_text(encoding="utf-8"))]
+        return [two_ids(pair) for pair in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as fault:
         raise BadArchive(
             f"'{path}' is not a list of pairs of three-digit ids: {fault}. Copy the official file again."
         ) from fault
 
 
-def _two(pair: object) -> tuple[str, str]:
-    match pair:
-        case [str(a), str(b)] if a != b and re.fullmatch(r"\d{3}", a) and re.fullmatch(r"\d{3}", b):
-            return a, b
-    raise ValueError(f"found {pair!r}")
-
-
 def _whole(found: list[Found]) -> Iterable[str]:
     """Every clip of the methods and compressions of which there is one."""
     folders = {one.path.rpartition("original_sequences/")[2].rpartition("/")[0]: one for one in found}
     for folder, one in folders.items():
-        for pairs in _official().values():
+        for pairs in official().values():
             for a, b in pairs:
                 stems = (f"{a}_{b}", f"{b}_{a}") if "lent" in one.facts else (a, b)
                 home = folder if "lent" in one.facts else f"original_sequences/{folder}"

@@ -16,7 +16,7 @@ from pathlib import PurePosixPath
 from typing import Final
 
 from components.archives.layout import STILL, Facts, Layout, Place, Survey, either
-from components.archives.layouts.deepfakebench import source_of
+from components.archives.origins import source_of
 from components.errors import BadArchive
 
 
