@@ -7,7 +7,7 @@ every disagreement in `Faults`; a path from an index is believed only if it stay
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
@@ -66,6 +66,11 @@ class Faults:
     def extend(self, kind: str, places: Iterable[str]) -> None:
         for place in places:
             self.add(kind, place)
+
+    @property
+    def kinds(self) -> Mapping[str, list[str]]:
+        """Kind of fault -> the rows or files that have it."""
+        return self._kinds
 
     def settle(self) -> None:
         """Raise BadArchive if there is any fault."""

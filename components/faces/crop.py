@@ -22,6 +22,7 @@ import pandas as pd
 from components import orders, stage
 from components.archives import manifest as manifests
 from components.archives.files import IMAGE
+from components.archives.fragments import part_of
 from components.archives.listing import MASK, is_inside
 from components.archives.report import passed
 from components.errors import BadArchive, NoFaceFound
@@ -100,7 +101,7 @@ def _jobs(archive: Path, clips: pd.DataFrame) -> list[Job]:
     jobs: list[Job] = []
     before = None
     for path, kind in zip(clips["path"], clips["kind"], strict=True):
-        clip = (path, _inside(archive, path))
+        clip = (path, _inside(archive, part_of(path).file))
         if kind == before == IMAGE and len(jobs[-1]) < STILLS_A_JOB:
             jobs[-1].append(clip)
         else:

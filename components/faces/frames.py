@@ -32,12 +32,9 @@ def length(path: Path) -> int:
         return media.shown(path)
 
 
-def read(path: Path, count: int, n_frames: int | None = None) -> Iterator[tuple[int, Images]]:
-    """`count` evenly spaced frames, all of them where the clip has fewer: (frame index, (H,W,3) uint8 RGB).
-
-    `n_frames` is what `length` says; None: it is found out, by one more pass over the file.
-    """
-    return read_at(path, evenly_spaced(n_frames or length(path), count))
+def read(path: Path, count: int) -> Iterator[tuple[int, Images]]:
+    """`count` evenly spaced frames, all of them where the clip has fewer: (frame index, (H,W,3) uint8 RGB)."""
+    return read_at(path, evenly_spaced(length(path), count))
 
 
 def read_at(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, Images]]:

@@ -132,10 +132,6 @@ def test_a_trimmed_clip_shows_its_own_frames(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, next(frames.read_at(whole, [10]))[1])
 
 
-def test_a_clip_whose_length_is_known_is_not_counted_again(tmp_path: Path) -> None:
-    assert [index for index, _ in frames.read(film(tmp_path / "a.mp4"), 2, n_frames=10)] == [0, 9]
-
-
 def test_a_cover_picture_is_no_video(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "song.mp4"), "w") as container:
         sound = container.add_stream("aac", rate=16000, layout="mono")
@@ -349,7 +345,7 @@ def test_more_pixels_than_are_read_are_refused_alike(
     with pytest.raises(UnreadableError, match="64x64 pixels, more than the 4,095 that are read"):
         media.measure(tmp_path / name)
     with pytest.raises(BadArchive, match="64x64 pixels, more than the 4,095 that are read"):
-        list(frames.read(tmp_path / name, 4, n_frames=1))
+        list(frames.read_at(tmp_path / name, [0]))
 
 
 def test_a_photograph_of_96_megapixels_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
