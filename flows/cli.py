@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
@@ -92,22 +92,54 @@ def demo(
 def land(
     name: str,
     path: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")],
-    layout: Annotated[str, typer.Option(help="crops, faceforensics or lab.")],
+    layout: Annotated[
+        str | None, typer.Option(help="A name of `perennial layouts`; default: what the files look like.")
+    ] = None,
     role: Annotated[str, typer.Option(help="both, task (never a benchmark) or benchmark (never trained on).")] = "both",
     faces: Annotated[
         str | None, typer.Option(help="none, annotated, yunet or retinaface; default: the layout's.")
     ] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", "--dry-run", help="Say what is there, missing or wrong, and change nothing.")
+    ] = False,
+    as_json: Json = False,
     root: Root = None,
 ) -> None:
-    """Bring an archive under version control and write its manifest."""
+    """Bring an archive under version control and write its manifest.
+
+    --verify ends with 0 where the archive is whole, 3 where files are missing, 4 where some have no place in the layout, 5
+    where lists and folders disagree about labels, 6 where lists contradict themselves.
+    """
+    from flows.layouts import recognised
+
+    if layout is None:
+        layout, said = recognised(path)
+        print("\n".join(said), file=sys.stderr)
+    if verify:
+        _verify(path, layout, as_json)
+    from components.archives.layouts import survey
     from flows.land import land as _land
 
-    found = _land(_workspace(root), name, path, layout=layout, role=role, faces=faces)
+    workspace = _workspace(root)
+    found = _land(workspace, name, path, layout=layout, role=role, faces=faces)
     word = "had landed already" if found.already else "landed"
     print(f"'{name}' {word}: {found.clips} clips, content {found.digest[:12]}. Next: perennial run")
     if role != "benchmark":
         few = "none: too few training sources to hold any out, or it landed before any were"
         print(f"Clips for validation: {found.validation or few}.")
+    seen = survey(layout, workspace.data("archives", name))
+    for words in seen.words():
+        print(words)
+    if seen.missing:
+        print(f"{len(seen.missing)} files of its list are not there: perennial land {name} {path} --verify")
+
+
+@app.command()
+def layouts(name: Annotated[str, typer.Argument(help="Show the tree and the lists of this one.")] = "") -> None:
+    """List the public archives that can land as they are."""
+    from flows.layouts import page, table
+
+    print(page(name) if name else table())
 
 
 @app.command()
@@ -655,6 +687,18 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
     descendants(workspace, again or [])  # an unknown name is refused before an engine is started
     with watching():
         return lifecycle(workspace.root, again or [])
+
+
+def _verify(path: str, layout: str, as_json: bool) -> NoReturn:
+    """Say how much of an archive is there; the exit code says it too."""
+    from components.archives.coverage import look
+    from components.errors import BadParams
+
+    if "://" in path:
+        raise BadParams(f"expected a folder to verify, found '{path}'. Fetch it first.")
+    found = look(layout, Path(path).expanduser())
+    print(json.dumps(found.json(), indent=1) if as_json else "\n".join(found.lines()))
+    raise typer.Exit(int(found.outcome))
 
 
 def _show(workspace: Workspace) -> None:

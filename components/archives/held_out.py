@@ -35,7 +35,7 @@ def hold_out(manifest: pd.DataFrame, few: int) -> pd.DataFrame:
     counted = pd.DataFrame({label: training["label"] == label for label in LABELS}).groupby(kin).sum()
     clips = dict(zip(counted.index, counted.to_numpy(), strict=True))  # of each label, by the first name of the kin
     held, chosen = np.zeros(len(LABELS), int), set[str]()
-    for fraction, name in sorted((_fraction(name), name) for name in clips):
+    for fraction, name in sorted((position(name), name) for name in clips):
         wanted = fraction < SHARE or bool(((held < few) & (clips[name] > 0)).any())
         if wanted and (held + clips[name]).sum() <= MOST * len(training):
             held = held + clips[name]
@@ -57,6 +57,6 @@ def _kin(rows: pd.DataFrame) -> pd.Series[str]:
         kin = joined
 
 
-def _fraction(name: str) -> float:
+def position(name: str) -> float:
     """A number in [0, 1) that a name always gives."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64

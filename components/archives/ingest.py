@@ -20,7 +20,10 @@ def ingest(
     benchmark. Whether training sources are held out for validation its entry in `params` says.
     """
     known = manifest.earlier(predecessor)
-    rows = manifest.build(layouts.read(layout, archive), archive, layout=layout, role=role)
+    seen = layouts.survey(layout, archive).settle()
+    rows = manifest.build(seen.clips, archive, layout=layout, role=role)
+    for words in seen.words():
+        print(f"{name}: {words}")
     kept, set_aside = manifest.join_twins(rows)
     if len(set_aside):
         print(f"{name}: {len(set_aside)} of {len(rows)} clips set aside: their source is also in a more guarded split")

@@ -7,7 +7,6 @@ announced. Nothing is ever written over: a name that holds other bytes is taken.
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import tempfile
 import time
@@ -21,6 +20,7 @@ from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from components.archives.arrivals import Arrival, Waiting, arrival, fingerprint, look_through
+from components.archives.files import is_text, spelled, troubles_with, walk
 from components.archives.listing import MARKER, is_inside
 from components.archives.manifest import tree_digest
 from components.errors import BadArchive, BadParams, NameTaken
@@ -149,7 +149,7 @@ class S3Inbox:
         target = room / stored.path
         target.parent.mkdir(parents=True, exist_ok=True)
         digest, size = hashlib.md5(usedforsecurity=False), 0
-        with self._opened(stored) as answer, target.open("xb") as file:
+        with troubles_with(target), self._opened(stored) as answer, target.open("xb") as file:
             for chunk in answer["Body"].iter_chunks(_CHUNK_BYTES):
                 digest.update(chunk)
                 size += file.write(chunk)
@@ -222,8 +222,9 @@ def _copy(files: Mapping[str, Path], room: Path) -> None:
     for name, path in files.items():
         if name != MARKER:
             copy = room / name
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
+            with troubles_with(path):
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
 
 
 def _files(root: Path) -> dict[str, Path]:
@@ -232,8 +233,12 @@ def _files(root: Path) -> dict[str, Path]:
         raise BadArchive(f"expected an archive folder at '{root}', found none. Check the path.")
     real_root = root.resolve()
     files: dict[str, Path] = {}
-    for folder, folders, names in os.walk(root):
-        for path in (Path(folder, name) for name in folders + names):
+    for folder, folders, names in walk(root):
+        for path in (folder / name for name in [*folders, *names]):
+            if not is_text(path.name):
+                raise BadArchive(
+                    f"'{spelled(path)}' has a name in another code page than UTF-8. Rename it (convmv, or mv)."
+                )
             strays = path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(real_root))
             if strays or not (path.is_dir() or path.is_file()):
                 raise BadArchive(

@@ -7,18 +7,23 @@ every disagreement in `Faults`; a path from an index is believed only if it stay
 from __future__ import annotations
 
 import csv
-import os
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Final
 
+from components.archives.files import UnreadableError, format_of, is_text, spelled, troubles_with, walk
 from components.errors import BadArchive
 from components.vocabulary import FORGED, GENUINE, LABELS, REAL, SPLITS
 
-VIDEO_SUFFIXES: Final = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v"})
-IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp"})
+VIDEO_SUFFIXES: Final = frozenset(
+    {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".3gp", ".ts", ".mts", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv"}
+)
+IMAGE_SUFFIXES: Final = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".avif"})
 MEDIA_SUFFIXES: Final = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+"""What a clip may be called; what it is its content says (`files`)."""
+LIKELY_SUFFIXES: Final = MEDIA_SUFFIXES | {".gif", ".tif", ".tiff", ".heic", ".heif", ".jp2", ".jxl"}
+"""The last ones are refused, with words: one that is passed over in silence would count as examined."""
 MARKER: Final = "PERENNIAL.json"
 """Written last into an arrival, when all else is there; no part of the archive."""
 MASK: Final = "mask"
@@ -62,6 +67,11 @@ class Faults:
         for place in places:
             self.add(kind, place)
 
+    @property
+    def kinds(self) -> Mapping[str, list[str]]:
+        """Kind of fault -> the rows or files that have it."""
+        return self._kinds
+
     def settle(self) -> None:
         """Raise BadArchive if there is any fault."""
         if self._kinds:
@@ -69,30 +79,45 @@ class Faults:
             raise BadArchive("\n".join([self._where + ":", *lines, "Mend these and land the archive again."]))
 
 
-def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[dict[str, str]]:
-    """Rows of a CSV file with exactly these columns, and perhaps some optional ones; raises BadArchive."""
+class Row(dict[str, str]):
+    """Column -> field, and where the row stands in its file."""
+
+    line = 0
+
+
+def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[Row]:
+    """Rows of a CSV file with exactly these columns, and perhaps some optional ones; raises BadArchive.
+
+    Lines without any field that says something are passed over, as spreadsheets leave them.
+    """
     if not path.is_file():
         raise BadArchive(
             f"expected the list '{path.name}' in '{path.parent}', found none. "
             f"Write it with the columns {', '.join(columns)}."
         )
     try:
-        with path.open(newline="", encoding="utf-8-sig") as lines:
-            header, *rows = list(csv.reader(lines, strict=True)) or [[]]
+        with troubles_with(path), path.open(newline="", encoding="utf-8-sig") as lines:
+            reader = csv.reader(lines, strict=True)
+            said = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
     except (csv.Error, UnicodeDecodeError) as fault:
         raise BadArchive(f"'{path}' is not a CSV file in UTF-8: {fault}. Export it again.") from fault
+    (_, header), *rows = said or [(0, [])]
     if sorted(header) != sorted({*columns, *(set(header) & set(optional))}):
         perhaps = f", and perhaps {', '.join(optional)}" if optional else ""
         raise BadArchive(
             f"'{path}' has the columns {', '.join(header) or '(none)'}; "
             f"expected {', '.join(columns)}{perhaps}. Rename, add or drop columns."
         )
-    ragged = [f"line {n}" for n, row in enumerate(rows, start=2) if len(row) != len(header)]
+    ragged = [f"line {line}" for line, row in rows if len(row) != len(header)]
     if ragged:
         raise BadArchive(f"'{path}' has lines with another number of fields ({len(ragged)}): {_first(ragged)}.")
     if not rows:
         raise BadArchive(f"'{path}' lists no file; expected one line per file.")
-    return [dict(zip(header, row, strict=True)) for row in rows]
+    table = []
+    for line, row in rows:
+        table.append(Row(zip(header, row, strict=True)))
+        table[-1].line = line
+    return table
 
 
 def read_labelled(index: Path, columns: tuple[str, ...], faults: Faults) -> list[Clip]:
@@ -102,10 +127,10 @@ def read_labelled(index: Path, columns: tuple[str, ...], faults: Faults) -> list
     """
     clips: list[Clip] = []
     seen: set[str] = set()
-    for line, row in enumerate(read_table(index, columns, (MASK,)), start=2):
+    for row in read_table(index, columns, (MASK,)):
         wrong = list(_wrong_with(row, seen))
         for kind in wrong:
-            faults.add(kind, f"{index.name}:{line} '{row['file']}'")
+            faults.add(kind, f"{index.name}:{row.line} '{row['file']}'")
         seen.add(row["file"])
         if not wrong:
             clips.append(_clip(row))
@@ -176,6 +201,16 @@ def _spell(suffixes: frozenset[str]) -> str:
     return " ".join(sorted(suffixes))
 
 
+def looks_like_media(path: Path) -> bool:
+    """Whether a person would expect a file to be read here, by its name or its content."""
+    if path.suffix.lower() in LIKELY_SUFFIXES:
+        return True
+    try:
+        return bool(format_of(path))
+    except (UnreadableError, OSError):
+        return False
+
+
 def is_inside(name: str) -> bool:
     """Whether a path from an index is plain, relative and cannot leave its root."""
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
@@ -189,13 +224,16 @@ def files_under(root: Path, faults: Faults) -> set[str]:
         raise BadArchive(f"expected an archive folder at '{root}', found none. Check the path.")
     real_root = root.resolve()
     found: set[str] = set()
-    for folder, folders, names in os.walk(root):
+    for folder, folders, names in walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in folders + names:
-            path = Path(folder, name)
+        for name in [*folders, *names]:
+            path = folder / name
+            shown = f"'{spelled(path.relative_to(root).as_posix())}'"
             if path.is_symlink() and not path.resolve().is_relative_to(real_root):
-                faults.add("link that leaves the archive", f"'{path.relative_to(root).as_posix()}'")
-        found |= {Path(folder, name).relative_to(root).as_posix() for name in names if not name.startswith(".")}
+                faults.add("link that leaves the archive", shown)
+            if not is_text(name):
+                faults.add("name in another code page than UTF-8: rename it", shown)
+        found |= {(folder / name).relative_to(root).as_posix() for name in names if not name.startswith(".")}
     return found - {MARKER}
 
 

@@ -1,6 +1,6 @@
 """The manifest: one row per clip of an archive, what its publisher says beside what was measured.
 
-    path         POSIX, relative to the archive; rows are sorted by it
+    path         POSIX, relative to the archive, perhaps with a part of the file (`fragments`); rows are sorted by it
     sha256       of the file
     label        0 real, 1 forged
     method       the forgery; "genuine" for a real clip
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
@@ -32,8 +32,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.archives.files import UnreadableError, troubles_with
+from components.archives.fragments import part_of
 from components.archives.listing import MASK, Clip, Faults
-from components.archives.media import Measured, UnreadableError, measure, sha256_of
+from components.archives.media import Measured, measure, sha256_of
 from components.errors import BadArchive
 from components.progress import shown
 from components.vocabulary import TEST, TRAIN, VAL
@@ -74,7 +76,10 @@ def build(clips: list[Clip], root: Path, *, layout: str, role: str) -> pd.DataFr
     faults = Faults(root, layout)
     rows = []
     masks = _masks_of(clips, root)
-    for clip, found in zip(clips, _measured([clip.path for clip in clips], root), strict=True):
+    files = sorted({part_of(clip.path).file for clip in clips})
+    measured = dict(zip(files, _measured(files, root), strict=True))
+    for clip in clips:
+        found = _of_part(clip.path, measured)
         if isinstance(found, UnreadableError):
             faults.add("file that cannot be read to its end", f"'{clip.path}' ({found})")
         elif clip.frames not in (None, found.frames):
@@ -149,8 +154,13 @@ def tree_digest(root: Path, *, without: frozenset[str] = frozenset()) -> str:
     files = sorted((path.relative_to(root).as_posix(), path) for path in root.rglob("*") if path.is_file())
     kept = [(name, path) for name, path in files if name not in without]
     with ThreadPoolExecutor(_threads()) as pool:
-        digests = pool.map(sha256_of, (path for _, path in kept))
+        digests = pool.map(_digest_of, (path for _, path in kept))
         return _digest(f"{name}\0{digest}" for (name, _), digest in zip(kept, digests, strict=True))
+
+
+def _digest_of(path: Path) -> str:
+    with troubles_with(path):
+        return sha256_of(path)
 
 
 def _read(path: Path, schema: pa.Schema, *others: pa.Schema) -> pd.DataFrame:
@@ -180,6 +190,20 @@ def _joined_sources(manifest: pd.DataFrame) -> pd.Series[str]:
         first, *others = sorted({lead(source) for source in sources})
         leader |= dict.fromkeys(others, first)
     return manifest["source"].map(lead)
+
+
+def _of_part(path: str, measured: Mapping[str, Measured | UnreadableError]) -> Measured | UnreadableError:
+    """What a clip is that may be a part of its file; its digest is then of the file and of which part."""
+    part = part_of(path)
+    whole = measured[part.file]
+    if path == part.file or isinstance(whole, UnreadableError):
+        return whole
+    left, top, width, height = part.box or (0, 0, whole.width, whole.height)
+    first, last = part.frames or (0, whole.frames - 1)
+    if left >= whole.width or top >= whole.height or not first <= last < whole.frames:
+        return UnreadableError(f"a part outside of its {whole.frames} frames of {whole.width}x{whole.height} px")
+    digest = hashlib.sha256(f"{whole.sha256}{path.removeprefix(part.file)}".encode()).hexdigest()
+    return Measured(digest, whole.kind, last - first + 1, width, height)
 
 
 def _masks_of(clips: list[Clip], root: Path) -> dict[str, Measured | UnreadableError]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from components.archives import layouts
+from components.archives.fragments import part_of
 from components.archives.listing import MARKER, Clip
 from components.errors import BadArchive, UnknownName
 from components.vocabulary import FORGED, REAL
@@ -64,7 +65,7 @@ def write(root: Path, into: Path, *, layout: str, methods: Collection[str]) -> N
 
 
 def _files(clips: Iterable[Clip]) -> set[str]:
-    return {name for clip in clips for name in (clip.path, clip.mask) if name}
+    return {name for clip in clips for name in (part_of(clip.path).file, clip.mask) if name}
 
 
 def _bring(path: Path, target: Path) -> None:

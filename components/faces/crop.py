@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import chain
@@ -21,13 +21,14 @@ import pandas as pd
 
 from components import orders, stage
 from components.archives import manifest as manifests
+from components.archives.files import IMAGE
+from components.archives.fragments import part_of
 from components.archives.listing import MASK, is_inside
 from components.archives.report import passed
 from components.errors import BadArchive, NoFaceFound
 from components.faces import detection, weights
 from components.faces.detection import FaceDetector
 from components.faces.extraction import OK, Crop, Outcome, extract, profile_of
-from components.faces.frames import is_still
 from components.faces.table import FaceTable, Writer, encode, encode_mask
 from components.params import CropOptions, ValidationOptions
 from components.progress import shown
@@ -71,15 +72,16 @@ def crop(
         raise BadArchive(
             f"expected clips in the manifest of archive '{name}', found none that is not withdrawn. Run ingest@{name} again."
         )
-    jobs = _jobs(archive, clips["path"])
+    jobs = _jobs(archive, clips)
     masks = _masks(archive, clips)
     finder = detection.build(detector, faces_params, archive=archive)
     weights.expect(weights_file, detector, finder.weights_digest)
+    lengths = dict(zip(clips["path"], clips["frames"].tolist(), strict=True))
     about = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict("index")
     single = {(order.clip, order.frame) for order in withdrawn if order.archive == name and order.frame is not None}
     outcomes: list[tuple[str, str, int, str]] = []
     with Writer(faces, profile_of(finder, faces_params), masks=bool(masks)) as writer:
-        found = shown(_found(jobs, finder, faces_params, masks), f"cropping {name}", total=len(jobs))
+        found = shown(_found(jobs, finder, faces_params, masks, lengths), f"cropping {name}", total=len(jobs))
         for outcome, image, mask in chain.from_iterable(found):
             if (outcome.clip, outcome.frame) in single:
                 continue
@@ -94,16 +96,17 @@ def crop(
         return writer.finish(seen)
 
 
-def _jobs(archive: Path, paths: Iterable[str]) -> list[Job]:
+def _jobs(archive: Path, clips: pd.DataFrame) -> list[Job]:
     """Videos one by one, neighbouring stills together."""
     jobs: list[Job] = []
-    for path in paths:
-        clip = (path, _inside(archive, path))
-        joins = jobs and is_still(clip[1]) and is_still(jobs[-1][-1][1]) and len(jobs[-1]) < STILLS_A_JOB
-        if joins:
+    before = None
+    for path, kind in zip(clips["path"], clips["kind"], strict=True):
+        clip = (path, _inside(archive, part_of(path).file))
+        if kind == before == IMAGE and len(jobs[-1]) < STILLS_A_JOB:
             jobs[-1].append(clip)
         else:
             jobs.append([clip])
+        before = kind
     return jobs
 
 
@@ -122,13 +125,17 @@ def _inside(archive: Path, path: str) -> Path:
 
 
 def _found(
-    jobs: Sequence[Job], finder: FaceDetector, params: CropOptions, masks: Mapping[str, Path]
+    jobs: Sequence[Job],
+    finder: FaceDetector,
+    params: CropOptions,
+    masks: Mapping[str, Path],
+    lengths: Mapping[str, int],
 ) -> Iterator[list[Found]]:
     """The outcomes of each job in order; few jobs run ahead, so memory does not grow with the archive."""
 
     def work(job: Job) -> list[Found]:
         known = {clip: masks[clip] for clip, _ in job if clip in masks}
-        return [(outcome, *_encoded(outcome.crop)) for outcome in extract(job, finder, params, known)]
+        return [(outcome, *_encoded(outcome.crop)) for outcome in extract(job, finder, params, known, lengths)]
 
     running: deque[Future[list[Found]]] = deque()
     with _one_opencv_thread(), ThreadPoolExecutor(THREADS) as pool:

@@ -1,4 +1,7 @@
-"""From clips to aligned faces: read, detect, take the largest face, align; and say what became of every frame.
+"""From clips to aligned faces: read, detect, choose a face, align; and say what became of every frame.
+
+The face is the largest; of a clip that is one face of a picture the one in its box, of a forged clip with a mask the one
+that was manipulated most.
 
 Differs   a frame without a face is replaced by the nearest unused ones, at most `SPARE` of them, in one more pass over
           the clip; the canonical pipeline takes the nearest alone, which mostly fails for the same reason
@@ -6,7 +9,7 @@ Differs   a frame without a face is replaced by the nearest unused ones, at most
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -14,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from components.archives.fragments import part_of
 from components.errors import NoFaceFound
 from components.faces import alignment, detection, frames
 from components.faces.detection import Face, FaceDetector, Frame
@@ -56,6 +60,8 @@ class Outcome:
     frame: int
     outcome: str
     crop: Crop | None = None
+    others: tuple[Crop, ...] = ()
+    """Further faces of the frame, of a clip whose mask is still to choose among them."""
 
 
 def extract(
@@ -63,17 +69,21 @@ def extract(
     detector: FaceDetector,
     params: CropOptions,
     masks: Mapping[str, Path] | None = None,
+    lengths: Mapping[str, int] | None = None,
 ) -> list[Outcome]:
     """The faces of `clips` (name and file), ordered as given and then by frame; raises BadArchive.
 
     Several stills in one call share the detector's batches. `masks` are the files that show what was manipulated of some
-    of the clips, frame n for frame n; of a frame after their last it is unknown.
+    of the clips, frame n for frame n; of a frame after their last it is unknown. `lengths` are the clips' frames where
+    they were counted before; others are counted here.
     """
-    found = list(_outcomes(chain.from_iterable(_evenly(clip, path, params) for clip, path in clips), detector, params))
+    spans = {clip: _span(clip, path, lengths or {}) for clip, path in clips}
+    seen = chain.from_iterable(_evenly(clip, path, spans[clip], params) for clip, path in clips)
+    found = list(_outcomes(seen, detector, params, masks or {}))
     for clip, path in clips:
         failed = [o.frame for o in found if o.clip == clip and o.outcome != OK]
-        if failed and not frames.is_still(path):
-            found += _replacements(clip, path, failed, detector, params)
+        if failed:
+            found += _replacements(clip, path, spans[clip], failed, detector, params, masks or {})
     for clip, path in (masks or {}).items():
         found = [o for o in found if o.clip != clip] + _masked([o for o in found if o.clip == clip], path, params)
     place = {clip: number for number, (clip, _) in enumerate(clips)}
@@ -106,15 +116,32 @@ def profile_of(detector: FaceDetector, params: CropOptions) -> dict[str, object]
     return {"detector": detector.name, "weights": detector.weights_digest, **params.model_dump()}
 
 
-def _evenly(clip: str, path: Path, params: CropOptions) -> Iterator[Frame]:
-    return (Frame(clip, index, pixels) for index, pixels in frames.read(path, params.frames))
+def _evenly(clip: str, path: Path, span: tuple[int, int], params: CropOptions) -> Iterator[Frame]:
+    first, last = span
+    wanted = [first + index for index in frames.evenly_spaced(last - first + 1, params.frames)]
+    return (Frame(clip, index, pixels) for index, pixels in frames.read_at(path, wanted))
 
 
-def _outcomes(seen: Iterable[Frame], detector: FaceDetector, params: CropOptions) -> Iterator[Outcome]:
+def _span(clip: str, path: Path, lengths: Mapping[str, int]) -> tuple[int, int]:
+    """First and last frame of a clip, which may be some of its file."""
+    if part := part_of(clip).frames:
+        return part
+    return 0, (lengths[clip] if clip in lengths else frames.length(path)) - 1
+
+
+def _outcomes(
+    seen: Iterable[Frame], detector: FaceDetector, params: CropOptions, masked: Container[str]
+) -> Iterator[Outcome]:
     remaining = iter(seen)
     while batch := list(islice(remaining, BATCH)):
         for frame, faces in zip(batch, detector.detect(batch), strict=True):
-            yield _outcome(frame, detection.largest(faces), params)
+            box = part_of(frame.clip).box
+            chosen = detection.largest(faces) if box is None else detection.at(faces, box)
+            outcome = _outcome(frame, chosen, params)
+            if frame.clip in masked and len(faces) > 1:
+                every = (_outcome(frame, face, params).crop for face in faces if face is not chosen)
+                outcome = replace(outcome, others=tuple(crop for crop in every if crop))
+            yield outcome
 
 
 def _outcome(frame: Frame, face: Face | None, params: CropOptions) -> Outcome:
@@ -131,13 +158,18 @@ def _outcome(frame: Frame, face: Face | None, params: CropOptions) -> Outcome:
 
 
 def _masked(outcomes: Sequence[Outcome], path: Path, params: CropOptions) -> list[Outcome]:
-    """The outcomes of a clip with what its mask in `path` shows of their frames."""
+    """The outcomes of a clip with what its mask in `path` shows of their frames, each of the face it shows most of."""
     last = frames.length(path) - 1
-    wanted = sorted(o.frame for o in outcomes if o.crop is not None and o.frame <= last)
-    places = {o.frame: o.crop.in_frame for o in outcomes if o.crop is not None}
-    seen = frames.read_at(path, wanted) if wanted else ()
-    masks = {index: _mask(pixels, places[index], params) for index, pixels in seen if index in places}
-    return [replace(o, crop=replace(o.crop, mask=masks.get(o.frame))) if o.crop else o for o in outcomes]
+    shown = {o.frame: o for o in outcomes if o.crop is not None and o.frame <= last}
+    seen = frames.read_at(path, sorted(shown)) if shown else ()
+    crops = {index: _most_manipulated(shown[index], pixels, params) for index, pixels in seen if index in shown}
+    return [replace(o, crop=crops.get(o.frame, o.crop), others=()) for o in outcomes]
+
+
+def _most_manipulated(outcome: Outcome, pixels: Images, params: CropOptions) -> Crop:
+    faces = [crop for crop in (outcome.crop, *outcome.others) if crop is not None]
+    masked = [replace(crop, mask=_mask(pixels, crop.in_frame, params)) for crop in faces]
+    return max(masked, key=lambda crop: int(crop.mask.sum(dtype=np.int64)) if crop.mask is not None else 0)
 
 
 def _mask(pixels: Images, in_frame: npt.NDArray[np.float64], params: CropOptions) -> Images:
@@ -146,14 +178,22 @@ def _mask(pixels: Images, in_frame: npt.NDArray[np.float64], params: CropOptions
 
 
 def _replacements(
-    clip: str, path: Path, failed: Sequence[int], detector: FaceDetector, params: CropOptions
+    clip: str,
+    path: Path,
+    span: tuple[int, int],
+    failed: Sequence[int],
+    detector: FaceDetector,
+    params: CropOptions,
+    masked: Container[str],
 ) -> list[Outcome]:
     """For each failed frame the nearest frame with a face, preceded by those that were tried in vain."""
-    n_frames = frames.length(path)
-    spares = _spares(failed, set(frames.evenly_spaced(n_frames, params.frames)), n_frames)
+    first, last = span
+    used = {index - first for index in failed} | set(frames.evenly_spaced(last - first + 1, params.frames))
+    around = _spares([index - first for index in failed], used, last - first + 1)
+    spares = {index: [first + spare for spare in near] for index, near in around.items()}
     wanted = sorted(chain.from_iterable(spares.values()))
     seen = (Frame(clip, index, pixels) for index, pixels in frames.read_at(path, wanted)) if wanted else ()
-    tried = {outcome.frame: outcome for outcome in _outcomes(seen, detector, params)}
+    tried = {outcome.frame: outcome for outcome in _outcomes(seen, detector, params, masked)}
     kept = []
     for candidates in spares.values():
         for outcome in (tried[index] for index in candidates if index in tried):

@@ -20,6 +20,7 @@ from rich.color import Color
 from rich.style import Style
 from rich.text import Text
 
+from components.archives.listing import looks_like_media
 from components.errors import BadArchive, NoFaceFound, Refused
 from components.faces import detection
 from components.faces.extraction import faces_of, profile_of
@@ -38,19 +39,6 @@ Images = npt.NDArray[np.uint8]
 ANNOTATED = "annotated"  # landmarks that came with an archive: a file brings none
 THRESHOLD = 0.5
 BATCH = 32
-MEDIA = {
-    ".avi",
-    ".bmp",
-    ".jpeg",
-    ".jpg",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".png",
-    ".webm",
-    ".webp",
-}  # looked for in folders
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -100,11 +88,17 @@ def score(
     overlays       a folder for one PNG a file: the most suspicious face beside its heat map
 
     Raises Refused where the faces would be cut otherwise than those the generation was taught, BrokenLineage for a
-    damaged generation and MissingWeights for the face detector's; never for a file.
+    damaged generation, MissingWeights for the face detector's, and BadArchive where there is no file at all; never for a
+    file.
     """
     finder = _finder(read_card(generation), face_detector, params)
     examiner = Examiner(load_classifier(generation, device), finder, params)
-    for path in files_of(paths):
+    asked = [*paths]
+    files = list(files_of(asked))
+    if not files:
+        names = ", ".join(f"'{path}'" for path in asked)
+        raise BadArchive(f"expected clips or images in {names}, found none: nothing was examined. Check the path.")
+    for path in files:
         yield examiner.answer(path, overlays)
 
 
@@ -141,11 +135,15 @@ def _words(profile: Mapping[str, Any], other: Mapping[str, Any]) -> str:
 
 
 def files_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """Files as given, folders as the clips and images in them, in order of their names; hidden ones are left out."""
+    """Files as given, folders as the clips and images in them, in order of their names; hidden ones are left out.
+
+    An image or clip of a format that is not read is among them: its answer says so.
+    """
     for path in paths:
         if path.is_dir():
-            inside = sorted(p for p in path.rglob("*") if p.is_file() and p.suffix.lower() in MEDIA)
-            yield from (p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
+            inside = sorted(p for p in path.rglob("*") if p.is_file())
+            seen = (p for p in inside if not any(part.startswith(".") for part in p.relative_to(path).parts))
+            yield from (p for p in seen if looks_like_media(p))
         else:
             yield path
 

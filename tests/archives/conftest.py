@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +146,45 @@ def faceforensics(tmp_path: Path) -> Path:
                 path = root / f"manipulated_sequences/{method}/c23/videos/{pair}.mp4"
                 video(path, 100 * seed + 10 + 2 * m + n)
     return root
+
+
+@pytest.fixture(scope="session")
+def seeds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """One true video of eight frames and one true picture, by suffix."""
+    path = tmp_path_factory.mktemp("seed") / "seed.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for n in range(8):
+            picture = np.full((64, 64, 3), 30 * n, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    stills = {}
+    for suffix in (".png", ".jpg"):
+        buffer = io.BytesIO()
+        Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(buffer, "PNG" if suffix == ".png" else "JPEG")
+        stills[suffix] = buffer.getvalue()
+    return {".mp4": path.read_bytes(), **stills}
+
+
+@pytest.fixture
+def plant(tmp_path: Path, seeds: dict[str, bytes]) -> Callable[..., Path]:
+    """Grow a tree: files by name, with the seed of their suffix, and lists with the text given."""
+
+    def grow(names: Iterable[str], lists: dict[str, str] | None = None, at: str = "archive") -> Path:
+        root = tmp_path / at
+        for name in names:
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(seeds[path.suffix])
+        for name, text in (lists or {}).items():
+            path = root / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        return root
+
+    return grow
 
 
 @pytest.fixture(scope="session")

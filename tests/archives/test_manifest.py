@@ -109,11 +109,11 @@ def test_a_video_cut_anywhere_is_told_from_a_whole_one(
 def test_a_file_without_a_video_stream_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "clip.mp4"
     path.write_bytes(b"not a video at all")
-    with pytest.raises(media.UnreadableError, match="broken or truncated video"):
+    with pytest.raises(media.UnreadableError, match="begins like no still and no video"):
         media.measure(path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
 def test_a_truncated_still_is_refused_by_name(archive: Path, tmp_path: Path, share: float) -> None:
     cut(archive / "fake/train_0.jpg", share)
     with pytest.raises(BadArchive, match=r"cannot be read to its end \(1\): 'fake/train_0.jpg' \(no whole image"):

@@ -122,6 +122,13 @@ def test_every_clip_gives_evenly_spaced_aligned_faces(world: World) -> None:
             np.testing.assert_allclose(image[round(y), round(x)], colour, atol=70)
 
 
+def test_a_clip_has_the_frames_that_its_manifest_says_and_is_not_counted_again(world: World) -> None:
+    first, *others = world.clips
+    world.clips = [(*first[:8], 6, *first[9:]), *others]
+    rows = world.crop().rows
+    assert rows.loc[rows["clip"] == "clips/0.mp4", "frame"].tolist() == [0, 2, 3, 5]
+
+
 def test_a_face_carries_what_the_manifest_says_of_its_clip(world: World) -> None:
     rows = world.crop().rows
     assert set(rows["archive"]) == {"small"}
@@ -357,7 +364,9 @@ def test_an_archive_that_was_not_validated_is_refused(world: World, tmp_path: Pa
 
 def test_stills_share_a_job_and_videos_do_not(tmp_path: Path) -> None:
     paths = ["a.mp4", "b.png", "c.jpg", "d.mp4", "e.mp4", *(f"{i:03d}.png" for i in range(40))]
-    assert [len(job) for job in stage._jobs(tmp_path, paths)] == [1, 2, 1, 1, 32, 8]
+    kinds = ["clip" if path.endswith("mp4") else "image" for path in paths]
+    clips = pd.DataFrame({"path": paths, "kind": kinds})
+    assert [len(job) for job in stage._jobs(tmp_path, clips)] == [1, 2, 1, 1, 32, 8]
 
 
 @pytest.mark.slow

@@ -221,7 +221,7 @@ def test_archives_that_have_not_landed_are_listed_with_how_to_land_them_and_noth
     workspace = place_with(tmp_path, {"ffpp": "faceforensics"})
     before = workspace.params_file.read_bytes()
     with pytest.raises(
-        BadParams, match=r"(?s)found 3 missing.*perennial land dfdcp PATH --layout crops.*nothing was changed"
+        BadParams, match=r"(?s)found 3 missing.*perennial land dfdcp PATH --layout dfdc_preview.*nothing was changed"
     ):
         flow.applied(workspace, asked(), "dfil")
     assert workspace.params_file.read_bytes() == before and not (workspace.root / ".perennial").exists()
@@ -237,7 +237,7 @@ def test_a_method_the_archive_landed_without_is_missing_too(tmp_path: Path) -> N
 def test_every_protocol_is_listed_as_ready_or_with_what_it_lacks(tmp_path: Path) -> None:
     told = flow.listed(ready_for("cffd_datasets", tmp_path))
     assert "ready: perennial study NAME --protocol cffd_datasets" in told
-    assert "missing 'kodf', KoDF: `perennial land kodf PATH --layout crops`" in told
+    assert "missing 'kodf', KoDF: `perennial land kodf PATH --layout kodf`" in told
     assert all(f"{name}: " in told for name in EVERY)
 
 

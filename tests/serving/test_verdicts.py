@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from components import detectors
-from components.errors import BrokenLineage, Refused
+from components.errors import BadArchive, BrokenLineage, Refused
 from components.faces import detection
 from components.faces.extraction import profile_of
 from components.faces.table import named_profile
@@ -74,6 +74,23 @@ def test_every_file_gets_an_answer_and_a_broken_one_says_why(champion, files):
     assert clip.verdict == ("forged" if clip.probability > 0.5 else "genuine")
     assert broken.verdict is None and broken.error and "c.mp4" in broken.error
     assert json.loads(json.dumps(clip.as_json()))["frames"][0]["frame"] == clip.frames[0].frame
+
+
+def test_no_file_of_a_folder_that_looks_like_media_is_passed_over(champion, files, tmp_path):
+    for name in ("anim.gif", "scan.tiff"):
+        Image.new("RGB", (20, 20)).save(tmp_path / name)
+    (tmp_path / "face.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+    shutil.copy(files / "b.mp4", tmp_path / "clip_without_suffix")
+    (tmp_path / "notes.txt").write_text("no clip")
+    answers = {Path(a.file).name: a for a in score([tmp_path], champion, params=PARAMS, face_detector="none")}
+    assert {name for name, answer in answers.items() if answer.error} == {"anim.gif", "face.heic", "scan.tiff"}
+    assert answers["clip_without_suffix"].faces == 5
+    assert "notes.txt" not in answers
+
+
+def test_a_folder_without_media_is_not_taken_for_an_examined_one(champion, tmp_path):
+    with pytest.raises(BadArchive, match="found none: nothing was examined"):
+        list(score([tmp_path], champion, params=PARAMS, face_detector="none"))
 
 
 def test_a_picture_without_a_face_is_an_answer_too(champion, files, real_data, monkeypatch, tmp_path):

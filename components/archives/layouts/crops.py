@@ -15,24 +15,33 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from components.archives.listing import MEDIA_SUFFIXES, Clip, Faults, compare, files_under, read_labelled
+from components.archives.layout import Survey
+from components.archives.listing import MEDIA_SUFFIXES, Clip, Faults, files_under, read_labelled
 from components.vocabulary import FORGED, REAL
 
 FACES: Final = "none"
+TELLS: Final = ("labels.csv",)
 INDEX: Final = "labels.csv"
 COLUMNS: Final = ("file", "label", "method", "source", "split")
 FOLDERS: Final = {REAL: "real", FORGED: "fake"}
 
 
-def read(root: Path) -> list[Clip]:
+def survey(root: Path) -> Survey:
     faults = Faults(root, "crops")
-    clips = read_labelled(root / INDEX, COLUMNS, faults)
-    for clip in clips:
+    seen = Survey(faults, clips=read_labelled(root / INDEX, COLUMNS, faults), whole=True)
+    for clip in seen.clips:
         if not clip.path.startswith(FOLDERS[clip.label] + "/"):
-            faults.add(f"label {clip.label} outside '{FOLDERS[clip.label]}/'", f"'{clip.path}'")
-    faults.settle()
+            seen.mislabelled.setdefault(f"label {clip.label} outside '{FOLDERS[clip.label]}/'", []).append(clip.path)
     files = files_under(root, faults)
     notes = {name for name in files if "/" not in name and PurePosixPath(name).suffix.lower() not in MEDIA_SUFFIXES}
-    compare(clips, files, notes, faults)
-    faults.settle()
-    return clips
+    listed = {clip.path for clip in seen.clips}
+    masks = {clip.mask for clip in seen.clips if clip.mask}
+    seen.missing = sorted((listed | masks) - files)
+    if unlisted := sorted(files - listed - masks - notes):
+        seen.extra["present but not listed"] = unlisted
+    faults.extend("mask that is a clip itself", (f"'{name}'" for name in sorted(listed & masks)))
+    return seen
+
+
+def read(root: Path) -> list[Clip]:
+    return survey(root).settle().clips

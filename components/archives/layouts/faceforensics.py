@@ -3,6 +3,7 @@
     original_sequences/youtube/{raw|c23|c40}/videos/033.mp4
     manipulated_sequences/{Deepfakes|Face2Face|FaceSwap|NeuralTextures|FaceShifter}/{raw|c23|c40}/videos/033_097.mp4
     manipulated_sequences/<method>/masks/videos/033_097.mp4     which pixels were manipulated; FaceShifter has none
+    original_sequences/actors/…  manipulated_sequences/DeepFakeDetection/…     another archive: layout dfd
     downloaded_videos/…                                         ignored
     train.json  val.json  test.json             optional: lists of pairs [["071", "054"], …]; all three or none
 
@@ -10,69 +11,41 @@
 pair and both of their forgeries form one source (`033_097`), so a pair never straddles splits; the identity is the
 target's id, which ties a forgery to the genuine video it was made from. Without lists at the root the official ones
 hold: 360, 70 and 70 pairs, i.e. 720, 140 and 140 of the 1000 videos. One mask serves all three compressions.
+In other archives these names are `ffpp:033_097` and `ffpp:033`.
 
 Source   Roessler et al., ICCV 2019; ids of ondyari/FaceForensics@e452f055b6ee, dataset/splits/*.json
-Differs  the actors of DeepFakeDetection are refused: that part has no official split
 """
 
 from __future__ import annotations
 
 import json
-import re
-from importlib import resources
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Final
 
-from components.archives.listing import VIDEO_SUFFIXES, Clip, Faults, files_under
+from components.archives.layout import Found, Layout, Place, Survey, aside, forged, genuine, passed
+from components.archives.origins import Pairs, by_video, official, official_pairs, two_ids
 from components.errors import BadArchive
-from components.vocabulary import FORGED, GENUINE, REAL, SPLITS
+from components.vocabulary import SPLITS
 
-FACES: Final = "retinaface"
 METHODS: Final = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
-
-_ORIGINAL = re.compile(r"original_sequences/youtube/(?:raw|c23|c40)/videos/(\d{3})\.mp4")
-_FORGERY = re.compile(rf"manipulated_sequences/({'|'.join(METHODS)})/(?:raw|c23|c40)/videos/(\d{{3}})_(\d{{3}})\.mp4")
-_ACTORS = re.compile(r"(original_sequences/actors|manipulated_sequences/DeepFakeDetection)/")
-_MASK = re.compile(r"manipulated_sequences/[^/]+/masks/videos/\d{3}_\d{3}\.mp4")
-_IGNORED = re.compile(r"downloaded_videos/|manipulated_sequences/[^/]+/masks/")
-
-Pairs = dict[str, tuple[str, str]]  # video id -> (the pair it belongs to, its split)
+QUALITY: Final = "(?P<quality>raw|c23|c40)/videos"
 
 
-def read(root: Path) -> list[Clip]:
-    faults = Faults(root, "faceforensics")
-    pairs = _pairs(root)
-    videos = [name for name in files_under(root, faults) if PurePosixPath(name).suffix.lower() in VIDEO_SUFFIXES]
-    masks = {name for name in videos if _MASK.fullmatch(name)}
-    clips = [_clip(name, pairs, masks, faults) for name in sorted(videos) if not _IGNORED.match(name)]
-    faults.settle()
-    if not clips:
-        raise BadArchive(
-            f"expected videos under '{root}/original_sequences' and '{root}/manipulated_sequences', found none. "
-            "Point at the folder that holds these two."
-        )
-    return [clip for clip in clips if clip is not None]
-
-
-def _clip(name: str, pairs: Pairs, masks: set[str], faults: Faults) -> Clip | None:
-    ids: tuple[str, ...]
-    mask = ""
-    if original := _ORIGINAL.fullmatch(name):
-        label, method, ids = REAL, GENUINE, (original[1],)
-    elif forgery := _FORGERY.fullmatch(name):
-        label, method, ids = FORGED, forgery[1], (forgery[2], forgery[3])
-        mask = f"manipulated_sequences/{method}/masks/videos/{forgery[2]}_{forgery[3]}.mp4"
-    else:
-        kind = "DeepFakeDetection has no official split; move it out" if _ACTORS.match(name) else "unexpected video"
-        faults.add(kind, f"'{name}'")
-        return None
-    places = {pairs.get(video) for video in ids}
-    if None in places or len(places) > 1:
-        faults.add("video id in no split list" if None in places else "forgery of no pair in the lists", f"'{name}'")
-        return None
-    source, split = pairs[ids[0]]
-    mask = mask if mask in masks else ""
-    return Clip(path=name, label=label, method=method, identity=ids[0], source=source, split=split, mask=mask)
+def _in_pairs(found: list[Found], place: Place, seen: Survey) -> None:
+    """Put every clip into the pair its ids name; a clip of no pair is a fault."""
+    pairs = _pairs(place.base)
+    kept = []
+    for one in found:
+        ids = [one.facts[name] for name in ("target", "lent") if name in one.facts]
+        places = {pairs.get(video) for video in ids}
+        if None in places or len(places) > 1:
+            kind = "video id in no split list" if None in places else "forgery of no pair in the lists"
+            seen.faults.add(kind, f"'{one.path}'")
+            continue
+        one.source, one.split = pairs[ids[0]]
+        kept.append(one)
+    found[:] = kept
 
 
 def _pairs(root: Path) -> Pairs:
@@ -83,33 +56,63 @@ def _pairs(root: Path) -> Pairs:
             f"expected all of {', '.join(p.name for p in lists.values())} in '{root}' or none, "
             f"found {', '.join(present)}. Add the others, or remove these to use the official split."
         )
-    splits = {split: _listed(path) for split, path in lists.items()} if present else _official()
-    pairs: Pairs = {}
-    for split, listed in splits.items():
-        for pair in listed:
-            for video in pair:
-                if video in pairs:
-                    raise BadArchive(f"video '{video}' is in two pairs of the split lists of '{root}'; expected one.")
-                pairs[video] = ("_".join(sorted(pair)), split)
-    return pairs
-
-
-def _official() -> dict[str, list[tuple[str, str]]]:
-    text = resources.files(__package__).joinpath("faceforensics_splits.json").read_text(encoding="utf-8")
-    return {split: [_two(pair.split("_")) for pair in listed] for split, listed in json.loads(text).items()}
+    if not present:
+        return official_pairs()
+    return by_video({split: _listed(path) for split, path in lists.items()}, f"'{root}'")
 
 
 def _listed(path: Path) -> list[tuple[str, str]]:
     try:
-        return [_two(pair) for pair in json.loads(path.read_text(encoding="utf-8"))]
+        return [two_ids(pair) for pair in json.loads(path.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as fault:
         raise BadArchive(
             f"'{path}' is not a list of pairs of three-digit ids: {fault}. Copy the official file again."
         ) from fault
 
 
-def _two(pair: object) -> tuple[str, str]:
-    match pair:
-        case [str(a), str(b)] if a != b and re.fullmatch(r"\d{3}", a) and re.fullmatch(r"\d{3}", b):
-            return a, b
-    raise ValueError(f"found {pair!r}")
+def _whole(found: list[Found]) -> Iterable[str]:
+    """Every clip of the methods and compressions of which there is one."""
+    folders = {one.path.rpartition("original_sequences/")[2].rpartition("/")[0]: one for one in found}
+    for folder, one in folders.items():
+        for pairs in official().values():
+            for a, b in pairs:
+                stems = (f"{a}_{b}", f"{b}_{a}") if "lent" in one.facts else (a, b)
+                home = folder if "lent" in one.facts else f"original_sequences/{folder}"
+                yield from (f"{home}/{stem}.mp4" for stem in stems)
+
+
+LAYOUT: Final = Layout(
+    title="FaceForensics++",
+    faces="retinaface",
+    rules=(
+        genuine(
+            rf"original_sequences/youtube/{QUALITY}/(?P<target>\d{{3}})\.mp4", people=("{target}",), part="{quality}"
+        ),
+        forged(
+            rf"manipulated_sequences/(?P<method>{'|'.join(METHODS)})/{QUALITY}/(?P<target>\d{{3}})_(?P<lent>\d{{3}})\.mp4",
+            people=("{target}",),
+            part="{quality}",
+            mask="manipulated_sequences/{method}/masks/videos/{target}_{lent}.mp4",
+        ),
+        passed(r"downloaded_videos/.*|manipulated_sequences/[^/]+/masks/.*"),
+        aside(
+            rf"(?:original_sequences/actors|manipulated_sequences/DeepFakeDetection)/{QUALITY}/.*",
+            "they are DeepFakeDetection, an archive of its own: land the same folder with --layout dfd",
+        ),
+    ),
+    lists="train.json, val.json and test.json at the root, else the official 720, 140 and 140 ids, which come with Perennial",
+    assign=_in_pairs,
+    official=_whole,
+    counts={
+        "genuine": 1000,
+        **dict.fromkeys(METHODS, 1000),
+        **{
+            f"{what} {split}": n
+            for what in ("genuine", *METHODS)
+            for split, n in zip(SPLITS, (720, 140, 140), strict=True)
+        },
+    },
+    carves=False,
+    namespace="ffpp",
+    tells=(r"(?:original_sequences/youtube|manipulated_sequences/(?!DeepFakeDetection)).*",),
+)

@@ -21,6 +21,7 @@ from components.errors import BadArchive
 from components.vocabulary import LANDMARKS
 
 FACES: Final = "annotated"
+TELLS: Final = ("lab.json", "clips.csv")
 FORMAT: Final = 1
 CARD: Final = "lab.json"
 INDEX: Final = "clips.csv"

@@ -16,7 +16,7 @@ import pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import cv2
 import numpy as np
@@ -34,6 +34,10 @@ class Frame:
     clip: str
     index: int
     pixels: Images
+
+
+SAME_FACE: Final = 0.3
+"""Intersection over union of two boxes of one face; annotators and detectors draw them differently."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,21 @@ def _module(name: str) -> Any:
 def largest(faces: Sequence[Face]) -> Face | None:
     """The face with the largest box; of equal ones the surer."""
     return max(faces, key=lambda face: (face.area, face.score), default=None)
+
+
+def at(faces: Sequence[Face], box: tuple[int, int, int, int]) -> Face | None:
+    """The face that covers most of what it and `box` (left, top, width, height) cover together; None below `SAME_FACE`."""
+    found = max(faces, key=lambda face: _shared(face, box), default=None)
+    return found if found is not None and _shared(found, box) >= SAME_FACE else None
+
+
+def _shared(face: Face, box: tuple[int, int, int, int]) -> float:
+    """Intersection over union."""
+    left, top, width, height = box
+    x0, y0, x1, y1 = face.box
+    across = max(min(x1, left + width) - max(x0, left), 0)
+    down = max(min(y1, top + height) - max(y0, top), 0)
+    return float(across * down / (face.area + width * height - across * down or 1))
 
 
 def file_digest(path: Path) -> str:
