@@ -205,6 +205,12 @@ def test_dfdc_preview_has_the_sets_and_people_of_its_list(plant: Plant) -> None:
     assert clips["original_videos/1/1_A_001.mp4"].identity == "dfdcp:1"
 
 
+def test_a_preview_clip_that_its_list_calls_forged_among_the_originals_is_a_label_mismatch(plant: Plant) -> None:
+    listed = {"original_videos/1/1_A_001.mp4": {"label": "fake", "set": "train"}}
+    with pytest.raises(BadArchive, match=r"list says forged, its place real \(1\): 'original_videos/1/1_A_001.mp4'"):
+        layouts.read("dfdc_preview", plant(listed, {"dataset.json": json.dumps(listed)}))
+
+
 def test_dfdc_joins_a_forgery_to_its_original_across_parts(plant: Plant) -> None:
     parts: dict[str, dict[str, Any]] = {"dfdc_train_part_0": {}, "dfdc_train_part_1": {}}
     for n in range(20):
@@ -262,6 +268,17 @@ def test_deeperforensics_puts_all_variants_of_an_id_and_its_genuine_video_in_one
     assert {(clip.source, clip.identity, clip.split) for clip in clips} == {
         (f"ffpp:{pair[:3]}", f"ffpp:{pair[:3]}", split) for split, pair in pairs.items()
     }
+
+
+def test_deeperforensics_in_part_names_what_its_lists_have_and_refuses_what_they_have_not(plant: Plant) -> None:
+    lists = {f"lists/splits/{split}.txt": f"{n:03d}_M004.mp4\n" for n, split in enumerate(("train", "val", "test"))}
+    root = plant(["manipulated_videos/end_to_end/000_M004.mp4"], lists)
+    seen = layouts.survey("deeperforensics", root)
+    assert seen.missing == ["manipulated_videos/*/001_M004.mp4", "manipulated_videos/*/002_M004.mp4"]
+    assert any(words.startswith("No genuine clip is here") for words in seen.words())
+    plant(["manipulated_videos/end_to_end/000_M005.mp4"])
+    with pytest.raises(BadArchive, match=r"in no split list \(1\): 'manipulated_videos/end_to_end/000_M005.mp4'"):
+        layouts.read("deeperforensics", root)
 
 
 def test_df40_shares_the_sources_of_what_it_was_made_from(plant: Plant) -> None:
@@ -324,6 +341,13 @@ def test_ffiw_pairs_by_name_and_carries_the_mask_that_tells_the_forged_face(plan
     assert forged.source == clips["source/val/val_00000001.mp4"].source == "ffiw:val_00000001"
     rows = manifest.build(list(clips.values()), root, layout="ffiw", role="both")
     assert set(rows["frames"]) == {8}
+
+
+def test_ffiw_without_its_later_test_part_cuts_one_off_and_keeps_val(plant: Plant) -> None:
+    stems = [f"train/train_{n:08d}" for n in range(40)] + ["val/val_00000000"]
+    clips = sound("ffiw", plant([f"{folder}/{stem}.mp4" for folder in ("source", "target") for stem in stems]))
+    splits = Counter(clip.split for clip in clips)
+    assert splits["val"] == 2 and splits["train"] + splits["test"] == 80 and splits["test"] >= 4
 
 
 @pytest.mark.parametrize("gap", [" ", "_"])
@@ -393,6 +417,13 @@ def test_deepspeak_v1_is_split_by_the_identities_of_its_list(plant: Plant) -> No
         (1, "facefusion", "test"): 1,  # 1 in 3 has people of both splits
     }
     assert by_path(clips)["fake/facefusion--1-2--a-b--0.mp4"].source == "deepspeak_v1:2-b"
+
+
+def test_somebody_who_is_in_no_split_of_deepspeak_is_named(plant: Plant) -> None:
+    listed = table(("identity", "split"), ("1", "train"))
+    root = plant(["real/1-a.mp4", "real/4-a.mp4"], {"annotations-split-def.csv": listed})
+    with pytest.raises(BadArchive, match=r"identity that is not in annotations-split-def.csv \(1\): 'real/4-a.mp4'"):
+        layouts.read("deepspeak_v1", root)
 
 
 def test_deepspeak_v2_reads_who_is_seen_from_its_annotations(plant: Plant) -> None:
