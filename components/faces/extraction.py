@@ -114,9 +114,13 @@ def profile_of(detector: FaceDetector, params: CropOptions) -> dict[str, object]
 
 
 def _evenly(clip: str, path: Path, params: CropOptions) -> Iterator[Frame]:
-    first, last = _span(clip, path)
-    wanted = [first + index for index in frames.evenly_spaced(last - first + 1, params.frames)]
-    return (Frame(clip, index, pixels) for index, pixels in frames.read_at(path, wanted))
+    span = part_of(clip).frames
+    if span is None:
+        seen = frames.read(path, params.frames)
+    else:
+        first, last = span
+        seen = frames.read_at(path, [first + n for n in frames.evenly_spaced(last - first + 1, params.frames)])
+    return (Frame(clip, index, pixels) for index, pixels in seen)
 
 
 def _span(clip: str, path: Path) -> tuple[int, int]:
