@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from components.archives import layouts, manifest
+from components.archives.held_out import position
 from components.archives.listing import Clip
 from components.errors import BadArchive
 
@@ -324,6 +325,26 @@ def test_dfdm_is_one_source_in_all_compressions_and_cut_by_celebrity(plant: Plan
         assert clip.source == f"celebdf:{target}_{take}"
 
 
+def test_a_video_has_one_name_in_every_archive_that_shows_it(plant: Plant) -> None:
+    card = {
+        "FaceForensics++": {"FF-DF": {"train": {"071_054": {"label": "FF-DF", "frames": ["F/frames/071_054/0.png"]}}}}
+    }
+    grown = {
+        "faceforensics": plant(["manipulated_sequences/Deepfakes/c23/videos/071_054.mp4"], at="one"),
+        "df40": plant(["DF40_train/simswap/ff/frames/071_054/000.png"], at="two"),
+        "deepfakebench": plant(["F/frames/071_054/0.png"], {"FF.json": json.dumps(card)}, at="three"),
+        "gend": plant(
+            ["datasets/FF/DF/071_054/0.png"],
+            {"config/datasets/FF/train/DF.txt": "datasets/FF/DF/071_054/0.png"},
+            at="four",
+        ),
+    }
+    names = {layouts.spanning(layout, clip.source) for layout, root in grown.items() for clip in sound(layout, root)}
+    assert names == {"ffpp:054_071"}
+    assert layouts.spanning("crops", "ffpp:054_071") == "ffpp:054_071" and layouts.spanning("crops", "ann") == ""
+    assert position("054_071") == position("ffpp:054_071")  # so that all hold out the same ones for validation
+
+
 # --- found on the web, and several faces in a picture
 
 
@@ -341,6 +362,16 @@ def test_ffiw_pairs_by_name_and_carries_the_mask_that_tells_the_forged_face(plan
     assert forged.source == clips["source/val/val_00000001.mp4"].source == "ffiw:val_00000001"
     rows = manifest.build(list(clips.values()), root, layout="ffiw", role="both")
     assert set(rows["frames"]) == {8}
+
+
+def test_both_downloads_of_ffiw_may_lie_side_by_side(plant: Plant) -> None:
+    homes = {"FFIW10K-v1-release": "train/train_00000000", "FFIW10K-v1-release-test": "test/test_00000000"}
+    folders = ("source", "target", "target_mask")
+    clips = sound("ffiw", plant([f"{home}/{folder}/{stem}.mp4" for home, stem in homes.items() for folder in folders]))
+    assert Counter(clip.split for clip in clips) == {"train": 2, "test": 2}
+    assert {clip.mask for clip in clips if clip.label} == {
+        f"{home}/target_mask/{stem}.mp4" for home, stem in homes.items()
+    }
 
 
 def test_ffiw_without_its_later_test_part_cuts_one_off_and_keeps_val(plant: Plant) -> None:
