@@ -429,7 +429,7 @@ def test_openforensics_labels_faces_and_reads_what_a_category_means(plant: Plant
         ("Test-Dev/a.jpg#xywh=32,8,30,40", 1, "test", "openforensics:Test-Dev/a"),
     }
     rows = manifest.build(clips, root, layout="openforensics", role="both").set_index("path")
-    assert tuple(rows.loc["Train/a.jpg#xywh=32,8,30,40", ["kind", "frames", "width", "height"]]) == ("image", 1, 30, 40)
+    assert tuple(rows.loc["Train/a.jpg#xywh=32,8,30,40", ["kind", "frames", "width", "height"]]) == ("image", 1, 64, 64)
     assert rows.groupby("sha256")["label"].nunique().max() == 1
 
 

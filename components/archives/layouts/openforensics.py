@@ -61,6 +61,9 @@ LAYOUT: Final = Layout(
     ),
     lists="the four *_poly.json, which come with the archive",
     index=_index,
+    notes=(
+        "Small faces the detector does not find count against validation.min_yield: lower it where many are small.",
+    ),
     unverified=("That its categories are called Real and Fake: whatever else they are called is refused.",),
     carves=False,
     tells=(r"(?:.*/)?(?:Train|Val|Test-Dev|Test-Challenge)_poly\.json",),
