@@ -606,6 +606,14 @@ def test_av_deepfake1m_shows_forged_segments_as_forged_and_nothing_else(plant: P
     assert rows.loc["train/train_1/yt/visual_modified.mp4#frames=1-3", "frames"] == 3
 
 
+@pytest.mark.parametrize("part", ["#frames=3-8", "#frames=5-4", "#xywh=64,0,9,9"])
+def test_a_part_outside_of_its_file_is_refused_by_name(plant: Plant, part: str) -> None:
+    root = plant(["a.mp4"])
+    clip = Clip(f"a.mp4{part}", 0, "genuine", identity="", source="a", split="train")
+    with pytest.raises(BadArchive, match=rf"'a.mp4{part}' \(a part outside of its 8 frames of 64x64 px\)"):
+        manifest.build([clip], root, layout="crops", role="both")
+
+
 # --- generated pictures
 
 
