@@ -92,9 +92,7 @@ def demo(
 def land(
     name: str,
     path: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")],
-    layout: Annotated[
-        str | None, typer.Option(help="A name of `perennial layouts`; default: what the files look like.")
-    ] = None,
+    layout: Annotated[str, typer.Option(help="A name of `perennial layouts`; default: what the files look like.")] = "",
     role: Annotated[str, typer.Option(help="both, task (never a benchmark) or benchmark (never trained on).")] = "both",
     faces: Annotated[
         str | None, typer.Option(help="none, annotated, yunet or retinaface; default: the layout's.")
@@ -112,7 +110,7 @@ def land(
     """
     from flows.layouts import recognised
 
-    if layout is None:
+    if not layout:
         layout, said = recognised(path)
         print("\n".join(said), file=sys.stderr)
     if verify:

@@ -58,5 +58,5 @@ def _kin(rows: pd.DataFrame) -> pd.Series[str]:
 
 
 def position(name: str) -> float:
-    """A number in [0, 1) that a name always gives."""
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) / 2**64
+    """A number in [0, 1) that a name always gives; `ffpp:033_097` gives that of `033_097`, its name in FaceForensics++."""
+    return int.from_bytes(hashlib.sha256(name.removeprefix("ffpp:").encode()).digest()[:8]) / 2**64

@@ -22,7 +22,7 @@ import csv
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -167,7 +167,8 @@ class Place:
 
     def table(self, name: str, *columns: str) -> list[Facts]:
         """The rows of a CSV file with at least these columns; blank ones apart; raises BadArchive."""
-        header, *rows = csv.reader(self.lines(name)) or [[]]
+        first, *rows = csv.reader(self.lines(name)) or [[]]
+        header = [cell.strip() for cell in first]
         if missing := [column for column in columns if column not in header]:
             raise BadArchive(
                 f"expected the columns {', '.join(columns)} in '{self.base / name}', found no {', '.join(missing)}. "
@@ -254,7 +255,7 @@ class Layout:
     """What here was inferred, not read from the publisher."""
     notes: tuple[str, ...] = ()
     carves: bool = True
-    """Whether we cut a test split where it has none."""
+    """Whether we cut a test split off its training clips where none is here."""
     namespace: str = ""
     """Of names of sources and people that say none themselves."""
     tells: tuple[str, ...] = ()
@@ -370,8 +371,8 @@ def _found(path: str, rule: Rule, facts: Facts, place: Place, prefix: str) -> Fo
 def _cut(layout: Layout, seen: Survey) -> None:
     """Give every clip its split and set aside what would be learned and examined."""
     found = seen.found
-    if layout.carves and found and all(one.split == TRAIN for one in found):
-        _carve(found, seen)
+    if layout.carves and found and all(one.split != TEST for one in found):
+        found = _carved(found, seen)
     guarded: dict[str, int] = {}
     for one in found:
         for name in () if one.aside else one.names:
@@ -386,14 +387,17 @@ def _cut(layout: Layout, seen: Survey) -> None:
             seen.clips.append(_clip(one))
 
 
-def _carve(found: list[Found], seen: Survey) -> None:
-    """Cut test people off by a hash of their names; a clip that shows people of both sides is set aside."""
+def _carved(found: list[Found], seen: Survey) -> list[Found]:
+    """The clips with test people cut off by a hash of their names; what shows people of both sides is set aside."""
+    cut = []
     what = "person" if any(one.people for one in found) else "source"
     for one in found:
         sides = {position(name) < TEST_SHARE for name in one.people or (one.source,)}
-        one.split = TEST if sides == {True} else TRAIN
-        one.aside = BOTH_SIDES if len(sides) > 1 else ""
+        torn = BOTH_SIDES if len(sides) > 1 else ""
+        known = one.split != TRAIN or one.aside
+        cut.append(one if known else replace(one, split=TEST if sides == {True} else TRAIN, aside=torn))
     seen.notes.append(f"No test split is here: we cut one by {what}, about {TEST_SHARE:.0%}, by a hash of the names.")
+    return cut
 
 
 def _clip(found: Found) -> Clip:

@@ -198,12 +198,12 @@ def _of_part(path: str, measured: Mapping[str, Measured | UnreadableError]) -> M
     whole = measured[part.file]
     if path == part.file or isinstance(whole, UnreadableError):
         return whole
-    left, top, width, height = part.box or (0, 0, whole.width, whole.height)
+    left, top, _, _ = part.box or (0, 0, 0, 0)
     first, last = part.frames or (0, whole.frames - 1)
     if left >= whole.width or top >= whole.height or not first <= last < whole.frames:
         return UnreadableError(f"a part outside of its {whole.frames} frames of {whole.width}x{whole.height} px")
     digest = hashlib.sha256(f"{whole.sha256}{path.removeprefix(part.file)}".encode()).hexdigest()
-    return Measured(digest, whole.kind, last - first + 1, width, height)
+    return Measured(digest, whole.kind, last - first + 1, whole.width, whole.height)
 
 
 def _masks_of(clips: list[Clip], root: Path) -> dict[str, Measured | UnreadableError]:

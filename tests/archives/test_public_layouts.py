@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from components.archives import layouts, manifest
+from components.archives.held_out import position
 from components.archives.listing import Clip
 from components.errors import BadArchive
 
@@ -205,6 +206,12 @@ def test_dfdc_preview_has_the_sets_and_people_of_its_list(plant: Plant) -> None:
     assert clips["original_videos/1/1_A_001.mp4"].identity == "dfdcp:1"
 
 
+def test_a_preview_clip_that_its_list_calls_forged_among_the_originals_is_a_label_mismatch(plant: Plant) -> None:
+    listed = {"original_videos/1/1_A_001.mp4": {"label": "fake", "set": "train"}}
+    with pytest.raises(BadArchive, match=r"list says forged, its place real \(1\): 'original_videos/1/1_A_001.mp4'"):
+        layouts.read("dfdc_preview", plant(listed, {"dataset.json": json.dumps(listed)}))
+
+
 def test_dfdc_joins_a_forgery_to_its_original_across_parts(plant: Plant) -> None:
     parts: dict[str, dict[str, Any]] = {"dfdc_train_part_0": {}, "dfdc_train_part_1": {}}
     for n in range(20):
@@ -264,6 +271,17 @@ def test_deeperforensics_puts_all_variants_of_an_id_and_its_genuine_video_in_one
     }
 
 
+def test_deeperforensics_in_part_names_what_its_lists_have_and_refuses_what_they_have_not(plant: Plant) -> None:
+    lists = {f"lists/splits/{split}.txt": f"{n:03d}_M004.mp4\n" for n, split in enumerate(("train", "val", "test"))}
+    root = plant(["manipulated_videos/end_to_end/000_M004.mp4"], lists)
+    seen = layouts.survey("deeperforensics", root)
+    assert seen.missing == ["manipulated_videos/*/001_M004.mp4", "manipulated_videos/*/002_M004.mp4"]
+    assert any(words.startswith("No genuine clip is here") for words in seen.words())
+    plant(["manipulated_videos/end_to_end/000_M005.mp4"])
+    with pytest.raises(BadArchive, match=r"in no split list \(1\): 'manipulated_videos/end_to_end/000_M005.mp4'"):
+        layouts.read("deeperforensics", root)
+
+
 def test_df40_shares_the_sources_of_what_it_was_made_from(plant: Plant) -> None:
     names = [
         "DF40_train/simswap/ff/frames/071_054/000.png",
@@ -307,6 +325,26 @@ def test_dfdm_is_one_source_in_all_compressions_and_cut_by_celebrity(plant: Plan
         assert clip.source == f"celebdf:{target}_{take}"
 
 
+def test_a_video_has_one_name_in_every_archive_that_shows_it(plant: Plant) -> None:
+    card = {
+        "FaceForensics++": {"FF-DF": {"train": {"071_054": {"label": "FF-DF", "frames": ["F/frames/071_054/0.png"]}}}}
+    }
+    grown = {
+        "faceforensics": plant(["manipulated_sequences/Deepfakes/c23/videos/071_054.mp4"], at="one"),
+        "df40": plant(["DF40_train/simswap/ff/frames/071_054/000.png"], at="two"),
+        "deepfakebench": plant(["F/frames/071_054/0.png"], {"FF.json": json.dumps(card)}, at="three"),
+        "gend": plant(
+            ["datasets/FF/DF/071_054/0.png"],
+            {"config/datasets/FF/train/DF.txt": "datasets/FF/DF/071_054/0.png"},
+            at="four",
+        ),
+    }
+    names = {layouts.spanning(layout, clip.source) for layout, root in grown.items() for clip in sound(layout, root)}
+    assert names == {"ffpp:054_071"}
+    assert layouts.spanning("crops", "ffpp:054_071") == "ffpp:054_071" and layouts.spanning("crops", "ann") == ""
+    assert position("054_071") == position("ffpp:054_071")  # so that all hold out the same ones for validation
+
+
 # --- found on the web, and several faces in a picture
 
 
@@ -324,6 +362,23 @@ def test_ffiw_pairs_by_name_and_carries_the_mask_that_tells_the_forged_face(plan
     assert forged.source == clips["source/val/val_00000001.mp4"].source == "ffiw:val_00000001"
     rows = manifest.build(list(clips.values()), root, layout="ffiw", role="both")
     assert set(rows["frames"]) == {8}
+
+
+def test_both_downloads_of_ffiw_may_lie_side_by_side(plant: Plant) -> None:
+    homes = {"FFIW10K-v1-release": "train/train_00000000", "FFIW10K-v1-release-test": "test/test_00000000"}
+    folders = ("source", "target", "target_mask")
+    clips = sound("ffiw", plant([f"{home}/{folder}/{stem}.mp4" for home, stem in homes.items() for folder in folders]))
+    assert Counter(clip.split for clip in clips) == {"train": 2, "test": 2}
+    assert {clip.mask for clip in clips if clip.label} == {
+        f"{home}/target_mask/{stem}.mp4" for home, stem in homes.items()
+    }
+
+
+def test_ffiw_without_its_later_test_part_cuts_one_off_and_keeps_val(plant: Plant) -> None:
+    stems = [f"train/train_{n:08d}" for n in range(40)] + ["val/val_00000000"]
+    clips = sound("ffiw", plant([f"{folder}/{stem}.mp4" for folder in ("source", "target") for stem in stems]))
+    splits = Counter(clip.split for clip in clips)
+    assert splits["val"] == 2 and splits["train"] + splits["test"] == 80 and splits["test"] >= 4
 
 
 @pytest.mark.parametrize("gap", [" ", "_"])
@@ -374,7 +429,7 @@ def test_openforensics_labels_faces_and_reads_what_a_category_means(plant: Plant
         ("Test-Dev/a.jpg#xywh=32,8,30,40", 1, "test", "openforensics:Test-Dev/a"),
     }
     rows = manifest.build(clips, root, layout="openforensics", role="both").set_index("path")
-    assert tuple(rows.loc["Train/a.jpg#xywh=32,8,30,40", ["kind", "frames", "width", "height"]]) == ("image", 1, 30, 40)
+    assert tuple(rows.loc["Train/a.jpg#xywh=32,8,30,40", ["kind", "frames", "width", "height"]]) == ("image", 1, 64, 64)
     assert rows.groupby("sha256")["label"].nunique().max() == 1
 
 
@@ -393,6 +448,13 @@ def test_deepspeak_v1_is_split_by_the_identities_of_its_list(plant: Plant) -> No
         (1, "facefusion", "test"): 1,  # 1 in 3 has people of both splits
     }
     assert by_path(clips)["fake/facefusion--1-2--a-b--0.mp4"].source == "deepspeak_v1:2-b"
+
+
+def test_somebody_who_is_in_no_split_of_deepspeak_is_named(plant: Plant) -> None:
+    listed = table(("identity", "split"), ("1", "train"))
+    root = plant(["real/1-a.mp4", "real/4-a.mp4"], {"annotations-split-def.csv": listed})
+    with pytest.raises(BadArchive, match=r"identity that is not in annotations-split-def.csv \(1\): 'real/4-a.mp4'"):
+        layouts.read("deepspeak_v1", root)
 
 
 def test_deepspeak_v2_reads_who_is_seen_from_its_annotations(plant: Plant) -> None:
@@ -542,6 +604,14 @@ def test_av_deepfake1m_shows_forged_segments_as_forged_and_nothing_else(plant: P
     assert Counter(clip.split for clip in clips) == {"train": 4, "test": 4}
     rows = manifest.build(clips, root, layout="av_deepfake1m", role="both").set_index("path")
     assert rows.loc["train/train_1/yt/visual_modified.mp4#frames=1-3", "frames"] == 3
+
+
+@pytest.mark.parametrize("part", ["#frames=3-8", "#frames=5-4", "#xywh=64,0,9,9"])
+def test_a_part_outside_of_its_file_is_refused_by_name(plant: Plant, part: str) -> None:
+    root = plant(["a.mp4"])
+    clip = Clip(f"a.mp4{part}", 0, "genuine", identity="", source="a", split="train")
+    with pytest.raises(BadArchive, match=rf"'a.mp4{part}' \(a part outside of its 8 frames of 64x64 px\)"):
+        manifest.build([clip], root, layout="crops", role="both")
 
 
 # --- generated pictures

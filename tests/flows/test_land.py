@@ -5,8 +5,10 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from typer.testing import CliRunner
 
 from components.errors import BadArchive, BadParams, NameTaken
+from flows.cli import app
 from flows.land import land
 from flows.workspace import Workspace
 
@@ -33,6 +35,22 @@ def test_it_lands_under_dvc_with_its_manifest_and_its_place_in_params(workspace,
     assert params.sequence == params.benchmarks == ("swaps",)
     assert params.archives["swaps"].faces == "none"
     assert not (workspace.root / ".git").exists()  # none of this needs Git
+
+
+def test_an_archive_is_recognised_and_what_its_layout_has_to_say_is_said(workspace, crops_at, tmp_path):
+    crops = crops_at(tmp_path / "crops")
+    for name in ("real", "fake"):
+        for picture in (crops / name).iterdir():
+            split = picture.name.partition("_")[0].replace("test", "val")
+            target = tmp_path / "CDDB" / "gaugan" / split / {"real": "0_real", "fake": "1_fake"}[name] / picture.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(picture, target)
+    asked = CliRunner().invoke(app, ["land", "cddb", str(tmp_path / "CDDB"), "-C", str(workspace.root)])
+    assert asked.exit_code == 0, asked.output
+    assert "Recognised CDDB: --layout cddb, by the names of 8 files." in asked.stderr
+    assert "Its `val` is what the benchmark examines: it is test here." in asked.stdout
+    assert "Not verified: That names of images tie nothing together" in asked.stdout
+    assert workspace.params().archives["cddb"].layout == "cddb"
 
 
 def test_comments_and_the_shape_of_params_stay(landed):

@@ -62,6 +62,11 @@ def _clips(row: Mapping[str, Any], seen: Survey) -> Iterable[Facts]:
             yield facts | {FRAGMENT: fragments.frames(first, final)}
 
 
+def _source(facts: Facts) -> str:
+    """All utterances of one video; the clip's own folder where nothing lies above it."""
+    return f"avdeepfake1m:{facts['corpus'].rstrip('/') or facts['folder']}"
+
+
 LAYOUT: Final = Layout(
     title="AV-Deepfake1M",
     faces="retinaface",
@@ -69,12 +74,12 @@ LAYOUT: Final = Layout(
         aside(r"test/.*", "they have no labels"),
         either(
             r"train/(?P<corpus>(?:[^/]+/)*)(?P<folder>[^/]+)/[^/]+\.mp4",
-            "avdeepfake1m:{corpus}{folder}",
+            _source,
             listed=True,
         ),
         either(
             r"val/(?P<corpus>(?:[^/]+/)*)(?P<folder>[^/]+)/[^/]+\.mp4",
-            "avdeepfake1m:{corpus}{folder}",
+            _source,
             split="test",
             listed=True,
         ),
@@ -84,7 +89,7 @@ LAYOUT: Final = Layout(
     notes=("Its `test` is unlabelled and left out; its `val` is test here.",),
     unverified=(
         f"Segments are seconds of {FPS} frames.",
-        "Clips of one folder are one source; what `original` names differs between its corpora and is not read.",
+        "The folder above an utterance is its source; what `original` names differs between its corpora and is not read.",
     ),
     carves=False,
     tells=(r"(?:train|val)_metadata(?:\.json|/.*\.json)", r"(?:train|val)/.*\.mp4"),

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from components.archives.layout import VIDEO, Facts, Layout, Place, Survey, either
+from components.archives.layout import VIDEO, Facts, Layout, Place, Survey, forged, genuine
 from components.errors import BadArchive
 
 INDEX: Final = "dataset.json"
@@ -50,14 +50,14 @@ LAYOUT: Final = Layout(
     title="DFDC preview",
     faces="retinaface",
     rules=(
-        either(
-            rf"(?P<method>original_videos)/(?P<actor>[^/]+)/(?P<take>[^/_]+_[^/_]+)_[^/]+{VIDEO}",
+        genuine(
+            rf"original_videos/(?P<actor>[^/]+)/(?P<take>[^/_]+_[^/_]+)_[^/]+{VIDEO}",
             "dfdcp:{take}",
             people=("dfdcp:{actor}",),
             split="{set}",
             listed=True,
         ),
-        either(
+        forged(
             rf"(?P<method>method_[AB])/[^/]+/(?:[^/]+/)?[^/_]+_(?P<take>[^/_]+_[^/_]+)_[^/]+{VIDEO}",
             "dfdcp:{take}",
             people=(lambda facts: _person(facts["target"]), lambda facts: _person(facts["lent"])),

@@ -26,7 +26,7 @@ from typing import Final
 from components.archives.layout import Found, Layout, Place, Survey, aside, forged, genuine, passed
 from components.archives.origins import Pairs, by_video, official, official_pairs, two_ids
 from components.errors import BadArchive
-from components.vocabulary import SPLITS
+from components.vocabulary import FORGED, SPLITS
 
 METHODS: Final = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures", "FaceShifter")
 QUALITY: Final = "(?P<quality>raw|c23|c40)/videos"
@@ -72,13 +72,12 @@ def _listed(path: Path) -> list[tuple[str, str]]:
 
 def _whole(found: list[Found]) -> Iterable[str]:
     """Every clip of the methods and compressions of which there is one."""
-    folders = {one.path.rpartition("original_sequences/")[2].rpartition("/")[0]: one for one in found}
-    for folder, one in folders.items():
-        for pairs in official().values():
-            for a, b in pairs:
-                stems = (f"{a}_{b}", f"{b}_{a}") if "lent" in one.facts else (a, b)
-                home = folder if "lent" in one.facts else f"original_sequences/{folder}"
-                yield from (f"{home}/{stem}.mp4" for stem in stems)
+    pairs = [pair for listed in official().values() for pair in listed]
+    for method, quality, label in sorted({(one.method, one.facts["quality"], one.label) for one in found}):
+        home = f"manipulated_sequences/{method}" if label == FORGED else "original_sequences/youtube"
+        for a, b in pairs:
+            stems = (f"{a}_{b}", f"{b}_{a}") if label == FORGED else (a, b)
+            yield from (f"{home}/{quality}/videos/{stem}.mp4" for stem in stems)
 
 
 LAYOUT: Final = Layout(
