@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 def _not_reserved(name: str) -> str:
     if name == NOBODY:
-        raise ValueError(f"'{name}' stands for what has nothing before it; expected another name. Choose one")
+        raise ValueError(f"'{name}' stands for what has nothing before it; give the archive another name")
     return name
 
 
@@ -378,10 +378,19 @@ class Params(Section):
 
     def versions(self, name: str) -> tuple[str, ...]:
         """The archive and all it supersedes, youngest first."""
-        known = [name]
-        while (before := self.archives[known[-1]].supersedes) != "":
-            known.append(before)
-        return tuple(known)
+        before = self.archives[name].supersedes
+        return (name, *self.versions(before)) if before else (name,)
+
+    def latest(self, name: str) -> str:
+        """The youngest version of the archive, which may be itself."""
+        later = {entry.supersedes: other for other, entry in self.archives.items()}
+        return self.latest(later[name]) if name in later else name
+
+    def next_version(self, name: str) -> str:
+        """A name for the version after the latest: `celeb_v2`, `celeb_v3`."""
+        versions = self.versions(self.latest(name))
+        numbers = range(len(versions) + 1, len(versions) + len(self.archives) + 2)
+        return next(known for n in numbers if (known := f"{versions[-1]}_v{n}") not in self.archives)
 
 
 def load(path: Path) -> Params:

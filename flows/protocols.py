@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-
 from components.archives import manifest
 from components.archives.parts import Part, spelled
 from components.documents import dump_yaml

@@ -6,6 +6,7 @@ dvc.yaml  params.yaml  lineage.yaml  recipes/  data/  reports/  ledger.jsonl  ml
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,6 +165,29 @@ class Workspace:
         yaml.dump(document, written)
         parse(Params, load_yaml(written.getvalue()), self.params_file.name)
         replace_text(self.params_file, written.getvalue())
+
+    def restore(self, params: str) -> None:
+        """Let ``params.yaml`` say what it said before."""
+        replace_text(self.params_file, params)
+
+    def made_of(self, archive: str) -> list[Path]:
+        """Folders of what was made of an archive."""
+        docs = self.root / "reports" / "data_docs"
+        made = [self.data(kind, archive) for kind in ("manifests", "validation", "faces")]
+        return [*made, docs / archive, docs / f"{archive}_faces"]
+
+    def forget_archive(self, archive: str) -> None:
+        """Delete what was made of an archive that leaves."""
+        for folder in self.made_of(archive):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def link_archives(self) -> None:
+        """Point to the archives that stayed where they are, wherever a copy of this workspace lacks the links."""
+        for name, archive in self.params().archives.items():
+            link = self.data("archives", name)
+            if archive.at and not link.is_symlink() and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(archive.at)
 
     def lineage(self) -> Lineage:
         return Lineage.read(self.lineage_file)

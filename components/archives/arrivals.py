@@ -47,10 +47,6 @@ class Arrival:
     where: str
     """A path or an s3:// address, for people."""
 
-    @property
-    def faces(self) -> str:
-        return self.marker.faces or layouts.default_faces(self.marker.layout)
-
 
 @dataclass(frozen=True, slots=True)
 class Problem:

@@ -17,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-
 from components.documents import load_yaml
 from components.errors import BrokenLineage
 from components.evaluation import MATRIX_FILE

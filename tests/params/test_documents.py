@@ -14,8 +14,11 @@ from components.documents import dump_yaml, load_yaml, needs_quotes
 from components.params import load
 from flows.workspace import Workspace, template
 
-AMBIGUOUS = "no on yes off NO On true null ~ 08 007 0o17 0x1f 0b11 1_000 1e5 1.e+3 12e03 1:30 2026-11-26 .inf .nan = <<".split()
-PLAIN = "y n nobody celeb celeb_v2 e5 nan inf train 3d_faces 00_a".split()
+AMBIGUOUS = (
+    *("no", "on", "yes", "off", "NO", "On", "true", "null", "~", "08", "007", "0o17", "0x1f", "0b11", "1_000"),
+    *("1e5", "1.e+3", "12e03", "1:30", "2026-11-26", ".inf", ".nan", "=", "<<"),
+)
+PLAIN = ("y", "n", "nobody", "celeb", "celeb_v2", "e5", "nan", "inf", "train", "3d_faces", "00_a")
 
 
 @pytest.mark.parametrize("word", AMBIGUOUS)
@@ -55,7 +58,9 @@ def test_params_keep_their_comments_and_an_archive_may_have_any_name(tmp_path: P
     path.write_text(template("params.yaml"))
     names = ["no", "on", "y", "null", "08", "1e5", "123"]
     entry = {"layout": "crops", "role": "benchmark"}
-    Workspace(tmp_path).rewrite(lambda document: document.update(archives=dict.fromkeys(names, entry), benchmarks=names))
+    Workspace(tmp_path).rewrite(
+        lambda document: document.update(archives=dict.fromkeys(names, entry), benchmarks=names)
+    )
     assert list(load(path).archives) == list(load(path).benchmarks) == names
     assert list(parse_yaml(path.read_text(), path)["archives"]) == names
     assert "# Every choice." in path.read_text()
