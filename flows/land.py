@@ -157,19 +157,17 @@ def _entry(said: Options, **more: Any) -> Archive:
 def _faces(layout: str) -> str:
     """The face detector a layout needs, or another one that can do the same and has its weights here."""
     own = layouts.default_faces(layout)
-    if own not in FINDERS or weights.today(own) != weights.ABSENT:
-        return own
-    for other in FINDERS:
-        if weights.today(other) != weights.ABSENT:
-            return other
-    try:
-        detection.weights(own)
-    except MissingWeights as fault:
-        raise MissingWeights(
-            f"{fault} An archive of layout '{layout}' is of no use before its faces are found, so nothing was copied; "
-            f"--faces {own} lands it all the same."
-        ) from None
-    return own
+    faults = []
+    for name in (own, *FINDERS):
+        try:
+            detection.weights(name)
+            return name
+        except MissingWeights as fault:
+            faults.append(str(fault))
+    raise MissingWeights(
+        f"{faults[0]} An archive of layout '{layout}' is of no use before its faces are found, so nothing was copied; "
+        f"--faces {own} lands it all the same."
+    )
 
 
 def _with_validation(entry: Archive, rows: pd.DataFrame, params: Params) -> Archive:
@@ -363,6 +361,7 @@ def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt
             pipeline.remove(workspace.root, target)
         if entry.at:
             target.symlink_to(folder)
+            _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))  # a repository inside
             return
         stage_copy(folder, target)
         pipeline.add(workspace.root, target)

@@ -130,8 +130,15 @@ def _status(root: Path, stages: Collection[str]) -> dict[str, Any]:
 
 
 def checkout(root: Path) -> None:
-    """Put back what the cache has and the workspace lacks; what was never made is no error."""
-    _dvc(root, ["checkout", "--quiet", "--allow-missing"], 3600, None)
+    """Put back what the cache has and the workspace lacks; what was never made is no error.
+
+    A cache that was put elsewhere after `perennial init` lacks the digests of the code, and DVC would put back nothing.
+    """
+    arguments = ["checkout", "--quiet", "--allow-missing"]
+    exit_code, _ = _dvc(root, arguments, 24 * 3600, None)
+    if exit_code and code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
+        _dvc(root, ["commit", "--quiet", "--force", CODE], 600, None)
+        _dvc(root, arguments, 24 * 3600, None)
 
 
 def start(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
+import numpy as np
 import pandas as pd
 
 _CLAIMS: Final = ("label", "method", "identity", "source")
@@ -59,13 +60,11 @@ def compare(before: pd.DataFrame, after: pd.DataFrame) -> Changes:
 def torn(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
     """Clips of the later version in another split than their source, or their bytes, were in: whoever learned the earlier
     one has seen what would be asked, or learns what it was asked."""
-    found = pd.Series(False, index=after.index)
+    found = np.zeros(len(after), bool)
     for key in ("source", "sha256"):
-        splits = before.groupby(key)["split"].agg(set)
-        known = after[key].isin(splits.index)
-        found |= known & [
-            split not in splits.get(name, {split}) for name, split in zip(after[key], after["split"], strict=True)
-        ]
+        seen = set(zip(before[key], before["split"], strict=True))
+        pairs = zip(after[key], after["split"], strict=True)
+        found |= after[key].isin(before[key]).to_numpy() & [pair not in seen for pair in pairs]
     return sorted(after.loc[found, "path"])
 
 

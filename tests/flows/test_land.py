@@ -8,8 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import BadArchive, BadParams, NameTaken, StageFailed
-from flows import pipeline
+from components.archives import manifest
+from components.archives.report import passed
+from components.errors import BadArchive, BadParams, MissingWeights, NameTaken, StageFailed, UnknownName
+from components.generations.lineage import Lineage
+from components.params import parse
+from components.settings import settings
+from flows import land as landing
+from flows import pipeline, versions
 from flows.land import land
 from flows.workspace import Workspace
 
@@ -300,3 +306,145 @@ def test_a_link_to_what_is_not_there_or_in_a_store_is_refused(workspace, archive
             land(workspace, "swaps", str(source), layout="crops", link=True)
     assert left(workspace) == before
     assert archive.is_dir()
+
+
+# --- later versions
+
+
+def born(workspace, task="swaps"):
+    """As if a generation had learned `task` and were examined on it."""
+    row = {
+        "line": "small",
+        "detector": "rsia_net",
+        "strategy": "cffd",
+        "learns": task,
+        "teacher": "nobody",
+        "bench": task,
+    }
+    head = {"generation": "small-M1", "detector": "rsia_net", "strategy": "cffd"}
+    raw = {"benches": {task: {"after": "nobody"}}, "generations": {"small-M1": row}, "heads": {"small": head}}
+    parse(Lineage, raw, "lineage").write(workspace.lineage_file)
+
+
+def mended(archive, *changes, more=""):
+    """The list of an archive with texts replaced and rows added."""
+    table = archive / "labels.csv"
+    text = table.read_text()
+    for old, new in changes:
+        assert old in text
+        text = text.replace(old, new)
+    table.write_text(text + more)
+
+
+def test_a_later_version_takes_the_place_of_the_one_before_which_stays(landed, archive):
+    born(landed)
+    landed.rewrite(lambda document: document.update(withdrawn=[{"archive": "swaps", "source": "train_1"}]))
+    shutil.copy(archive / "fake/train_1.png", archive / "fake/new.png")
+    with (archive / "fake/new.png").open("ab") as file:
+        file.write(b"other bytes, the same picture")
+    mended(archive, ("fake/test_0.png,1,swap", "fake/test_0.png,1,mask"), more="fake/new.png,1,swap,new,train\n")
+    (archive / "real/test_1.png").unlink()
+    mended(archive, ("real/test_1.png,0,genuine,test_1,test\n", ""))
+    found = land(landed, "swaps", str(archive), version=True)
+    assert (found.name, found.clips) == ("swaps_v2", 8)
+    assert found.changes.words == (
+        "1 added (fake/new.png), 1 removed (real/test_1.png), 1 relabelled (fake/test_0.png)"
+    )
+    params = landed.params()
+    assert params.sequence == params.benchmarks == ("swaps_v2",)
+    entry = params.archives["swaps_v2"]
+    assert (entry.after, entry.supersedes, entry.layout) == ("swaps", "swaps", "crops")
+    assert [order.archive for order in params.withdrawn] == ["swaps", "swaps_v2"]
+    assert len(list(landed.data("archives", "swaps").rglob("*.png"))) == 8
+    told = versions.told(versions.learned(landed))
+    assert told == [
+        "Versions of swaps: swaps learned by small-M1; swaps_v2 learned by nobody yet. New generations learn swaps_v2."
+    ]
+
+
+def test_files_a_later_version_shares_with_the_one_before_are_no_leak_and_others_are(landed, archive):
+    mended(archive, ("fake/test_0.png,1,swap", "fake/test_0.png,1,mask"))
+    land(landed, "swaps", str(archive), version=True)
+    pipeline.reproduce(landed.root, "validate@swaps_v2", timeout_s=60)
+    assert passed(landed.data("validation", "swaps_v2"))
+    earlier = manifest.read_earlier(landed.data("manifests", "swaps_v2") / manifest.EARLIER_FILE)
+    assert earlier.empty
+    known = manifest.earlier(landed.data("manifests", "swaps_v2"))
+    assert len(known) == 8  # whoever lands next is compared with both
+
+
+def test_the_latest_version_once_more_has_landed_already_and_the_next_is_numbered(landed, archive):
+    assert land(landed, "swaps", str(archive), version=True).already
+    mended(archive, ("swap", "mask"))
+    assert land(landed, "swaps", str(archive), version=True).name == "swaps_v2"
+    assert land(landed, "swaps", str(archive), version=True).name == "swaps_v2"
+    mended(archive, ("mask", "film"))
+    assert land(landed, "swaps", str(archive), version=True).name == "swaps_v3"
+    assert landed.params().versions("swaps_v3") == ("swaps_v3", "swaps_v2", "swaps")
+
+
+def test_a_version_that_would_split_anew_what_a_generation_has_seen_is_refused(landed, archive):
+    born(landed)
+    before, params = left(landed), landed.params_file.read_bytes()
+    mended(archive, ("test_0,test", "test_0,train"))
+    with pytest.raises(BadArchive, match=r"found 2 clips in another: fake/test_0\.png, real/test_0\.png"):
+        land(landed, "swaps", str(archive), version=True)
+    assert (left(landed), landed.params_file.read_bytes()) == (before, params)
+
+
+def test_a_version_of_what_never_landed_is_refused(landed, archive):
+    with pytest.raises(UnknownName, match=r"no archive 'swap'.*Did you mean 'swaps'"):
+        land(landed, "swap", str(archive), version=True)
+
+
+# --- what comes next
+
+
+def test_the_next_step_is_one_that_works(workspace, archive, crops_at, tmp_path):
+    mended(archive, (",train\n", ",test\n"))  # nothing to learn from
+    found = land(workspace, "swaps", str(archive), layout="crops")
+    assert found.steps == (
+        "There is too little to learn from: train has 0 real and 0 forged clips, 2 of each are needed. "
+        "Next: perennial land swaps --again --role benchmark",
+    )
+    found = land(workspace, "swaps", "", again=True, role="benchmark")
+    assert found.steps == ("Next: perennial run",)
+    params = workspace.params()
+    assert (params.sequence, params.benchmarks) == ((), ("swaps",))
+    assert (params.archives["swaps"].role, params.archives["swaps"].validation) == ("benchmark", "own")
+    pipeline.reproduce(workspace.root, "validate@swaps", timeout_s=60)
+    assert passed(workspace.data("validation", "swaps"))
+    born(workspace)
+    with pytest.raises(BadParams, match="nothing rests on, found generations"):
+        land(workspace, "swaps", "", again=True, role="both")
+    found = land(workspace, "late", str(crops_at(tmp_path / "late", 5)), layout="crops", faces="yunet")
+    assert found.steps[0] == "Next: perennial run"
+    assert found.steps[1].startswith("Before that: ") and "PERENNIAL_YUNET_WEIGHTS" in found.steps[1]
+    assert found.steps[2] == "Existing generations are not examined on it. After that: perennial examine late"
+
+
+def test_again_with_options_that_do_not_fit_changes_nothing(landed, archive, crops_at, tmp_path):
+    before, params = left(landed), landed.params_file.read_bytes()
+    with pytest.raises(BadArchive, match=r"lab\.json"):
+        land(landed, "swaps", "", again=True, layout="lab")
+    with pytest.raises(NameTaken, match="--version"):
+        land(landed, "swaps", str(crops_at(tmp_path / "others", 1)), again=True, role="benchmark")
+    with pytest.raises(UnknownName):
+        land(landed, "others", "", again=True)
+    assert (left(landed), landed.params_file.read_bytes()) == (before, params)
+
+
+@pytest.mark.parametrize("there", ["retinaface", "yunet"])
+def test_faces_are_found_by_what_has_its_weights_here(monkeypatch, tmp_path, request, there):
+    request.addfinalizer(settings.cache_clear)
+    settings.cache_clear()
+    (tmp_path / "weights").write_bytes(b"weights")
+    monkeypatch.setenv(f"PERENNIAL_{there.upper()}_WEIGHTS", str(tmp_path / "weights"))
+    assert landing._faces("faceforensics") == there
+
+
+def test_without_weights_nothing_is_copied_unless_somebody_says_so(workspace, archive):
+    before = left(workspace)
+    with pytest.raises(MissingWeights, match=r"nothing was copied; --faces retinaface lands it all the same"):
+        land(workspace, "clips", str(archive), layout="faceforensics")
+    assert left(workspace) == before
