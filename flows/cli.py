@@ -91,21 +91,40 @@ def demo(
 @app.command()
 def land(
     name: str,
-    path: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")],
-    layout: Annotated[str, typer.Option(help="crops, faceforensics or lab.")],
-    role: Annotated[str, typer.Option(help="both, task (never a benchmark) or benchmark (never trained on).")] = "both",
+    path: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")] = "",
+    layout: Annotated[str, typer.Option(help="crops, faceforensics or lab.")] = "",
+    role: Annotated[
+        str, typer.Option(help="both, task (never a benchmark) or benchmark (never trained on); default: both.")
+    ] = "",
     faces: Annotated[
         str | None, typer.Option(help="none, annotated, yunet or retinaface; default: the layout's.")
     ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Leave the folder where it is: no copy, and no version of it is kept.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="A later version of NAME: clips were added, or labels mended.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Other options for what landed as NAME, while nothing rests on it.")
+    ] = False,
     root: Root = None,
 ) -> None:
     """Bring an archive under version control and write its manifest."""
     from flows.land import land as _land
 
-    found = _land(_workspace(root), name, path, layout=layout, role=role, faces=faces)
+    if not (path or again):
+        raise typer.BadParameter("expected the path of the archive; --again alone does without")
+    workspace = _workspace(root)
+    options = {"link": link, "version": version, "again": again}
+    found = _land(workspace, name, path, layout=layout, role=role, faces=faces, **options)
     word = "had landed already" if found.already else "landed"
-    print(f"'{name}' {word}: {found.clips} clips, content {found.digest[:12]}. Next: perennial run")
-    if role != "benchmark":
+    print(f"'{found.name}' {word}: {found.clips} clips, content {found.digest[:12]}. {found.steps[0]}")
+    for words in found.steps[1:]:
+        print(words)
+    if found.changes is not None:
+        print(f"In place of {workspace.params().archives[found.name].supersedes}: {found.changes.words}.")
+    if workspace.params().archives[found.name].role != "benchmark":
         few = "none: too few training sources to hold any out, or it landed before any were"
         print(f"Clips for validation: {found.validation or few}.")
 
@@ -200,7 +219,7 @@ def status(
     root: Root = None,
 ) -> None:
     """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
-    from flows import examinations, provenance
+    from flows import examinations, provenance, versions
 
     workspace = _workspace(root)
     if why:
@@ -211,9 +230,12 @@ def status(
 
         told = status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
         more = {"older_code": provenance.outdated(workspace), "never_examined": examinations.never_examined(workspace)}
+        more["versions"] = versions.learned(workspace)
         print(json.dumps({**told, **more}, indent=2))
     else:
         _show(workspace)
+        for words in versions.told(versions.learned(workspace)):
+            print(words)
         for words in examinations.told(examinations.never_examined(workspace)):
             print(words)
         if older := provenance.outdated(workspace):
