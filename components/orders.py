@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from components.documents import dump_yaml
 from components.errors import BadParams, BrokenLineage
 from components.params import Section, Withdrawal, parse
 from components.params import read as read_section
@@ -71,7 +71,7 @@ def as_text(withdrawn: Iterable[Withdrawal]) -> str:
     """The file's text: sorted, each once, so that the same withdrawals are the same bytes."""
     each_once = sorted(set(withdrawn), key=_place)
     rows = [order.model_dump(mode="json", exclude_defaults=True) for order in each_once]
-    return HEADER + yaml.safe_dump({"withdrawn": rows}, sort_keys=True, allow_unicode=True, width=4096)
+    return HEADER + dump_yaml({"withdrawn": rows}, sort_keys=True, allow_unicode=True, width=4096)
 
 
 def _place(order: Withdrawal) -> tuple[str, str, str, str, int]:

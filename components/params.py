@@ -8,14 +8,24 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from components.documents import load_yaml
 from components.errors import BadParams
 from components.vocabulary import NOBODY, Codec
 
 M = TypeVar("M", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _not_reserved(name: str) -> str:
+    if name == NOBODY:
+        raise ValueError(f"'{name}' stands for what has nothing before it; give the archive another name")
+    return name
+
+
+ArchiveName = Annotated[Name, AfterValidator(_not_reserved)]
 
 
 class Section(BaseModel):
@@ -36,6 +46,10 @@ class Archive(Section):
     validation: Literal["own", "hash"] = "own"
     """Its validation split: the archive's own, if it has one, or training sources held out by a hash of their names. Archives
     that landed before there was a choice keep their own, so that what lives keeps what it saw."""
+    supersedes: str = ""
+    """The archive this one is a later version of. What learned that one keeps it; whoever is born later learns this one."""
+    at: str = ""
+    """Where the files are, if they stayed there: nothing but a link is in the workspace then, and no version is kept."""
 
 
 class Changes(Section):
@@ -304,7 +318,7 @@ class Params(Section):
     """The whole of ``params.yaml``, in the order of the story."""
 
     seed: int = 0
-    archives: dict[Name, Archive] = {}
+    archives: dict[ArchiveName, Archive] = {}
     sequence: tuple[Name, ...] = ()
     """Tasks in the order they are learned."""
     benchmarks: tuple[Name, ...] = ()
@@ -355,10 +369,28 @@ class Params(Section):
         for name, archive in self.archives.items():
             if archive.after not in seen:
                 faults.append(f"archives.{name}.after is '{archive.after}', which is not an archive above it")
+            if archive.supersedes and archive.supersedes not in seen[1:]:
+                faults.append(f"archives.{name}.supersedes is '{archive.supersedes}', which is not an archive above it")
             seen.append(name)
         if faults:
             raise ValueError("; ".join(faults))
         return self
+
+    def versions(self, name: str) -> tuple[str, ...]:
+        """The archive and all it supersedes, youngest first."""
+        before = self.archives[name].supersedes
+        return (name, *self.versions(before)) if before else (name,)
+
+    def latest(self, name: str) -> str:
+        """The youngest version of the archive, which may be itself."""
+        later = {entry.supersedes: other for other, entry in self.archives.items()}
+        return self.latest(later[name]) if name in later else name
+
+    def next_version(self, name: str) -> str:
+        """A name for the version after the latest: `celeb_v2`, `celeb_v3`."""
+        versions = self.versions(self.latest(name))
+        numbers = range(len(versions) + 1, len(versions) + len(self.archives) + 2)
+        return next(known for n in numbers if (known := f"{versions[-1]}_v{n}") not in self.archives)
 
 
 def load(path: Path) -> Params:
@@ -375,14 +407,6 @@ def read(model: type[M], path: Path) -> M:
     except (yaml.YAMLError, UnicodeDecodeError) as fault:
         raise BadParams(f"expected YAML in '{path}', found something else: {fault}") from fault
     return parse(model, {} if raw is None else raw, path.name)
-
-
-def load_yaml(content: bytes) -> Any:
-    """What a YAML document says, as `yaml.safe_load` reads it; by libyaml where PyYAML was built with it, ten times as fast."""
-    return yaml.load(content, Loader=_Loader)  # noqa: S506 a safe one
-
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def parse(model: type[M], raw: Any, where: str) -> M:

@@ -91,12 +91,23 @@ def demo(
 @app.command()
 def land(
     name: str,
-    path: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")],
+    path: Annotated[str, typer.Argument(help="A folder, or s3://bucket/prefix.")] = "",
     layout: Annotated[str, typer.Option(help="A name of `perennial layouts`; default: what the files look like.")] = "",
-    role: Annotated[str, typer.Option(help="both, task (never a benchmark) or benchmark (never trained on).")] = "both",
+    role: Annotated[
+        str, typer.Option(help="both, task (never a benchmark) or benchmark (never trained on); default: both.")
+    ] = "",
     faces: Annotated[
         str | None, typer.Option(help="none, annotated, yunet or retinaface; default: the layout's.")
     ] = None,
+    link: Annotated[
+        bool, typer.Option("--link", help="Leave the folder where it is: no copy, and no version of it is kept.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="A later version of NAME: clips were added, or labels mended.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Other options for what landed as NAME, while nothing rests on it.")
+    ] = False,
     verify: Annotated[
         bool, typer.Option("--verify", "--dry-run", help="Say what is there, missing or wrong, and change nothing.")
     ] = False,
@@ -108,24 +119,29 @@ def land(
     --verify ends with 0 where the archive is whole, 3 where files are missing, 4 where some have no place in the layout, 5
     where lists and folders disagree about labels, 6 where lists contradict themselves.
     """
-    from flows.layouts import recognised
-
-    if not layout:
-        layout, said = recognised(path)
-        print("\n".join(said), file=sys.stderr)
+    if not path and (verify or not again):
+        raise typer.BadParameter("expected the path of the archive; --again alone does without")
     if verify:
-        _verify(path, layout, as_json)
+        _verify(path, layout or _recognised(path), as_json)
     from components.archives.layouts import survey
     from flows.land import land as _land
 
     workspace = _workspace(root)
-    found = _land(workspace, name, path, layout=layout, role=role, faces=faces)
+    if not (layout or version or again or name in workspace.params().archives):
+        layout = _recognised(path)
+    options = {"link": link, "version": version, "again": again}
+    found = _land(workspace, name, path, layout=layout, role=role, faces=faces, **options)
+    entry = workspace.params().archives[found.name]
     word = "had landed already" if found.already else "landed"
-    print(f"'{name}' {word}: {found.clips} clips, content {found.digest[:12]}. Next: perennial run")
-    if role != "benchmark":
+    print(f"'{found.name}' {word}: {found.clips} clips, content {found.digest[:12]}. {found.steps[0]}")
+    for words in found.steps[1:]:
+        print(words)
+    if found.changes is not None:
+        print(f"In place of {entry.supersedes}: {found.changes.words}.")
+    if entry.role != "benchmark":
         few = "none: too few training sources to hold any out, or it landed before any were"
         print(f"Clips for validation: {found.validation or few}.")
-    seen = survey(layout, workspace.data("archives", name))
+    seen = survey(entry.layout, workspace.data("archives", found.name))
     for words in seen.words():
         print(words)
     if seen.missing:
@@ -230,7 +246,7 @@ def status(
     root: Root = None,
 ) -> None:
     """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
-    from flows import examinations, provenance
+    from flows import examinations, provenance, versions
 
     workspace = _workspace(root)
     if why:
@@ -241,9 +257,12 @@ def status(
 
         told = status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
         more = {"older_code": provenance.outdated(workspace), "never_examined": examinations.never_examined(workspace)}
+        more["versions"] = versions.learned(workspace)
         print(json.dumps({**told, **more}, indent=2))
     else:
         _show(workspace)
+        for words in versions.told(versions.learned(workspace)):
+            print(words)
         for words in examinations.told(examinations.never_examined(workspace)):
             print(words)
         if older := provenance.outdated(workspace):
@@ -685,6 +704,15 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
     descendants(workspace, again or [])  # an unknown name is refused before an engine is started
     with watching():
         return lifecycle(workspace.root, again or [])
+
+
+def _recognised(path: str) -> str:
+    """The layout that the files of a folder have, said to whoever landed it."""
+    from flows.layouts import recognised
+
+    layout, said = recognised(path)
+    print("\n".join(said), file=sys.stderr)
+    return layout
 
 
 def _verify(path: str, layout: str, as_json: bool) -> NoReturn:

@@ -97,6 +97,7 @@ def gather(workspace: Workspace, again: Sequence[str]) -> tuple[str, ...]:
     """Have the files at hand that everything rests on; returns `again` with its descendants."""
     with pipeline.stoppable():
         pipeline.checkout(workspace.root)
+        workspace.link_archives()
         pipeline.refresh(workspace.root, patience_s=PATIENCE_S)
         reborn = descendants(workspace, again)
         withdrawals.resolve(workspace.data(), workspace.params(), workspace.lineage(), reborn)

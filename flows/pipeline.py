@@ -6,6 +6,7 @@ A flow that is killed takes its stages along: every stage watches the process na
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -14,23 +15,30 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from components import code
-from components.errors import PerennialError, StageFailed
+from components.documents import load_yaml
+from components.errors import BadParams, PerennialError, StageFailed
 from components.settings import SILENCE
+from components.writing import replace_text
 from flows.workspace import Workspace
 
 T = TypeVar("T")
 Listener = Callable[[str], None]
 NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
-IGNORED = "# DVC looks for dvc.yaml everywhere else\n.perennial/\nmlartifacts/\n"
+IGNORED = "# DVC looks for dvc.yaml everywhere else\n/.perennial/\n/mlartifacts/\n"
+IGNORED_IN_0_2 = IGNORED.replace("/.", ".").replace("/ml", "ml")
+"""It left out folders of these names inside archives as well."""
 CODE = "code"
 """The stage that writes digests of the code, and the remote where it finds the package."""
 CODE_DEPENDENCY = f"remote://{CODE}/components"
@@ -44,6 +52,14 @@ CONFIG = f"""\
     url = ../{ADVICE}
 """
 """Of a workspace. In a clone, nothing is there until a `perennial` command was run: DVC's own message gives the advice."""
+DVC = ("-m", "dvc")
+ADD_LINKED = """\
+import sys
+from dvc.repo import Repo
+with Repo(config={"cache": {"type": "hardlink,copy"}}, _wait_for_lock=True) as repo:
+    repo.add(sys.argv[1:])
+"""
+"""`dvc add`, which has no option for this."""
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
 PATIENCE_S = 20.0
 _at_work: set[subprocess.Popen[str]] = set()  # stages
@@ -114,8 +130,15 @@ def _status(root: Path, stages: Collection[str]) -> dict[str, Any]:
 
 
 def checkout(root: Path) -> None:
-    """Put back what the cache has and the workspace lacks; what was never made is no error."""
-    _dvc(root, ["checkout", "--quiet", "--allow-missing"], 3600, None)
+    """Put back what the cache has and the workspace lacks; what was never made is no error.
+
+    A cache that was put elsewhere after `perennial init` lacks the digests of the code, and DVC would put back nothing.
+    """
+    arguments = ["checkout", "--quiet", "--allow-missing"]
+    exit_code, _ = _dvc(root, arguments, 24 * 3600, None)
+    if exit_code and code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
+        _dvc(root, ["commit", "--quiet", "--force", CODE], 600, None)
+        _dvc(root, arguments, 24 * 3600, None)
 
 
 def start(root: Path) -> None:
@@ -141,6 +164,8 @@ def refresh(root: Path, *, patience_s: float = 0) -> None:
             "`perennial upgrade` mends the workspace; nothing is raised again."
         )
     Workspace(root).complete()
+    if (ignored := root / ".dvcignore").is_file() and ignored.read_text(encoding="utf-8") == IGNORED_IN_0_2:
+        replace_text(ignored, IGNORED)
     _point_to_the_package(root)
     if not code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
         with suppress(Busy):
@@ -226,8 +251,89 @@ def share_cache(root: Path, other: Path) -> None:
 
 
 def add(root: Path, target: Path) -> None:
-    """Bring a folder inside the workspace under version control."""
-    _must(root, ["add", str(target.relative_to(root))])
+    """Bring a folder inside the workspace under version control.
+
+    The cache holds its files as well. Where nobody chose how (`cache.type`), they are hard links instead of a second copy
+    if that is safe; of DVC's own `reflink, copy` the first costs nothing where a file system knows it.
+    """
+    name = str(target.relative_to(root))
+    if _links(root).are_safe:
+        _must(root, [name], program=("-c", ADD_LINKED))
+    else:
+        _must(root, ["add", name])
+
+
+def expect_links(root: Path) -> None:
+    """Raise BadParams where DVC could not bring back from its cache what is added now: it would be told only then."""
+    links = _links(root)
+    if links.chosen and not links.chosen & links.working:
+        raise BadParams(
+            f"expected a cache.type that works between '{links.cache}' and '{root}' ({', '.join(sorted(links.working))}), "
+            f"found {', '.join(sorted(links.chosen))}. Choose with `dvc config cache.type`."
+        )
+
+
+@dataclass(frozen=True)
+class _Links:
+    """How files of the cache can lie in a workspace."""
+
+    cache: Path
+    chosen: frozenset[str]
+    """`cache.type`; empty where nobody chose."""
+    working: frozenset[str]
+    guarded: bool
+    """Whether a read-only file is safe from this process. From root none is: it would change the cache through a hard link,
+    and DVC would not see it."""
+
+    @property
+    def are_safe(self) -> bool:
+        """Whether hard links are the best choice, and nobody made another."""
+        return not self.chosen and "reflink" not in self.working and "hardlink" in self.working and self.guarded
+
+
+def _links(root: Path) -> _Links:
+    """Tried out, since DVC takes a copy in silence where `reflink` stands first and does not work."""
+    from dvc.repo import Repo
+    from dvc_objects.fs import system
+
+    with Repo(str(root)) as repo:
+        chosen, cache = frozenset(repo.config["cache"].get("type") or ()), Path(repo.cache.local.path)
+    cache.mkdir(parents=True, exist_ok=True)
+    working = {"copy"}
+    with tempfile.TemporaryDirectory(dir=cache) as there, tempfile.TemporaryDirectory(dir=root) as here:
+        (probe := Path(there, "probe")).touch(0o444)
+        for kind in ("reflink", "hardlink", "symlink"):
+            with suppress(OSError, NotImplementedError):
+                getattr(system, kind)(str(probe), str(Path(here, kind)))
+                working.add(kind)
+        return _Links(cache, chosen, frozenset(working), guarded=not os.access(probe, os.W_OK))
+
+
+def passed_over(root: Path, target: Path, names: Iterable[str]) -> list[str]:
+    """Of the files that are to lie in `target` those DVC would not version: a `.dvcignore` says so, or they lie in a
+    repository of their own."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        ignore, folders = repo.dvcignore, dict[Path, bool]()
+
+        def is_out(folder: Path) -> bool:
+            if folder not in folders:
+                upper = folder != target.parent and is_out(folder.parent)
+                folders[folder] = upper or ignore.is_ignored_dir(str(folder))
+            return folders[folder]
+
+        files = ((name, target / name) for name in names)
+        return [name for name, path in files if is_out(path.parent) or ignore.is_ignored_file(str(path))]
+
+
+def versioned(root: Path, target: Path) -> set[str]:
+    """POSIX paths of the files of a folder that DVC keeps a version of."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        (stage,) = repo.stage.load_file(str(target.with_name(target.name + ".dvc")))
+        return {"/".join(key) for key, _, _ in stage.outs[0].get_obj() or ()}
 
 
 def import_url(root: Path, url: str, target: Path) -> None:
@@ -253,22 +359,47 @@ def is_unchanged(root: Path, url: str, target: Path) -> bool:
         return bool(recorded) and not any(dep.changed_checksum() for dep in recorded)
 
 
-def remove(root: Path, target: Path) -> None:
-    """Forget a folder that was brought in by mistake, and delete it."""
+def remove(root: Path, target: Path, *, since: float | None = None) -> None:
+    """Forget a folder that was brought in by mistake, and delete it; with `since` (a time), what it brought into the cache
+    after that as well."""
+    brought = _digests(target) if since is not None else set()
     if target.with_name(target.name + ".dvc").is_file():
         _must(root, ["remove", str(target.relative_to(root)) + ".dvc"])
+    if target.is_symlink():
+        target.unlink()
     shutil.rmtree(target, ignore_errors=True)
+    if brought:
+        _purge(root, brought, lambda file: file.stat().st_mtime >= (since or 0) - 1)
+
+
+def _digests(target: Path) -> set[str]:
+    """Names in the cache of a folder's files, and of its list."""
+    if target.is_symlink() or not target.is_dir():
+        return set()
+    tracked = target.with_name(target.name + ".dvc")
+    said = load_yaml(tracked.read_bytes())["outs"][0] if tracked.is_file() else {}
+    return {str(said.get("md5"))} | {_md5(path) for path in target.rglob("*") if path.is_file()}
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
 
 def purge(root: Path, doomed: Callable[[Path], bool]) -> int:
     """Delete from the local cache every `doomed` file that nothing in the workspace is a copy of; returns how many."""
+    return _purge(root, None, doomed)
+
+
+def _purge(root: Path, among: Collection[str] | None, doomed: Callable[[Path], bool]) -> int:
+    """`purge` of the files with these names, or of all."""
     from dvc.repo import Repo
 
     purged = 0
     with Repo(str(root)) as repo, repo.lock:
         used = {found.value for objects in repo.used_objs().values() for found in objects}
         cache = repo.cache.local
-        for name in list(cache.all()):
+        for name in list(cache.all()) if among is None else sorted(filter(cache.exists, among)):
             if name not in used and doomed(Path(cache.oid_to_path(name))):
                 cache.delete(name)
                 purged += 1
@@ -291,10 +422,9 @@ def _is_busy(lines: Iterable[str]) -> bool:
     return any(sign in line for line in lines for sign in BUSY)
 
 
-def _must(root: Path, arguments: list[str]) -> None:
-    exit_code, lines = _dvc(
-        root, ["--wait-for-lock", *arguments] if arguments[0] != "init" else arguments, 24 * 3600, None
-    )
+def _must(root: Path, arguments: list[str], *, program: Sequence[str] = DVC) -> None:
+    waiting = [] if arguments[0] == "init" or program is not DVC else ["--wait-for-lock"]
+    exit_code, lines = _dvc(root, [*waiting, *arguments], 24 * 3600, None, program=program)
     if exit_code:
         raise StageFailed(f"dvc {arguments[0]} failed: {_last_words(lines)}")
 
@@ -307,11 +437,12 @@ def _dvc(
     *,
     is_stage: bool = False,
     environment: Mapping[str, str] | None = None,
+    program: Sequence[str] = DVC,
 ) -> tuple[int, list[str]]:
     """Run dvc in a process group of its own; past the time limit, and a stage that was given up, the group is killed."""
     lines: deque[str] = deque(maxlen=400)
     with subprocess.Popen(
-        [sys.executable, "-m", "dvc", *arguments],
+        [sys.executable, *program, *arguments],
         cwd=root,
         env=_environment() | dict(environment or {}),
         stdout=subprocess.PIPE,

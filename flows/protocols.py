@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from components.archives import manifest
 from components.archives.parts import Part, spelled
+from components.documents import dump_yaml
 from components.errors import BadParams, UnknownName
 from components.params import Changes
 from components.protocols import Protocol, Task, names, read
@@ -38,7 +37,7 @@ def described(workspace: Workspace, name: str) -> str:
     said = protocol.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     lacks = missing(workspace, protocol)
     needs = [f"missing {words}" for words in lacks] or [f"ready: perennial study NAME --protocol {name}"]
-    return yaml.safe_dump(said, sort_keys=False, allow_unicode=True, width=4096) + "\n".join(needs)
+    return dump_yaml(said, allow_unicode=True, width=4096) + "\n".join(needs)
 
 
 def expect_no_order(sequence: str) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from components import code
+from components.documents import load_yaml
 from components.errors import UnknownName
-from components.params import load_yaml
 from flows import pipeline
 from flows.pending import GENERATION_STAGES
 from flows.workspace import Workspace

@@ -17,9 +17,10 @@ import yaml
 from components import detectors, strategies
 from components.archives import manifest
 from components.archives.parts import Part
+from components.documents import dump_yaml, load_yaml
 from components.errors import BadParams, StageFailed, UnknownName
 from components.generations.lineage import Lineage, propose
-from components.params import Archive, Changes, Line, Name, Params, Section, Withdrawal, load_yaml, parse
+from components.params import Archive, Changes, Line, Name, Params, Section, Withdrawal, parse
 from components.reports import foreign
 from components.reports import study as report
 from components.reports.study import Run, RunKey, Split
@@ -257,7 +258,7 @@ def choices(workspace: Workspace, study: Study) -> Params:
     """What the study's params.yaml says, or would say if it began now, with its lines; raises BadParams."""
     own = workspace.root / FOLDER / study.name / "params.yaml"
     raw = {
-        **yaml.safe_load(own.read_text() if own.is_file() else _cut(_params(workspace), study.faces)),
+        **load_yaml(own.read_text() if own.is_file() else _cut(_params(workspace), study.faces)),
         "archives": {
             name: {"layout": entry.layout, "role": _role(study, name, entry)}
             for name, entry in _archives(workspace.params(), study).items()
@@ -323,8 +324,8 @@ def _refuse_other_faces(own: Workspace, study: Study) -> None:
 
 def _cut(params: str, faces: Mapping[str, Any]) -> str:
     """A study's first params.yaml with what the study says of faces."""
-    raw = yaml.safe_load(params)
-    return HEADER + yaml.safe_dump({**raw, "faces": {**raw["faces"], **faces}}, sort_keys=False) if faces else params
+    raw = load_yaml(params)
+    return HEADER + dump_yaml({**raw, "faces": {**raw["faces"], **faces}}) if faces else params
 
 
 def _params(workspace: Workspace) -> str:
@@ -332,7 +333,7 @@ def _params(workspace: Workspace) -> str:
     sections = {name: raw[name] for name in COPIED if name in raw or name in WIRED}
     sections["evaluation"] = {**sections.get("evaluation", {}), "validation": True}
     empty: dict[str, Any] = {"archives": {}, "sequence": [], "benchmarks": [], "lines": {}}
-    return HEADER + yaml.safe_dump({**empty, **sections, "gate": GATE}, sort_keys=False)
+    return HEADER + dump_yaml({**empty, **sections, "gate": GATE})
 
 
 def _lines(own: Workspace, study: Study) -> dict[str, Line]:
@@ -360,10 +361,10 @@ def _leave_out(own: Workspace, withdrawn: Sequence[Withdrawal]) -> None:
 def _write_lines(own: Workspace, study: Study) -> None:
     """Add the study's lines to its params.yaml."""
     lines = _lines(own, study)
-    raw = yaml.safe_load(own.params_file.read_text())
+    raw = load_yaml(own.params_file.read_bytes())
     raw["lines"] = {name: line.model_dump(mode="json", exclude_unset=True) for name, line in lines.items()}
     parse(Params, raw, "study")
-    replace_text(own.params_file, HEADER + yaml.safe_dump(raw, sort_keys=False))
+    replace_text(own.params_file, HEADER + dump_yaml(raw))
 
 
 def _expect_validation(own: Workspace, study: Study) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
+from components.documents import load_yaml
 from components.errors import BadParams, UnknownName
 from components.generations.lineage import resolved
-from components.params import Changes, Line, Params, load_yaml
+from components.params import Changes, Line, Params
 from components.reports import tune as report
 from components.reports.study import METRICS
 from components.reports.tune import Point

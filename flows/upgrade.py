@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
 from ruamel.yaml.comments import CommentedMap
 
 from components import orders
+from components.documents import load_yaml
 from components.errors import BrokenLineage
 from components.faces import weights
 from components.faces.about import FACES_FILE, read_about
@@ -86,7 +86,7 @@ def told(found: Upgraded | None) -> str:
 
 def _with_choices(workspace: Workspace) -> Lineage:
     """The lineage, its heads with detector and strategy, which 0.1 did not say there."""
-    raw = yaml.safe_load(workspace.lineage_file.read_text()) or {}
+    raw = load_yaml(workspace.lineage_file.read_bytes()) or {}
     for head in (raw.get("heads") or {}).values():
         row = raw["generations"][head["generation"]]
         head.update({key: row[key] for key in ("detector", "strategy")})

@@ -114,7 +114,7 @@ def receive(workspace: Workspace, address: str, arrival: Arrival) -> Landed:
     try:
         inbox(address).fetch(arrival, room)
         marker = arrival.marker
-        return land(workspace, arrival.name, str(room), layout=marker.layout, role=marker.role, faces=arrival.faces)
+        return land(workspace, arrival.name, str(room), layout=marker.layout, role=marker.role, faces=marker.faces)
     finally:
         shutil.rmtree(room, ignore_errors=True)
 

@@ -10,11 +10,9 @@ Every step can be killed and done again.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
@@ -87,8 +85,9 @@ def withdraw_archive(workspace: Workspace, name: str, *, why: str) -> None:
     Raises UnknownName where it never landed, BadParams where generations rest on it; then nothing has changed.
     """
     with _alone(workspace):
-        params, folders = workspace.params(), _folders(workspace, name)
-        if name not in params.archives and not any(folder.is_dir() for folder in folders):
+        params = workspace.params()
+        there = [workspace.data("archives", name), *workspace.made_of(name)]
+        if name not in params.archives and not any(folder.is_dir() for folder in there):
             raise UnknownName("archive", name, params.archives)
         _expect_unused(workspace, name)
         if name in params.archives:
@@ -98,8 +97,7 @@ def withdraw_archive(workspace: Workspace, name: str, *, why: str) -> None:
         weights.forget(workspace.data(), name)
         decoded.forget(workspace.root)
         pipeline.remove(workspace.root, workspace.data("archives", name))
-        for folder in folders:
-            shutil.rmtree(folder, ignore_errors=True)
+        workspace.forget_archive(name)
 
 
 @contextmanager
@@ -132,13 +130,6 @@ def _expect_unused(workspace: Workspace, name: str) -> None:
         f"withdraw what it holds instead (perennial withdraw SOURCE --archive {name}, or --identity, or --clip), or "
         "take it out of `sequence` so that no new line learns it."
     )
-
-
-def _folders(workspace: Workspace, name: str) -> list[Path]:
-    """What was made of an archive, and the archive."""
-    docs = workspace.root / "reports" / "data_docs"
-    made = [workspace.data(kind, name) for kind in ("archives", "manifests", "validation", "faces")]
-    return [*made, docs / name, docs / f"{name}_faces"]
 
 
 def name_in(document: CommentedMap, orders: Sequence[Withdrawal]) -> None:

@@ -5,16 +5,21 @@ dvc.yaml  params.yaml  lineage.yaml  recipes/  data/  reports/  ledger.jsonl  ml
 
 from __future__ import annotations
 
+import io
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.nodes import ScalarNode
+from ruamel.yaml.representer import RoundTripRepresenter
 
+from components.documents import load_yaml, needs_quotes
 from components.errors import BadParams, PerennialError
 from components.generations.lineage import Lineage
-from components.params import Params, load
+from components.params import Params, load, parse
 from components.reports import PAGE_FILE
 from components.vocabulary import NOBODY
 from components.writing import replace_text
@@ -31,6 +36,16 @@ WIRING = ("\n  examine:", "- archives.${key}", "data/verdicts/${item.teacher}/ch
 """Signs of today's ``dvc.yaml`` that older workspaces do not have."""
 EXAMINATIONS = "\nexaminations:"
 """Of the rows of the stage `examine` in ``lineage.yaml``: workspaces of 0.2 have none."""
+
+
+class _Quoting(RoundTripRepresenter):
+    """Writes texts as `dump_yaml` does, so that every reader finds the same; this library alone keeps comments."""
+
+    def represent_text(self, text: str) -> ScalarNode:
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style="'" if needs_quotes(text) else None)
+
+
+_Quoting.add_representer(str, _Quoting.represent_text)
 
 
 def template(name: str) -> str:
@@ -140,16 +155,39 @@ class Workspace:
     def rewrite(self, change: Callable[[CommentedMap], None]) -> None:
         """Change ``params.yaml``, comments kept; raises BadParams, with the file as it was, for what nobody could follow."""
         yaml = YAML()
+        yaml.Representer = _Quoting
         yaml.preserve_quotes = True
         yaml.width = 4096  # lines stay as they were written
         yaml.indent(mapping=2, sequence=4, offset=2)
-        document = yaml.load(self.params_file.read_text())
+        document = yaml.load(self.params_file.read_text(encoding="utf-8"))
         change(document)
-        fresh = self.params_file.with_suffix(".fresh")
-        with fresh.open("w") as file:
-            yaml.dump(document, file)
-        load(fresh)
-        fresh.replace(self.params_file)
+        written = io.StringIO()
+        yaml.dump(document, written)
+        parse(Params, load_yaml(written.getvalue()), self.params_file.name)
+        replace_text(self.params_file, written.getvalue())
+
+    def restore(self, params: str) -> None:
+        """Let ``params.yaml`` say what it said before."""
+        replace_text(self.params_file, params)
+
+    def made_of(self, archive: str) -> list[Path]:
+        """Folders of what was made of an archive."""
+        docs = self.root / "reports" / "data_docs"
+        made = [self.data(kind, archive) for kind in ("manifests", "validation", "faces")]
+        return [*made, docs / archive, docs / f"{archive}_faces"]
+
+    def forget_archive(self, archive: str) -> None:
+        """Delete what was made of an archive that leaves."""
+        for folder in self.made_of(archive):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def link_archives(self) -> None:
+        """Point to the archives that stayed where they are, wherever a copy of this workspace lacks the links."""
+        for name, archive in self.params().archives.items():
+            link = self.data("archives", name)
+            if archive.at and not link.is_symlink() and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(archive.at)
 
     def lineage(self) -> Lineage:
         return Lineage.read(self.lineage_file)

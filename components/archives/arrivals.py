@@ -20,10 +20,11 @@ from pydantic import TypeAdapter, ValidationError
 from components.archives import layouts
 from components.archives.listing import MARKER
 from components.errors import BadArchive, PerennialError
-from components.params import Name, Section, parse
+from components.params import ArchiveName, Name, Section, parse
+from components.vocabulary import NOBODY
 
 _MAX_MARKER_BYTES: Final = 64 * 1024
-_NAME: Final = TypeAdapter[str](Name)
+_NAME: Final = TypeAdapter[str](ArchiveName)
 
 
 class Marker(Section):
@@ -45,10 +46,6 @@ class Arrival:
     """Changes when a file changes (names, sizes, and times or ETags); cheap, unlike a digest of the bytes."""
     where: str
     """A path or an s3:// address, for people."""
-
-    @property
-    def faces(self) -> str:
-        return self.marker.faces or layouts.default_faces(self.marker.layout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +86,9 @@ def arrival(name: str, marker: Callable[[], bytes], marker_bytes: int, fingerpri
     try:
         _NAME.validate_python(name)
     except ValidationError as fault:
-        raise BadArchive(f"'{name}' cannot name an archive; expected a-z, 0-9 and _. Rename '{where}'.") from fault
+        raise BadArchive(
+            f"'{name}' cannot name an archive; expected a-z, 0-9 and _, and not '{NOBODY}'. Rename '{where}'."
+        ) from fault
     if marker_bytes > _MAX_MARKER_BYTES:
         raise BadArchive(f"'{where}/{MARKER}' has {marker_bytes} bytes; expected a short JSON object. Write it again.")
     return Arrival(name, parse_marker(marker(), f"{where}/{MARKER}"), fingerprint, where)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 from components.archives.arrivals import Arrival, Waiting, arrival, fingerprint, look_through
 from components.archives.files import is_text, spelled, troubles_with, walk
-from components.archives.listing import MARKER, is_inside
+from components.archives.listing import MARKER, is_inside, is_part
 from components.archives.manifest import tree_digest
 from components.errors import BadArchive, BadParams, NameTaken
 
@@ -53,11 +53,9 @@ def stage_copy(source: Path, target: Path) -> None:
     """
     if target.resolve().is_relative_to(source.resolve()):
         raise BadArchive(f"'{target}' lies inside '{source}'; expected an archive that does not hold its own copy.")
-    files = _files(source)
-    if not files.keys() - {MARKER}:
-        raise BadArchive(f"expected an archive at '{source}', found no file. Check the path.")
+    files = files_of(source)
     if target.is_dir():
-        _refuse_other(target, tree_digest(source, without=frozenset({MARKER})))
+        _refuse_other(target, tree_digest(source))
         return
     with _all_or_nothing(target) as room:
         _copy(files, room)
@@ -78,7 +76,7 @@ class FolderInbox:
     def fetch(self, arriving: Arrival, into: Path) -> None:
         source = self._path / arriving.name
         with _all_or_nothing(into) as room:
-            _copy(_files(source), room)
+            _copy(files_of(source), room)
             _refuse_changed(arriving, _fingerprint(source))
 
 
@@ -128,7 +126,7 @@ class S3Inbox:
             pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=self._prefix)
             for entry in (entry for page in pages for entry in page.get("Contents", ())):
                 name, _, path = entry["Key"].removeprefix(self._prefix).partition("/")
-                if path and not path.endswith("/"):
+                if path == MARKER or (is_part(path) and not path.endswith("/")):
                     stored = Stored(entry["Key"], path, entry["Size"], entry["ETag"].strip('"'))
                     found.setdefault(name, {})[path] = stored
         return found
@@ -220,20 +218,24 @@ def _look(folder: Path) -> Arrival:
 
 def _copy(files: Mapping[str, Path], room: Path) -> None:
     for name, path in files.items():
-        if name != MARKER:
-            copy = room / name
-            with troubles_with(path):
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, copy)
+        copy = room / name
+        with troubles_with(path):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
 
 
-def _files(root: Path) -> dict[str, Path]:
-    """Relative POSIX path -> file; raises BadArchive for whatever is no regular file inside `root`."""
+def files_of(root: Path) -> dict[str, Path]:
+    """Relative POSIX path -> file of every part of an archive that is to land.
+
+    Raises BadArchive where there is none, and for whatever is no regular file inside `root`. What is hidden stays behind:
+    of an archive that is a repository of Git or DVC, nobody asked for the history.
+    """
     if not root.is_dir():
         raise BadArchive(f"expected an archive folder at '{root}', found none. Check the path.")
     real_root = root.resolve()
     files: dict[str, Path] = {}
     for folder, folders, names in walk(root):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         for path in (folder / name for name in [*folders, *names]):
             if not is_text(path.name):
                 raise BadArchive(
@@ -245,13 +247,15 @@ def _files(root: Path) -> dict[str, Path]:
                     f"'{path}' is a link out of the archive, a link to a folder, or no regular file. "
                     "Put the file itself in its place."
                 )
-            if path.is_file():
-                files[path.relative_to(root).as_posix()] = path
+            if path.is_file() and is_part(name := path.relative_to(root).as_posix()):
+                files[name] = path
+    if not files:
+        raise BadArchive(f"expected an archive at '{root}', found no file. Check the path.")
     return files
 
 
 def _fingerprint(root: Path) -> str:
-    facts = [(name, path.stat()) for name, path in _files(root).items()]
+    facts = [(name, path.stat()) for name, path in (files_of(root) | {MARKER: root / MARKER}).items()]
     return fingerprint((name, stat.st_size, stat.st_mtime_ns) for name, stat in facts)
 
 

@@ -75,7 +75,7 @@ class Faults:
     def settle(self) -> None:
         """Raise BadArchive if there is any fault."""
         if self._kinds:
-            lines = [f"  {kind} ({len(places)}): {_first(places)}" for kind, places in self._kinds.items()]
+            lines = [f"  {kind} ({len(places)}): {first(places)}" for kind, places in self._kinds.items()]
             raise BadArchive("\n".join([self._where + ":", *lines, "Mend these and land the archive again."]))
 
 
@@ -110,7 +110,7 @@ def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] =
         )
     ragged = [f"line {line}" for line, row in rows if len(row) != len(header)]
     if ragged:
-        raise BadArchive(f"'{path}' has lines with another number of fields ({len(ragged)}): {_first(ragged)}.")
+        raise BadArchive(f"'{path}' has lines with another number of fields ({len(ragged)}): {first(ragged)}.")
     if not rows:
         raise BadArchive(f"'{path}' lists no file; expected one line per file.")
     table = []
@@ -218,25 +218,37 @@ def is_inside(name: str) -> bool:
     return plain and not posix.is_absolute() and not windows.drive and ".." not in posix.parts
 
 
+def is_part(name: str) -> bool:
+    """Whether the file at a relative POSIX path is part of its archive: what is hidden (.git, .dvc) and the marker are not."""
+    return name != MARKER and not any(part.startswith(".") for part in name.split("/"))
+
+
 def files_under(root: Path, faults: Faults) -> set[str]:
-    """POSIX paths of all files of an archive, hidden ones and the marker apart; a link that leaves the root is a fault."""
+    """POSIX paths of all files of an archive; a link to nothing is a fault.
+
+    Links that leave the root are DVC's own (`cache.type symlink`): others are refused when an archive lands.
+    """
     if not root.is_dir():
         raise BadArchive(f"expected an archive folder at '{root}', found none. Check the path.")
-    real_root = root.resolve()
+    found = parts_of(root)
+    with troubles_with(root):
+        lost = [f"'{spelled(name)}'" for name in sorted(found) if not (root / name).exists()]
+    faults.extend("link to nothing", lost)
+    odd = (f"'{spelled(name)}'" for name in sorted(found) if not is_text(name))
+    faults.extend("name in another code page than UTF-8: rename it", odd)
+    return found
+
+
+def parts_of(root: Path) -> set[str]:
+    """POSIX paths of all files and links that are part of the archive at `root`."""
     found: set[str] = set()
     for folder, folders, names in walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in [*folders, *names]:
-            path = folder / name
-            shown = f"'{spelled(path.relative_to(root).as_posix())}'"
-            if path.is_symlink() and not path.resolve().is_relative_to(real_root):
-                faults.add("link that leaves the archive", shown)
-            if not is_text(name):
-                faults.add("name in another code page than UTF-8: rename it", shown)
-        found |= {(folder / name).relative_to(root).as_posix() for name in names if not name.startswith(".")}
-    return found - {MARKER}
+        found |= {(folder / name).relative_to(root).as_posix() for name in names}
+    return {name for name in found if is_part(name)}
 
 
-def _first(places: list[str]) -> str:
+def first(places: list[str]) -> str:
+    """The first few of `places`, and how many more there are."""
     more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
     return ", ".join(places[:_SHOWN]) + more

@@ -34,7 +34,7 @@ import pyarrow.parquet as pq
 
 from components.archives.files import UnreadableError, troubles_with
 from components.archives.fragments import part_of
-from components.archives.listing import MASK, Clip, Faults
+from components.archives.listing import MASK, Clip, Faults, parts_of
 from components.archives.media import Measured, measure, sha256_of
 from components.errors import BadArchive
 from components.progress import shown
@@ -149,13 +149,12 @@ def same_content(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return content_digest(one) == content_digest(other)
 
 
-def tree_digest(root: Path, *, without: frozenset[str] = frozenset()) -> str:
-    """One name for a folder: every file's relative path and bytes, apart from the paths in `without`."""
-    files = sorted((path.relative_to(root).as_posix(), path) for path in root.rglob("*") if path.is_file())
-    kept = [(name, path) for name, path in files if name not in without]
+def tree_digest(root: Path) -> str:
+    """One name for an archive: the relative path and bytes of every file that is part of it."""
+    names = sorted(parts_of(root))
     with ThreadPoolExecutor(_threads()) as pool:
-        digests = pool.map(_digest_of, (path for _, path in kept))
-        return _digest(f"{name}\0{digest}" for (name, _), digest in zip(kept, digests, strict=True))
+        digests = pool.map(_digest_of, (root / name for name in names))
+        return _digest(f"{name}\0{digest}" for name, digest in zip(names, digests, strict=True))
 
 
 def _digest_of(path: Path) -> str:

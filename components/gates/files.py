@@ -17,8 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from components.documents import load_yaml
 from components.errors import BrokenLineage
 from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
@@ -45,7 +44,7 @@ class GenerationFiles:
     @cached_property
     def recipe(self) -> dict[str, Any]:
         assert self.recipe_file is not None
-        recipe: dict[str, Any] = yaml.safe_load(_there(self.recipe_file).read_text())
+        recipe: dict[str, Any] = load_yaml(_there(self.recipe_file).read_bytes())
         return recipe
 
     @cached_property

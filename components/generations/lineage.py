@@ -15,8 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from components.documents import dump_yaml
 from components.errors import BadParams, BrokenLineage
 from components.generations.card import CARD, read_card
 from components.generations.recipe import Choice, Machine, Recipe, Row
@@ -71,7 +70,7 @@ class Lineage(Section):
 
     def write(self, path: Path) -> None:
         """Replace the file at once: a reader finds the old lineage or the new one."""
-        replace_text(path, HEADER + yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False))
+        replace_text(path, HEADER + dump_yaml(self.model_dump(mode="json")))
 
     def of(self, line: str) -> list[str]:
         """Names of a line's generations, oldest first."""

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from components.documents import dump_yaml
 from components.errors import BrokenLineage
 from components.params import (
     CropOptions,
@@ -106,7 +107,7 @@ class Recipe(Section):
 
     def write(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(self.model_dump(mode="json", exclude_unset=True), sort_keys=False))
+        path.write_text(dump_yaml(self.model_dump(mode="json", exclude_unset=True)))
 
     @property
     def digest(self) -> str:

@@ -14,10 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from components import code
+from components.documents import load_yaml
 from components.evaluation import MATRIX_FILE, late
 from components.gates.verdict import verdict_if_any
 from components.generations.card import CARD, code_state, read_card
-from components.params import load_yaml
 from components.reports import Place
 from components.vocabulary import NOBODY
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from components.documents import dump_yaml
 from components.errors import StageFailed
 from components.evaluation import transfer
 from components.reports.study import METRICS, Run
@@ -136,7 +136,7 @@ def scored(point: Point, runs: Sequence[Run], metric: str) -> Tried:
 
 def lines(adopt: Mapping[str, Any]) -> str:
     """The part of params.yaml that says a choice, as YAML."""
-    return yaml.safe_dump(dict(adopt), sort_keys=False) if adopt else "# params.yaml says so already\n"
+    return dump_yaml(dict(adopt)) if adopt else "# params.yaml says so already\n"
 
 
 def _sign(metric: str) -> int:

@@ -128,12 +128,7 @@ def test_only_an_arrival_with_a_marker_waits(archive: Path, tmp_path: Path) -> N
     assert box.pending({}).arrivals == ()
     complete(archive)
     (arrival,) = box.pending({}).arrivals
-    assert (arrival.name, arrival.marker.layout, arrival.marker.role, arrival.faces) == (
-        "swaps",
-        "crops",
-        "task",
-        "none",
-    )
+    assert (arrival.name, arrival.marker.layout, arrival.marker.role) == ("swaps", "crops", "task")
 
 
 def test_an_arrival_lands_once_and_again_only_if_it_changed(archive: Path, tmp_path: Path) -> None:

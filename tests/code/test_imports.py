@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from components.params import load_yaml
 from flows import pipeline
 from flows.workspace import Workspace
 
@@ -82,12 +81,3 @@ def test_a_run_with_nothing_to_do_imports_detectors_only_where_it_has_not_checke
 def test_a_stage_starts_without_what_it_may_never_need(module: str, absent: set[str]) -> None:
     code = f"import json, sys, {module}\nprint(json.dumps([n for n in {sorted(absent)} if n in sys.modules]))"
     assert imported(code) == []
-
-
-def test_yaml_is_read_as_its_safe_loader_reads_it() -> None:
-    text = (ROOT / "params.yaml").read_bytes() + "\nwho: [é, 1e3, 0o17, 2026-11-26, ~, yes]\n".encode()
-    import yaml
-
-    assert load_yaml(text) == yaml.safe_load(text)
-    with pytest.raises(yaml.YAMLError):
-        load_yaml(b"!!python/object/apply:os.getcwd []")
