@@ -129,8 +129,7 @@ def land(
     workspace = _workspace(root)
     if not (layout or version or again or name in workspace.params().archives):
         layout = _recognised(path)
-    options = {"link": link, "version": version, "again": again}
-    found = _land(workspace, name, path, layout=layout, role=role, faces=faces, **options)
+    found = _land(workspace, name, path, layout=layout, role=role, faces=faces, link=link, version=version, again=again)
     entry = workspace.params().archives[found.name]
     word = "had landed already" if found.already else "landed"
     print(f"'{found.name}' {word}: {found.clips} clips, content {found.digest[:12]}. {found.steps[0]}")
@@ -256,8 +255,11 @@ def status(
         from flows.serving import champions
 
         told = status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
-        more = {"older_code": provenance.outdated(workspace), "never_examined": examinations.never_examined(workspace)}
-        more["versions"] = versions.learned(workspace)
+        more = {
+            "older_code": provenance.outdated(workspace),
+            "never_examined": examinations.never_examined(workspace),
+            "versions": versions.learned(workspace),
+        }
         print(json.dumps({**told, **more}, indent=2))
     else:
         _show(workspace)

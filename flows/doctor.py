@@ -80,11 +80,14 @@ def _disk(root: Path) -> Check:
 
 
 def _workspace(root: Path) -> Iterator[Check]:
+    from flows import pipeline
     from flows.pending import pending
     from flows.workspace import Workspace
 
     try:
         workspace = Workspace.at(root)
+        if (workspace.root / ".dvc").is_dir():
+            pipeline.expect_links(workspace.root)
         found = pending(workspace)
     except PerennialError as fault:
         yield Check("workspace", "bad", str(fault))

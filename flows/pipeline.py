@@ -314,17 +314,19 @@ def passed_over(root: Path, target: Path, names: Iterable[str]) -> list[str]:
     repository of their own."""
     from dvc.repo import Repo
 
+    files: dict[str, list[str]] = {}
+    for name in names:
+        folder, _, file = f"./{name}".rpartition("/")
+        files.setdefault(folder, []).append(file)
+    over: list[str] = []
     with Repo(str(root)) as repo:
-        ignore, folders = repo.dvcignore, dict[Path, bool]()
-
-        def is_out(folder: Path) -> bool:
-            if folder not in folders:
-                upper = folder != target.parent and is_out(folder.parent)
-                folders[folder] = upper or ignore.is_ignored_dir(str(folder))
-            return folders[folder]
-
-        files = ((name, target / name) for name in names)
-        return [name for name, path in files if is_out(path.parent) or ignore.is_ignored_file(str(path))]
+        for folder, inside in files.items():
+            ways = (target, *(target / upper for upper in reversed(Path(folder).parents)), target / folder)
+            left_out = any(repo.dvcignore.is_ignored_dir(str(way)) for way in ways)
+            repo.dvcignore.is_ignored_file(str(target / folder / inside[0]))  # alone finds repositories in a folder
+            kept = set() if left_out else set(repo.dvcignore(str(target / folder), [], inside)[1])
+            over += [f"{folder}/{file}".removeprefix("./") for file in inside if file not in kept]
+    return over
 
 
 def versioned(root: Path, target: Path) -> set[str]:

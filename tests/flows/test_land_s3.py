@@ -38,3 +38,13 @@ def test_what_cannot_land_from_a_store_leaves_nothing_behind(workspace, archive,
         land(workspace, "others", f"s3://{bucket.name}/nowhere", layout="crops")
     assert workspace.params_file.read_bytes() == before
     assert not list(workspace.data("archives").iterdir())
+
+
+def test_an_archive_in_a_store_that_is_a_repository_is_refused_and_leaves_nothing(workspace, archive, upload):
+    before = workspace.params_file.read_bytes()
+    (archive / "real/.dvc").mkdir()
+    (archive / "real/.dvc/config").write_text("[core]\n")
+    with pytest.raises(BadArchive, match=r"found 4 that DVC leaves out: 'real/test_0\.png'"):
+        land(workspace, "swaps", upload(archive, "swaps"), layout="crops")
+    assert workspace.params_file.read_bytes() == before
+    assert not list(workspace.data("archives").iterdir())
