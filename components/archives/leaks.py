@@ -96,7 +96,7 @@ def _set_aside(
     torn = (shared["split"] != here).to_numpy()
     if spare_train:
         several = shared.groupby(level=0)["split"].transform("nunique") > 1
-        torn &= ~((here == TRAIN) & (shared["split"] != TEST) & ~several).to_numpy()
+        torn = torn & ~((here == TRAIN) & (shared["split"] != TEST) & ~several).to_numpy()
     worst = shared[torn].groupby(level=0).first()
     gone = kept.loc[worst.index].assign(
         why=worst["kind"] + " is in split " + worst["split"] + " of '" + worst["archive"] + "'", shared=worst["name"]

@@ -113,14 +113,15 @@ def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, par
 def leak_table(manifest: pd.DataFrame, set_aside: pd.DataFrame, params: ValidationOptions) -> Table:
     """All clips of an archive, those that were set aside as leaks among them."""
     leaks = set_aside[set_aside["shared"] != ""]
-    rows = pd.concat([manifest[["path"]].assign(leaks=0, why=""), leaks[["path", "why"]].assign(leaks=1)])
+    aside = leaks[["path", "why"]].rename(columns={"why": "because"}).assign(leaks=1)
+    rows = pd.concat([manifest[["path"]].assign(leaks=0, because=""), aside])
     rule = ColumnRule(
         "leaks",
         f"{1 - params.max_leaking:.0%} or more of the clips share nothing with another split of an earlier archive",
         "leaks",
         most=0,
         share=1 - params.max_leaking,
-        shows=("why",),
+        shows=("because",),
         advice="Withdraw it (perennial withdraw --archive NAME) and land it with --role benchmark, where all its clips are "
         "test clips, or before the archives it shares people with, or raise validation.max_leaking.",
     )
