@@ -247,7 +247,7 @@ def status(
     root: Root = None,
 ) -> None:
     """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
-    from flows import examinations, provenance, set_asides, versions
+    from flows import examinations, near_duplicates, provenance, set_asides, versions
 
     workspace = _workspace(root)
     if why:
@@ -262,13 +262,14 @@ def status(
             "never_examined": examinations.never_examined(workspace),
             "versions": versions.learned(workspace),
             "set_aside": set_asides.found(workspace),
+            "near_duplicates": near_duplicates.told(workspace),
         }
         print(json.dumps({**told, **more}, indent=2))
     else:
         _show(workspace)
         for words in versions.told(versions.learned(workspace)):
             print(words)
-        for words in set_asides.told(set_asides.found(workspace)):
+        for words in [*set_asides.told(set_asides.found(workspace)), *near_duplicates.told(workspace)]:
             print(words)
         for words in examinations.told(examinations.never_examined(workspace)):
             print(words)
