@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.errors import PerennialError
 from components.faces import near_duplicates
 from components.faces.about import FACES_FILE, read_about
 from components.faces.hashes import FACE, FRAME
@@ -15,7 +16,7 @@ def screen(workspace: Workspace) -> dict[str, str]:
 
     What was compared before is not compared again. Archives on which generations rest stay as they are.
     """
-    params, lineage = workspace.params(), workspace.lineage()
+    params, lineage, faults = workspace.params(), workspace.lineage(), dict[str, str]()
     most = params.validation.max_near_duplicates
     there = [name for name in params.archives if (workspace.data("faces", name) / FACES_FILE).is_file()]
     for name in there:
@@ -24,12 +25,11 @@ def screen(workspace: Workspace) -> dict[str, str]:
         before = [other for other in there[: there.index(name)] if other not in params.versions(name)]
         living = [other for other in there if lineage.rests_on(other) and other not in params.versions(name)]
         tables = {other: workspace.data("faces", other) for other in dict.fromkeys([name, *before, *living])}
-        key = near_duplicates.key(name, tables, most)
-        if near_duplicates.read_report(folder_of(workspace, name)).get("key") != key:
-            faces = str(read_about(tables[name])["digest"])
-            found = near_duplicates.compare(name, tables)
-            near_duplicates.write(found, folder_of(workspace, name), key=key, faces=faces, most=most)
-    return {name: words(workspace, name) for name in refused(workspace)}
+        try:
+            near_duplicates.bring_up_to_date(name, tables, folder_of(workspace, name), most)
+        except PerennialError as fault:
+            faults[name] = str(fault)
+    return faults | {name: words(workspace, name) for name in refused(workspace)}
 
 
 def refused(workspace: Workspace) -> list[str]:

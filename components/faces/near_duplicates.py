@@ -54,9 +54,6 @@ class Found:
         """Clips of which a picture looks like one of another split."""
         return int(self.pairs.loc[self.pairs["kind"] == kind, "clip"].nunique())
 
-    def share(self, kind: str) -> float:
-        return self.count(kind) / max(self.clips, 1)
-
 
 def compare(name: str, tables: Mapping[str, Path]) -> Found:
     """The archive `name` with itself and with every other one of `tables`, the folders of their faces."""
@@ -66,24 +63,24 @@ def compare(name: str, tables: Mapping[str, Path]) -> Found:
     return Found(own["clip"].nunique(), pairs)
 
 
-def key(name: str, tables: Mapping[str, Path], most: float) -> str:
-    """A name for what `compare` would look at, and what may be found."""
-    said = [name, RADIUS, most, *sorted(read_about(folder)["digest"] for folder in tables.values())]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
-
-
-def write(found: Found, folder: Path, *, key: str, faces: str, most: float) -> dict[str, Any]:
-    """The pairs, and a report of them: `faces` is the digest of the archive's table."""
+def bring_up_to_date(name: str, tables: Mapping[str, Path], folder: Path, most: float) -> None:
+    """Write what `compare` finds to `folder`, unless it lies there; a share of clips above `most`, by their faces, is refused."""
+    digests = {other: str(read_about(faces)["digest"]) for other, faces in tables.items()}
+    said = json.dumps([name, RADIUS, most, sorted(digests.items())])
+    key = hashlib.sha256(said.encode()).hexdigest()
+    if read_report(folder).get("key") == key:
+        return
+    found = compare(name, tables)
+    counts = {kind: found.count(kind) for kind in (FACE, FRAME)}
+    passed = counts[FACE] <= most * found.clips
+    report = {"key": key, "faces": digests[name], "clips": found.clips, **counts, "passed": passed}
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / PAIRS_FILE, found.pairs.to_csv(index=False))
-    counts = {kind: found.count(kind) for kind in (FACE, FRAME)}
-    report = {"key": key, "faces": faces, "clips": found.clips, **counts, "passed": found.share(FACE) <= most}
     replace_text(folder / REPORT_FILE, json.dumps(report, indent=2, sort_keys=True) + "\n")
-    return report
 
 
 def read_report(folder: Path) -> dict[str, Any]:
-    """What `write` wrote; nothing where nobody compared."""
+    """What `bring_up_to_date` wrote; nothing where nobody compared."""
     file = folder / REPORT_FILE
     return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
