@@ -12,15 +12,16 @@ from flows.workspace import Workspace
 
 
 def screen(workspace: Workspace) -> dict[str, str]:
-    """Compare every archive with faces that nothing rests on with itself and with those before it; returns why one is refused.
+    """Compare every archive that has faces with itself and with those before it; returns why one is refused.
 
-    What was compared before is not compared again. Archives on which generations rest stay as they are.
+    What was compared before is not compared again. Archives on which generations rest stay as they are, and so do those
+    that a later version took the place of.
     """
     params, lineage, faults = workspace.params(), workspace.lineage(), dict[str, str]()
     most = params.validation.max_near_duplicates
     there = [name for name in params.archives if (workspace.data("faces", name) / FACES_FILE).is_file()]
     for name in there:
-        if lineage.rests_on(name):
+        if lineage.rests_on(name) or params.latest(name) != name:
             continue
         before = [other for other in there[: there.index(name)] if other not in params.versions(name)]
         living = [other for other in there if lineage.rests_on(other) and other not in params.versions(name)]
@@ -34,12 +35,9 @@ def screen(workspace: Workspace) -> dict[str, str]:
 
 def refused(workspace: Workspace) -> list[str]:
     """Archives of which too much looks like another split, as their faces are now."""
-    lineage = workspace.lineage()
-    return [
-        name
-        for name in workspace.params().archives
-        if (report := _report(workspace, name)) and not report["passed"] and not lineage.rests_on(name)
-    ]
+    params, lineage = workspace.params(), workspace.lineage()
+    asked = [name for name in params.archives if params.latest(name) == name and not lineage.rests_on(name)]
+    return [name for name in asked if _report(workspace, name).get("passed") is False]
 
 
 def words(workspace: Workspace, name: str) -> str:
@@ -53,8 +51,8 @@ def words(workspace: Workspace, name: str) -> str:
     if report["passed"]:
         return found + "."
     return (
-        f"{found} (allowed: {most:.0%} by their faces). Look at the pairs. Give what is one source one name and land it as a "
-        f"later version, withdraw it (perennial withdraw --archive {name}), or raise validation.max_near_duplicates."
+        f"{found} (allowed: {most:.0%} by their faces). Look at the pairs. Leave these clips out and land what is left as a later "
+        f"version, withdraw the archive (perennial withdraw --archive {name}), or raise validation.max_near_duplicates."
     )
 
 

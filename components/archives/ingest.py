@@ -40,9 +40,9 @@ def ingest(
 
 
 def told(set_aside: pd.DataFrame) -> list[str]:
-    """`12 clips set aside: its file is in split train of 'ffpp'`, the most frequent reason first."""
+    """`12 clips set aside: file in split train of 'ffpp'.`, the most frequent reason first."""
     counts = set_aside["why"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    return [f"{count} clips set aside, of each {why}." for why, count in counts.items()]
+    return [f"{count} clips set aside: {why}." for why, count in counts.items()]
 
 
 if __name__ == "__main__":

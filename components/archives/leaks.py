@@ -74,7 +74,7 @@ def prepared(
     earlier  what it is held against; where `entry` keeps what leaks, nothing is held against it
     """
     kept, twins = manifest.join_twins(rows)
-    aside = [twins.assign(why="a file equal to one of its source is in a more guarded split", shared="")]
+    aside = [twins.assign(why="equal file of its source in a more guarded split", shared="")]
     holds = entry.leaks == "set_aside"
     found = _shared(kept, entry.layout, earlier) if holds else _shared(kept, entry.layout, earlier.head(0))
     to_cut = entry.validation == "hash"
@@ -99,7 +99,7 @@ def _set_aside(
         torn = torn & ~((here == TRAIN) & (shared["split"] != TEST) & ~several).to_numpy()
     worst = shared[torn].groupby(level=0).first()
     gone = kept.loc[worst.index].assign(
-        why=worst["kind"] + " is in split " + worst["split"] + " of '" + worst["archive"] + "'", shared=worst["name"]
+        why=worst["kind"] + " in split " + worst["split"] + " of '" + worst["archive"] + "'", shared=worst["name"]
     )
     aside.append(gone)
     return kept.drop(index=worst.index)
@@ -110,7 +110,7 @@ def _shared(rows: pd.DataFrame, layout: str, earlier: pd.DataFrame) -> pd.DataFr
     names = pd.concat([_spanning(rows, layout), rows["sha256"]])
     names = names[names.isin(earlier["name"])]
     found = names.to_frame("name").rename_axis("row").reset_index().merge(earlier, on="name", how="inner")
-    found["kind"] = np.where(found["label"] == NAMES, "its source or person", "its file")
+    found["kind"] = np.where(found["label"] == NAMES, "source or person", "file")
     return found.sort_values(["row", "kind", "name", "split", "archive"]).set_index("row").rename_axis(None)
 
 

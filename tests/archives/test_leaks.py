@@ -89,17 +89,15 @@ def test_deeperforensics_of_ffpp_reals_gives_way_where_its_own_list_splits_them_
     root = plant(names, {f"lists/splits/{split}.txt": text for split, text in lists.items()}, at="deeper")
     kept, aside, why = landing("deeperforensics", rows_of("deeperforensics", root), landed(("faceforensics", ffpp)))
     assert stems(aside["path"]) == {"953_M001", "953", "054_M005", "054"}
-    assert why["manipulated_videos/end_to_end/953_M001.mp4"] == (
-        "its source or person is in split test of 'first': ffpp:953"
-    )
+    assert why["manipulated_videos/end_to_end/953_M001.mp4"] == ("source or person in split test of 'first': ffpp:953")
     assert dict(zip((Path(p).stem for p in kept["path"]), kept["split"], strict=True)) == {
         "071_M002": "train",
         "720_M003": "val",
         "974_M004": "test",
     }
     assert told(aside) == [
-        "2 clips set aside, of each its source or person is in split test of 'first'.",
-        "2 clips set aside, of each its source or person is in split train of 'first'.",
+        "2 clips set aside: source or person in split test of 'first'.",
+        "2 clips set aside: source or person in split train of 'first'.",
     ]
 
 
@@ -163,7 +161,7 @@ def test_a_number_of_ffhq_that_diffusion_learned_is_not_examined_by_faceapp(plan
     _, aside, why = landing(
         "crops", crops("faceapp", {12: "test", 13: "test", 14: "test"}), landed(("crops", diffusion))
     )
-    assert why == {"real/12.png": "its source or person is in split train of 'first': ffhq:12"}
+    assert why == {"real/12.png": "source or person in split train of 'first': ffhq:12"}
     assert list(aside["shared"]) == ["ffhq:12"]
 
 
@@ -207,7 +205,7 @@ def test_the_same_file_is_apart_from_itself_and_may_be_shared_by_splits_of_one_n
     earlier = landed(("crops", pd.DataFrame([row("a", "1", "train", sha256="s"), row("b", "2", "test", sha256="t")])))
     later = pd.DataFrame([row("a", "8", "test", sha256="s"), row("b", "9", "test", sha256="t")])
     _, _, why = landing("crops", later, earlier)
-    assert why == {"a": "its file is in split train of 'first': s"}
+    assert why == {"a": "file in split train of 'first': s"}
 
 
 def test_what_leaked_before_there_was_a_choice_stays() -> None:
@@ -257,9 +255,7 @@ def test_a_later_archive_is_held_against_everything_before_it_and_says_so(
     aside = manifest.read_set_aside(folders["three"] / "set_aside.parquet")
     assert list(aside["path"]) == ["fake/test_1.jpg", "real/test_1.jpg"]
     assert set(aside["shared"]) == {"ffpp:054"}
-    assert (
-        "three: 2 clips set aside, of each its source or person is in split train of 'one'." in capsys.readouterr().out
-    )
+    assert "three: 2 clips set aside: source or person in split train of 'one'." in capsys.readouterr().out
     known = leaks.known(folders["three"], params)
     assert set(known.loc[known["name"] == "ffpp:054", "archive"]) == {"one"}
     validate.validate(
@@ -304,7 +300,7 @@ def test_an_archive_of_which_more_leaks_than_may_is_refused_with_what_to_do() ->
         Invalid, match=r"(?s)60% or more of the clips share nothing.*raise validation\.max_leaking"
     ) as refusal:
         check(0.4).enforce("later")
-    assert "'b0' (because its source or person is in split train of 'first')" in str(refusal.value)
+    assert "'b0' (because source or person in split train of 'first')" in str(refusal.value)
 
 
 # --- one text
