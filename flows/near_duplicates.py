@@ -51,7 +51,7 @@ def words(workspace: Workspace, name: str) -> str:
     if report["passed"]:
         return found + "."
     return (
-        f"{found} (allowed: {most:.0%} by their faces). Look at the pairs. Leave these clips out and land what is left as a later "
+        f"{found} (allowed: {most:.0%} by their faces). Look at the pairs. Leave these clips out and land the rest as a later "
         f"version, withdraw the archive (perennial withdraw --archive {name}), or raise validation.max_near_duplicates."
     )
 

@@ -64,7 +64,7 @@ def compare(name: str, tables: Mapping[str, Path]) -> Found:
 
 
 def bring_up_to_date(name: str, tables: Mapping[str, Path], folder: Path, most: float) -> None:
-    """Write what `compare` finds to `folder`, unless it lies there; a share of clips above `most`, by their faces, is refused."""
+    """Write what `compare` finds to `folder`, unless it lies there; a share above `most`, by their faces, is refused."""
     digests = {other: str(read_about(faces)["digest"]) for other, faces in tables.items()}
     said = json.dumps([name, RADIUS, most, sorted(digests.items())])
     key = hashlib.sha256(said.encode()).hexdigest()
@@ -91,9 +91,8 @@ class Index:
     def __init__(self, hashes: npt.NDArray[np.uint8]) -> None:
         import faiss  # takes a moment, and only here
 
-        if len(hashes) <= _FEW:
-            self._index = faiss.IndexBinaryFlat(BITS)
-        else:
+        self._index: Any = faiss.IndexBinaryFlat(BITS)
+        if len(hashes) > _FEW:
             self._index = faiss.IndexBinaryMultiHash(BITS, _PARTS, _PART_BITS)
             self._index.nflip = _FLIPS
         self._index.add(np.ascontiguousarray(hashes))
@@ -105,7 +104,8 @@ class Index:
         for start in range(0, len(queries), _QUERIES):
             part = np.ascontiguousarray(queries[start : start + _QUERIES])
             limits, bits, hashes = self._index.range_search(part, RADIUS + 1)
-            query = start + np.repeat(np.arange(len(part)), np.diff(limits.astype(np.int64)))
+            found = (limits[1:] - limits[:-1]).astype(np.int64)
+            query = start + np.repeat(np.arange(len(part)), found)
             yield query, hashes.astype(np.int64), bits.astype(np.int64)
 
 
