@@ -135,6 +135,8 @@ def land(
     print(f"'{found.name}' {word}: {found.clips} clips, content {found.digest[:12]}. {found.steps[0]}")
     for words in found.steps[1:]:
         print(words)
+    for words in found.set_aside:
+        print(words)
     if found.changes is not None:
         print(f"In place of {entry.supersedes}: {found.changes.words}.")
     if entry.role != "benchmark":
@@ -245,7 +247,7 @@ def status(
     root: Root = None,
 ) -> None:
     """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
-    from flows import examinations, provenance, versions
+    from flows import examinations, near_duplicates, provenance, set_asides, versions
 
     workspace = _workspace(root)
     if why:
@@ -259,11 +261,15 @@ def status(
             "older_code": provenance.outdated(workspace),
             "never_examined": examinations.never_examined(workspace),
             "versions": versions.learned(workspace),
+            "set_aside": set_asides.found(workspace),
+            "near_duplicates": near_duplicates.told(workspace),
         }
         print(json.dumps({**told, **more}, indent=2))
     else:
         _show(workspace)
         for words in versions.told(versions.learned(workspace)):
+            print(words)
+        for words in [*set_asides.told(set_asides.found(workspace)), *near_duplicates.told(workspace)]:
             print(words)
         for words in examinations.told(examinations.never_examined(workspace)):
             print(words)

@@ -25,7 +25,7 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import engine, pipeline, provenance
+from flows import engine, near_duplicates, pipeline, provenance
 from flows.durations import clock
 from flows.pending import (
     ARCHIVE_STAGES,
@@ -158,7 +158,8 @@ def prepare(workspace: Workspace, outcome: Outcome) -> None:
 
 
 def plan(workspace: Workspace, outcome: Outcome) -> None:
-    """Append a row and a recipe for every task a line has not learned yet."""
+    """Append a row and a recipe for every task a line has not learned yet; not of an archive that looks like another."""
+    outcome.failed |= {f"near duplicates of {name}": why for name, why in near_duplicates.screen(workspace).items()}
     additions = proposal(workspace)
     if additions.lineage != workspace.lineage():
         _append(workspace, additions)
@@ -166,7 +167,8 @@ def plan(workspace: Workspace, outcome: Outcome) -> None:
 
 
 def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
-    """`perennial plan`: the rows appended, in words, and what still waits for its faces."""
+    """`perennial plan`: the rows appended, in words, and what still waits for its faces, or looks like another archive."""
+    near_duplicates.screen(workspace)
     additions = proposal(workspace, waiting(workspace))
     _append(workspace, additions)
     rows = {

@@ -19,7 +19,7 @@ from components.generations.lineage import Proposal, check, propose
 from components.params import Params
 from components.settings import settings
 from components.writing import replace_text
-from flows import pipeline
+from flows import near_duplicates, pipeline
 from flows.workspace import Workspace
 
 ARCHIVE_STAGES = ("ingest", "validate", "crop")
@@ -83,7 +83,8 @@ def proposal(workspace: Workspace, waiting: Collection[str] = ()) -> Proposal:
     params, lineage = workspace.params(), workspace.lineage()
     check(lineage, workspace.recipes, workspace.data("generations"))
     _check_choices(workspace, params)
-    return propose(params, lineage, ready(workspace, params).difference(waiting), checked=True)
+    kept_back = {*waiting, *near_duplicates.refused(workspace)}
+    return propose(params, lineage, ready(workspace, params) - kept_back, checked=True)
 
 
 def waiting(workspace: Workspace) -> tuple[str, ...]:

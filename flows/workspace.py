@@ -174,7 +174,7 @@ class Workspace:
         """Folders of what was made of an archive."""
         docs = self.root / "reports" / "data_docs"
         made = [self.data(kind, archive) for kind in ("manifests", "validation", "faces")]
-        return [*made, docs / archive, docs / f"{archive}_faces"]
+        return [*made, docs / archive, docs / f"{archive}_faces", self.root / "reports" / "near_duplicates" / archive]
 
     def forget_archive(self, archive: str) -> None:
         """Delete what was made of an archive that leaves."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pandas as pd
 
-from components.archives.rules import YIELD_RULES, ColumnRule, Table, face_tables, manifest_table
+from components.archives.rules import YIELD_RULES, ColumnRule, Table, face_tables, leak_table, manifest_table
 from components.errors import Invalid, NoFaceFound
 from components.params import ValidationOptions
 from components.settings import hush
@@ -38,6 +38,7 @@ class RuleResult:
     """Rows, or missing values, that broke the rule; some may be allowed."""
     rows: tuple[str, ...]
     """The first of them."""
+    advice: str = ""
 
     def __str__(self) -> str:
         more = f" and {self.broken - len(self.rows)} more" if self.broken > len(self.rows) else ""
@@ -69,15 +70,25 @@ class Report:
         if all(result.rule in YIELD_RULES for result in self.broken):
             advice = "Is the detector right for these clips, or faces.min_score too high?"
             raise NoFaceFound(f"archive '{archive}' gives too few faces:\n{lines}\n{advice}")
-        advice = "Mend the archive and land it under a new name; the others are not affected."
+        usual = "Mend the archive and land it under a new name; the others are not affected."
+        advice = " ".join(dict.fromkeys(result.advice or usual for result in self.broken))
         raise Invalid(f"archive '{archive}' must not be learned from:\n{lines}\n{advice}")
 
 
 def check_manifest(
-    manifest: pd.DataFrame, earlier: pd.DataFrame, *, role: str, params: ValidationOptions, docs: Path | None = None
+    manifest: pd.DataFrame,
+    earlier: pd.DataFrame,
+    *,
+    role: str,
+    params: ValidationOptions,
+    docs: Path | None = None,
+    set_aside: pd.DataFrame | None = None,
 ) -> Report:
-    """The suite over a manifest."""
-    return check([manifest_table(manifest, earlier, role, params)], docs)
+    """The suite over a manifest, and over what was `set_aside` of it, if anything leaked."""
+    tables = [manifest_table(manifest, earlier, role, params)]
+    if set_aside is not None and (set_aside["shared"] != "").any():
+        tables.append(leak_table(manifest, set_aside, params))
+    return check(tables, docs)
 
 
 def check_faces(
@@ -173,7 +184,8 @@ def _result(table: Table, rows: pd.DataFrame, rule: ColumnRule, result: Any) -> 
     else:
         missing = result.result.get("unexpected_index_list") or []
         named = tuple(_named(rows.loc[index], table.key, rule) for index in sorted(missing)[:SHOWN])
-    return RuleResult(table.name, rule.name, rule.words, bool(result.success), rule.warns, len(missing), named)
+    passed = bool(result.success)
+    return RuleResult(table.name, rule.name, rule.words, passed, rule.warns, len(missing), named, rule.advice)
 
 
 def _named(row: pd.Series[Any], key: str, rule: ColumnRule) -> str:

@@ -15,9 +15,11 @@ def validate(
 ) -> None:
     """Write report.json and Data Docs, then raise Invalid if a rule is broken; role is both, task or benchmark."""
     rows = manifest.read(manifests / manifest.MANIFEST_FILE)
-    set_aside = manifest.read(manifests / manifest.SET_ASIDE_FILE)
+    set_aside = manifest.read_set_aside(manifests / manifest.SET_ASIDE_FILE)
     earlier = manifest.read_earlier(manifests / manifest.EARLIER_FILE)
-    report = expectations.check_manifest(rows, earlier, role=role, params=validation_params, docs=docs)
+    report = expectations.check_manifest(
+        rows, earlier, role=role, params=validation_params, docs=docs, set_aside=set_aside
+    )
     account = {"archive": name, "role": role, "clips": len(rows), "set_aside": sorted(set_aside["path"])}
     write_report(output, account | report.as_json())
     for finding in report.warnings:

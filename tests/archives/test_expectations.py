@@ -19,7 +19,7 @@ from components.params import Archive, Params, ValidationOptions
 
 ROOT = Path(__file__).parents[2]
 PARAMS = ValidationOptions()
-EARLIER = pd.DataFrame({"sha256": ["landed"], "archive": ["stylegan"]})
+EARLIER = pd.DataFrame({"name": ["landed"], "label": [1], "split": ["train"], "archive": ["stylegan"]})
 
 
 def a_manifest(per_class: int = 3, splits: tuple[str, ...] = ("train", "test")) -> pd.DataFrame:
@@ -149,10 +149,29 @@ def test_bytes_in_two_splits_are_named_and_twice_in_one_only_warned_of() -> None
     assert broken(rows)["bytes_splits"].broken == 3
 
 
-def test_a_file_that_landed_with_another_archive_is_named_with_that_archive() -> None:
+def test_a_file_that_landed_with_another_archive_is_told_with_that_archive() -> None:
     rows = a_manifest()
     rows.loc[3, "sha256"] = "landed"
-    assert broken(rows)["bytes_archives"].rows == ("'fake/train_1.jpg' (landed_in stylegan)",)
+    report = check_manifest(rows, EARLIER, role="both", params=PARAMS)
+    assert not report.broken
+    (told,) = report.warnings
+    assert (told.rule, told.rows) == ("bytes_shared", ("'fake/train_1.jpg' (landed_in stylegan)",))
+
+
+def test_a_file_that_landed_under_the_other_label_is_named() -> None:
+    rows = a_manifest()
+    rows.loc[2, "sha256"] = "landed"
+    found = broken(rows)["bytes_labels_archives"]
+    assert found.rows == ("'real/train_1.jpg' (label 0, other_label_in stylegan)",)
+
+
+@pytest.mark.parametrize(("forged", "refused"), [(3, False), (4, True)])
+def test_an_archive_most_of_whose_forgeries_landed_before_is_that_archive_again(forged: int, refused: bool) -> None:
+    rows = a_manifest()
+    files = rows[(rows["label"] == 0) | (rows["label"].cumsum() <= forged)]
+    earlier = files[["sha256", "label", "split"]].rename(columns={"sha256": "name"}).assign(archive="stylegan")
+    report = check_manifest(rows, earlier, role="both", params=PARAMS)
+    assert [result.rule for result in report.broken] == ["bytes_archives"] * refused
 
 
 def test_a_clip_that_is_too_small_is_named_with_its_size() -> None:
@@ -237,7 +256,7 @@ def test_the_real_archives_of_crops_may_be_learned_from(real_data: Path, tmp_pat
     rows = manifest.read(tmp_path / "m/manifest.parquet")
     sources = rows.groupby("split")["source"].nunique()
     assert 0.05 < sources["val"] / (sources["val"] + sources["train"]) < 0.15
-    report = check_manifest(rows, manifest.earlier(tmp_path / "nobody"), role="both", params=PARAMS)
+    report = check_manifest(rows, manifest.empty(manifest.EARLIER), role="both", params=PARAMS)
     assert not report.broken
 
 

@@ -14,7 +14,7 @@ from components.gates.verdict import VERDICT_FILE
 from components.generations.card import WEIGHTS, file_digest, write_card
 from components.generations.lineage import Bench, Head, Lineage
 from components.generations.recipe import Row
-from flows import pending
+from flows import near_duplicates, pending
 from flows.workspace import Workspace
 
 ARCHIVE = {"layout": "lab", "role": "both", "faces": "none", "after": "nobody"}
@@ -106,3 +106,21 @@ def test_choices_that_passed_are_looked_at_again_once_they_change(workspace: Wor
     for _ in range(2):  # what did not pass is not remembered
         with pytest.raises(BadParams, match="sise"):
             pending.proposal(workspace)
+
+
+def test_an_archive_too_much_of_which_looks_like_another_split_is_learned_by_nobody(workspace: Workspace) -> None:
+    has_faces(workspace, "a", "b")
+    workspace.rewrite(lambda document: document.update(sequence=["a", "b"], benchmarks=["a"]))
+    report = {"faces": "b", "clips": 9, "face": 4, "frame": 1, "passed": False}
+    _write(near_duplicates.folder_of(workspace, "b") / "report.json", json.dumps(report))
+    planned = pending.proposal(workspace)
+    assert [recipe.row.learns for recipe in planned.recipes.values()] == ["a"]
+    assert planned.waiting == ("b",)
+    (told,) = near_duplicates.told(workspace)
+    assert told.startswith(
+        "4 of 9 clips of 'b' show a face that looks like one of another split, 1 such a frame: reports/"
+    )
+    was_learned(workspace, "b")
+    assert not near_duplicates.refused(workspace)  # somebody has seen it
+    _write(workspace.data("faces", "b") / FACES_FILE, json.dumps({"digest": "cut anew"}))
+    assert not near_duplicates.told(workspace)
