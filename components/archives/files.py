@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def recognised(head: bytes) -> Format:
 
 def format_of(path: Path) -> Format:
     """What kind of still or video a file is; raises UnreadableError, OSError."""
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
+    if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
         raise UnreadableError("it is no regular file")
     with path.open("rb") as file:
         return recognised(file.read(HEAD_BYTES))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from components import stage
-from components.archives import layouts, manifest
+from components.archives import handover, layouts, manifest
 from components.archives.held_out import hold_out
 from components.params import Archive, Params
 from components.vocabulary import VAL
@@ -23,7 +23,8 @@ def ingest(
     version of: with that it may share files.
     """
     seen = layouts.survey(layout, archive).settle()
-    rows = manifest.build(seen.clips, archive, layout=layout, role=role)
+    measured = handover.read(handover.FOLDER, name)
+    rows = manifest.build(seen.clips, archive, layout=layout, role=role, known=measured)
     for words in seen.words():
         print(f"{name}: {words}")
     entry = params.archives.get(name, Archive(layout=layout))

@@ -244,7 +244,8 @@ def parts_of(root: Path) -> set[str]:
     found: set[str] = set()
     for folder, folders, names in walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found |= {(folder / name).relative_to(root).as_posix() for name in names}
+        here = folder.relative_to(root)
+        found |= {f"{here.as_posix()}/{name}" if here.parts else name for name in names}
     return {name for name in found if is_part(name)}
 
 
