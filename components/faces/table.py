@@ -22,7 +22,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -70,6 +70,7 @@ _SCHEMA = pa.schema(
 )
 _MASKED_SCHEMA = _SCHEMA.append(pa.field("mask", _SCHEMA.field("image").type))
 _IMAGES = ("image", "mask")
+_LISTS = {field.type: pd.ArrowDtype(field.type) for field in _SCHEMA if pa.types.is_fixed_size_list(field.type)}
 _LOSSY = {"webp": (".webp", cv2.IMWRITE_WEBP_QUALITY), "jpeg": (".jpg", cv2.IMWRITE_JPEG_QUALITY)}
 COLUMNS = tuple(name for name in _SCHEMA.names if name not in _IMAGES)
 
@@ -88,7 +89,7 @@ class FaceTable:
         self.path = path
         self.digest: str = about["digest"]
         self.profile: dict[str, Any] = dict(about["profile"])
-        self.rows: pd.DataFrame = table.select(COLUMNS).to_pandas()
+        self.rows: pd.DataFrame = _frame(table)
         self._bytes = _bytes_of(table["image"])
         self._masks = _bytes_of(table["mask"]) if "mask" in table.column_names else None
         self._cache_bytes, self._shared_bytes = cache_bytes, shared_bytes
@@ -129,14 +130,15 @@ class FaceTable:
         """
         known = [None] * len(rows) if masks is None else masks
         with Writer(path, profile, masks=any(mask is not None for mask in known)) as writer:
-            for row, image, mask in zip(rows[_present(rows)].to_dict("records"), encoded, known, strict=True):
-                writer.add({str(column): value for column, value in row.items()}, image, mask)
+            for row, image, mask in zip(_records(rows), encoded, known, strict=True):
+                writer.add(row, image, mask)
             return writer.finish(outcomes)
 
     def take(self, indices: Indices, path: Path) -> FaceTable:
         """A table of these faces, in this order, in folder `path`."""
-        faces, masks = self.encoded(indices), self.encoded_masks(indices)
-        return self.write(path, self.rows.iloc[list(indices)], faces, self.profile, masks=masks)
+        with Writer(path, self.profile, masks=self.knows_masks(indices)) as writer:
+            writer.add_from(self, indices)
+            return writer.finish()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -158,7 +160,13 @@ class FaceTable:
 
     def encoded_bytes(self, indices: Indices) -> int:
         """How many bytes these faces take, encoded."""
-        return int(pc.binary_length(self._bytes).to_numpy()[list(indices)].sum())
+        return int(pc.binary_length(self._bytes).to_numpy()[np.asarray(indices, np.intp)].sum())
+
+    def knows_masks(self, indices: Indices) -> bool:
+        """Whether the mask of one of these faces is known."""
+        if self._masks is None:
+            return False
+        return bool(pc.is_valid(self._masks).to_numpy()[np.asarray(indices, np.intp)].any())
 
     def encoded_masks(self, indices: Indices) -> list[bytes | None]:
         """The WebP bytes of the masks of these faces, None for each that is not known."""
@@ -202,7 +210,7 @@ class FaceTable:
 
 
 class Writer:
-    """Writes a face table while the faces come, holding no more than a batch of images.
+    """Writes a face table while the faces come, holding no more than a batch of images and some 150 bytes a row beside.
 
         with Writer(path, profile) as writer:
             writer.add(row, image)
@@ -216,8 +224,9 @@ class Writer:
         self._schema = _MASKED_SCHEMA if masks else _SCHEMA
         self._profile = named_profile(profile)
         self._partial = path.with_name(f".{path.name}.partial")
-        self._rows: list[dict[str, Any]] = []
-        self._images: list[bytes] = []  # of the batch being filled
+        self._written: list[pa.RecordBatch] = []  # without their images
+        self._rows: list[dict[str, Any]] = []  # of the batch being filled, as what follows
+        self._images: list[bytes] = []
         self._masks: list[bytes | None] = []
         self._digest = hashlib.sha256()
         self._size: tuple[int, int] | None = None
@@ -237,7 +246,11 @@ class Writer:
     @property
     def rows(self) -> pd.DataFrame:
         """The rows added so far."""
-        return pd.DataFrame(self._rows, columns=list(COLUMNS))
+        filling = _batch(self._rows, self._images, self._masks, self._schema).select(COLUMNS)
+        return _frame(pa.Table.from_batches([*self._written, filling]))
+
+    def __len__(self) -> int:
+        return sum(batch.num_rows for batch in self._written) + len(self._rows)
 
     def add(self, row: Mapping[str, Any], image: bytes, mask: bytes | None = None) -> None:
         """Append a face: a value for every column but the images, its encoded bytes, and its mask's, if known."""
@@ -250,9 +263,16 @@ class Writer:
         if len(self._images) == BATCH_ROWS:
             self._flush()
 
+    def add_from(self, table: FaceTable, indices: Indices, encoded: Callable[[int], bytes] | None = None) -> None:
+        """Append faces of another table, in this order and with their masks, encoded as there unless something is said."""
+        chosen = np.asarray(indices, np.intp)
+        for row, index in zip(_records(table.rows, chosen), chosen.tolist(), strict=True):
+            (mask,) = table.encoded_masks([index])
+            self.add(row, encoded(index) if encoded else table.encoded([index])[0], mask)
+
     def finish(self, outcomes: pd.DataFrame | None = None) -> FaceTable:
         """Move the whole table to its place."""
-        if not self._rows:
+        if not len(self):
             raise NoFaceFound(
                 f"a face table needs at least one face, found none for '{self._path}'. "
                 "Look at the archive, the face detector and faces.min_score in params.yaml."
@@ -262,6 +282,7 @@ class Writer:
         self._write_descriptions()
         if outcomes is not None:
             write_parquet(outcomes, self._partial / "outcomes.parquet")
+        self._written = []
         shutil.rmtree(self._path, ignore_errors=True)
         self._partial.rename(self._path)
         return FaceTable.load(self._path)
@@ -292,9 +313,11 @@ class Writer:
         if self._sink is None:
             self._shards.append(self._partial / f"shard-{len(self._shards):05d}")
             self._sink = pa.ipc.new_stream(str(self._shards[-1]), self._schema.with_metadata(_metadata(self._schema)))
-        self._sink.write_batch(_batch(self._rows[-len(self._images) :], self._images, self._masks, self._schema))
-        self._images, self._masks = [], []
-        if len(self._rows) % SHARD_ROWS == 0:
+        batch = _batch(self._rows, self._images, self._masks, self._schema)
+        self._sink.write_batch(batch)
+        self._written.append(batch.select(COLUMNS))
+        self._rows, self._images, self._masks = [], [], []
+        if len(self) % SHARD_ROWS == 0:
             self._close_shard()
 
     def _close_shard(self) -> None:
@@ -319,7 +342,7 @@ class Writer:
         }
         _write_json(self._partial / "state.json", state)
         _write_json(self._partial / "dataset_info.json", {"features": _features(self._schema)})
-        about = {"digest": digest, "faces": len(self._rows), "profile": self._profile}
+        about = {"digest": digest, "faces": len(self), "profile": self._profile}
         _write_json(self._partial / FACES_FILE, about)
 
 
@@ -382,6 +405,21 @@ def _present(rows: pd.DataFrame) -> list[str]:
     return list(COLUMNS)
 
 
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """The rows without images, lists of numbers as Arrow holds them: as objects they take ten times the memory."""
+    rows: pd.DataFrame = table.select(COLUMNS).to_pandas(types_mapper=_LISTS.get)
+    return rows
+
+
+def _records(rows: pd.DataFrame, order: npt.NDArray[np.intp] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows as `Writer.add` takes them, all or these in their order, a batch of them at a time."""
+    columns, count = _present(rows), len(rows) if order is None else len(order)
+    for start in range(0, count, BATCH_ROWS):
+        piece = slice(start, start + BATCH_ROWS)
+        for row in rows.iloc[piece if order is None else order[piece]][columns].to_dict("records"):
+            yield {str(column): value for column, value in row.items()}
+
+
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
     """`row` in the order and the types of the table, so that the digest does not depend on who wrote it."""
     typed: dict[str, Any] = {}
@@ -411,7 +449,7 @@ def _batch(
     for column in COLUMNS:
         values = [row[column] for row in rows]
         if column in _LENGTHS:
-            flat = pa.array(np.concatenate(values), pa.float32(), from_pandas=False)
+            flat = pa.array(np.concatenate(values or [np.empty(0)]), pa.float32(), from_pandas=False)
             columns.append(pa.FixedSizeListArray.from_arrays(flat, _LENGTHS[column]))
         else:
             columns.append(pa.array(values, schema.field(column).type))
