@@ -24,7 +24,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from components.archives import handover, layouts, manifest, versions
 from components.archives.ingest import prepared
-from components.archives.landing import files_of, stage_copy
+from components.archives.landing import files_of, stage_copy, sweep
 from components.archives.listing import first, parts_of
 from components.archives.media import Measured
 from components.archives.report import passed
@@ -372,6 +372,7 @@ def _bring(
             target.symlink_to(folder)
             _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))  # a repository inside
             return measured
+        sweep(target, 0)  # landings take turns: whoever was copying was killed
         stage_copy(folder, target)
         pipeline.add(workspace.root, target)
     _refuse_left_out(source, parts_of(target) - pipeline.versioned(workspace.root, target))

@@ -179,7 +179,7 @@ def _trouble_as(error: Callable[[str], Exception], address: str) -> Iterator[Non
 def _all_or_nothing(target: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `target` when the block ends well and disappears when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
+    sweep(target)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".partial", dir=target.parent) as hidden:
         room = Path(hidden, target.name)
         room.mkdir()
@@ -190,9 +190,10 @@ def _all_or_nothing(target: Path) -> Iterator[Path]:
             room.replace(target)
 
 
-def _sweep(target: Path) -> None:
+def sweep(target: Path, older_than_s: float = _ABANDONED_S) -> None:
+    """Delete what was half copied for `target` by processes that were killed."""
     for left in target.parent.glob(f".{target.name}.*.partial"):
-        if time.time() - left.stat().st_mtime > _ABANDONED_S:
+        if time.time() - left.stat().st_mtime >= older_than_s:
             shutil.rmtree(left, ignore_errors=True)
 
 
