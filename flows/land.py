@@ -352,6 +352,7 @@ def _bring(
         pipeline.expect_links(workspace.root)
     if source.startswith(CLOUD):  # what does not pass is taken away again
         attempt.begin()
+        pipeline.remove(workspace.root, target)  # of a landing that was killed: DVC would fetch into what is there
         pipeline.import_url(workspace.root, source, target)
         rows, measured = _read(target, entry)
         expect(rows)

@@ -224,6 +224,7 @@ def _compare_mask(clip: Clip, found: Measured, mask: Measured | UnreadableError,
 
 def _measured(names: Collection[str], root: Path, known: dict[str, Measured]) -> dict[str, Measured | UnreadableError]:
     """What each of these files is; a `known` one is only hashed, and what is measured is added to those."""
+
     def look(path: str) -> Measured | UnreadableError:
         try:
             return measure(root / path, known)

@@ -32,7 +32,16 @@ import numpy.typing as npt
 from av.stream import Disposition
 from PIL import Image
 
-from components.archives.files import CLIP, HEAD_BYTES, IMAGE, UnreadableError, advice, expect_regular, format_of, recognised
+from components.archives.files import (
+    CLIP,
+    HEAD_BYTES,
+    IMAGE,
+    UnreadableError,
+    advice,
+    expect_regular,
+    format_of,
+    recognised,
+)
 
 Images = npt.NDArray[np.uint8]
 

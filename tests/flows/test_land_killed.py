@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 import shutil
 import sys
 import time
@@ -58,14 +57,22 @@ def alone(process: psutil.Popen) -> None:
     process.wait()
 
 
-def killed(root: Path, source: str, moment: Callable[[], object], kill: Callable[[psutil.Popen], None]) -> None:
+def killed(root: Path, source: str, trace: str, kill: Callable[[psutil.Popen], None]) -> None:
+    """Land, and kill the landing as soon as it writes a file like `trace`."""
+    since, deadline = time.time(), time.monotonic() + PATIENCE_S
     process = start(root, source)
-    deadline = time.monotonic() + PATIENCE_S
-    while not moment():
+    while not any(written(path) > since for path in root.glob(trace)):
         assert process.poll() is None, f"ended before it could be killed\n{said(root)}"
         assert time.monotonic() < deadline, said(root)
         time.sleep(0.002)
     kill(process)
+
+
+def written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # it was taken away meanwhile
+        return 0.0
 
 
 def finished(root: Path, source: str) -> Path:
@@ -79,19 +86,16 @@ def content(root: Path) -> dict[str, bytes]:
     return {name: path.read_bytes() for name, path in sorted(files.items()) if not name.startswith(OWN_TO_DVC)}
 
 
-def moments(root: Path, *, copied: bool) -> dict[str, tuple[Callable[[], object], Callable[[psutil.Popen], None]]]:
-    archives = root / "data/archives"
-    begun = {"copied": (lambda: list(archives.glob(".swaps.*/swaps/*/*")), power_cut)} if copied else {}
-    return {
-        **begun,
-        "brought": (lambda: list((archives / "swaps").glob("*")), power_cut),
-        "versioned": (lambda: (archives / "swaps.dvc").is_file(), alone),
-        "announced": (lambda: "swaps:" in (root / "params.yaml").read_text(), alone),
-    }
+FETCHED, ANNOUNCED = "data/archives/swaps/*/*", "params.yaml"
+MOMENTS = {
+    "folder": (("data/archives/.swaps.*/swaps/*/*", power_cut), ("data/archives/swaps.dvc", alone), (ANNOUNCED, alone)),
+    "s3": ((FETCHED, power_cut), (FETCHED, alone), (ANNOUNCED, power_cut)),
+}
+"""What is written when a landing is killed, one after the other in one workspace, and how it is killed."""
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("store", ["folder", "s3"])
+@pytest.mark.parametrize("store", MOMENTS)
 def test_a_landing_that_is_killed_again_and_again_ends_like_one_left_alone(
     workspace, store, tmp_path, request, monkeypatch
 ):
@@ -100,8 +104,10 @@ def test_a_landing_that_is_killed_again_and_again_ends_like_one_left_alone(
     if store == "s3":
         source = request.getfixturevalue("upload")(Path(source), "sets/swaps")
     peace = Path(shutil.copytree(workspace.root, tmp_path / "peace", symlinks=True))
-    for moment, kill in moments(workspace.root, copied=store == "folder").values():
-        killed(workspace.root, source, moment, kill)
+    for trace, kill in MOMENTS[store]:
+        killed(workspace.root, source, trace, kill)
     assert content(finished(workspace.root, source)) == content(finished(peace, source))
-    left, undisturbed = (sorted(path.name for path in (root / "data/archives").iterdir()) for root in (workspace.root, peace))
+    left, undisturbed = (
+        sorted(path.name for path in (root / "data/archives").iterdir()) for root in (workspace.root, peace)
+    )
     assert left == undisturbed
