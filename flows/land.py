@@ -362,7 +362,7 @@ def _bring(
             raise BadArchive(
                 f"expected an archive outside of '{target}', where its copy will lie, found '{folder}'. Move it."
             )
-        names = files_of(folder)
+        names = list(files_of(folder))
         rows, measured = _read(folder, entry)
         expect(rows)
         _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))

@@ -40,6 +40,7 @@ from PIL import Image
 from components.errors import BadArchive, NoFaceFound
 from components.faces import decoded
 from components.faces.about import FACES_FILE, read_about
+from components.faces.elsewhere import Elsewhere, is_elsewhere
 from components.vocabulary import Codec
 
 Images = npt.NDArray[np.uint8]
@@ -73,6 +74,7 @@ _IMAGES = ("image", "mask")
 _LISTS = {field.type: pd.ArrowDtype(field.type) for field in _SCHEMA if pa.types.is_fixed_size_list(field.type)}
 _LOSSY = {"webp": (".webp", cv2.IMWRITE_WEBP_QUALITY), "jpeg": (".jpg", cv2.IMWRITE_JPEG_QUALITY)}
 COLUMNS = tuple(name for name in _SCHEMA.names if name not in _IMAGES)
+_ROWS = pa.schema([_SCHEMA.field(name) for name in COLUMNS])
 
 
 class FaceTable:
@@ -84,14 +86,13 @@ class FaceTable:
     """
 
     def __init__(
-        self, path: Path, table: pa.Table, about: Mapping[str, Any], cache_bytes: int, shared_bytes: int
+        self, path: Path, source: Here | Elsewhere, about: Mapping[str, Any], cache_bytes: int, shared_bytes: int
     ) -> None:
         self.path = path
         self.digest: str = about["digest"]
         self.profile: dict[str, Any] = dict(about["profile"])
-        self.rows: pd.DataFrame = _frame(table)
-        self._bytes = _bytes_of(table["image"])
-        self._masks = _bytes_of(table["mask"]) if "mask" in table.column_names else None
+        self.rows: pd.DataFrame = _frame(source.rows)
+        self._source = source
         self._cache_bytes, self._shared_bytes = cache_bytes, shared_bytes
 
     @classmethod
@@ -104,15 +105,14 @@ class FaceTable:
         """
         about = read_about(path)
         try:
-            table = pa.concat_tables([_shard(file) for file in sorted(path.glob("data-*.arrow"))])
-            table = table.cast(_MASKED_SCHEMA if "mask" in table.column_names else _SCHEMA)
-        except (ValueError, OSError, pa.ArrowException) as fault:
+            source = Elsewhere(path, about["digest"]) if is_elsewhere(path) else Here(path)
+        except (ValueError, OSError, KeyError, pa.ArrowException) as fault:
             raise BadArchive(f"the face table in '{path}' is damaged ({fault}). Make it again.") from fault
-        if table.num_rows != about["faces"]:
+        if source.rows.num_rows != about["faces"]:
             raise BadArchive(
-                f"the face table in '{path}' should hold {about['faces']} faces, found {table.num_rows}. Make it again."
+                f"the face table in '{path}' should hold {about['faces']} faces, found {source.rows.num_rows}. Make it again."
             )
-        return cls(path, table, about, cache_bytes, shared_bytes)
+        return cls(path, source, about, cache_bytes, shared_bytes)
 
     @classmethod
     def write(
@@ -156,27 +156,25 @@ class FaceTable:
 
     def encoded(self, indices: Indices) -> list[bytes]:
         """The encoded bytes of these faces."""
-        return [self._bytes[int(i)].as_py() for i in indices]
+        self._source.fetch(indices)
+        return [bytes(self._source.image(int(i))) for i in indices]
 
     def encoded_bytes(self, indices: Indices) -> int:
         """How many bytes these faces take, encoded."""
-        return int(pc.binary_length(self._bytes).to_numpy()[np.asarray(indices, np.intp)].sum())
+        return int(self._source.image_bytes[np.asarray(indices, np.intp)].sum())
 
     def knows_masks(self, indices: Indices) -> bool:
         """Whether the mask of one of these faces is known."""
-        if self._masks is None:
-            return False
-        return bool(pc.is_valid(self._masks).to_numpy()[np.asarray(indices, np.intp)].any())
+        return bool(self._source.masked[np.asarray(indices, np.intp)].any())
 
     def encoded_masks(self, indices: Indices) -> list[bytes | None]:
         """The WebP bytes of the masks of these faces, None for each that is not known."""
-        return [None if self._masks is None else self._masks[int(i)].as_py() for i in indices]
+        masks = (self._source.mask(int(i)) for i in indices)
+        return [None if mask is None else bytes(mask) for mask in masks]
 
     def masks(self, indices: Indices) -> Shares | None:
         """Which share of each cell of these faces was manipulated, (N, h, w) in [0, 1] and NaN throughout where nobody
         knows; None where nobody knows of any."""
-        if self._masks is None:
-            return None
         known = {place: decode_mask(mask) for place, mask in enumerate(self.encoded_masks(indices)) if mask is not None}
         if not known:
             return None
@@ -187,17 +185,18 @@ class FaceTable:
 
     def images(self, indices: Indices) -> Images:
         """Decoded faces, (N, H, W, 3) uint8 RGB."""
+        self._source.fetch(self._decoded.missing(indices))
         images = [self.image(int(i)) for i in indices]
         return np.stack(images) if images else np.empty((0, *self.shape), np.uint8)
 
     def image(self, index: int) -> Images:
         """One decoded face, (H, W, 3) uint8 RGB, which is not to be written on."""
-        return self._decoded.get(index, lambda: decode(self._bytes[index].as_buffer()))
+        return self._decoded.get(index, lambda: decode(self._source.image(index)))
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, 3) of every face."""
-        width, height = _size_px(self._bytes[0].as_py())
+        width, height = _size_px(bytes(self._source.image(0)))
         return height, width, 3
 
     @cached_property
@@ -207,6 +206,39 @@ class FaceTable:
             if on_disk is not None:
                 return on_disk
         return decoded.InMemory(self._cache_bytes)
+
+
+class Here:
+    """The images of a table whose shards are in its folder, mapped."""
+
+    def __init__(self, path: Path) -> None:
+        table = pa.concat_tables([_shard(file) for file in sorted(path.glob("data-*.arrow"))])
+        self.rows = table.cast(_MASKED_SCHEMA if "mask" in table.column_names else _SCHEMA)
+        self._images = _bytes_of(self.rows["image"])
+        self._masks = _bytes_of(self.rows["mask"]) if "mask" in self.rows.column_names else None
+
+    @property
+    def image_bytes(self) -> npt.NDArray[np.int64]:
+        """How many bytes each image takes."""
+        lengths: npt.NDArray[np.int64] = pc.binary_length(self._images).to_numpy()
+        return lengths
+
+    @property
+    def masked(self) -> npt.NDArray[np.bool_]:
+        """Whether each face has a mask that is known."""
+        if self._masks is None:
+            return np.zeros(len(self._images), bool)
+        known: npt.NDArray[np.bool_] = pc.is_valid(self._masks).to_numpy()
+        return known
+
+    def image(self, index: int) -> Any:
+        return self._images[index].as_buffer()
+
+    def mask(self, index: int) -> Any:
+        return None if self._masks is None else self._masks[index].as_py()
+
+    def fetch(self, indices: Indices) -> None:
+        """They are here."""
 
 
 class Writer:
@@ -407,7 +439,7 @@ def _present(rows: pd.DataFrame) -> list[str]:
 
 def _frame(table: pa.Table) -> pd.DataFrame:
     """The rows without images, lists of numbers as Arrow holds them: as objects they take ten times the memory."""
-    rows: pd.DataFrame = table.select(COLUMNS).to_pandas(types_mapper=_LISTS.get)
+    rows: pd.DataFrame = table.select(COLUMNS).cast(_ROWS).to_pandas(types_mapper=_LISTS.get)
     return rows
 
 
