@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ import pandas as pd
 from filelock import FileLock
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from components.archives import layouts, leaks, manifest, versions
-from components.archives.landing import files_of, stage_copy
+from components.archives import handover, layouts, leaks, manifest, versions
+from components.archives.landing import files_of, stage_copy, sweep
 from components.archives.listing import first, parts_of
+from components.archives.media import Measured
 from components.archives.report import passed
 from components.archives.versions import Changes
 from components.errors import BadArchive, BadParams, MissingWeights, NameTaken, PerennialError, UnknownName
@@ -130,14 +131,14 @@ def _land(workspace: Workspace, name: str, source: str, said: Options, *, link: 
             entry = _with_splits(entry, rows, params)
             changes = _changes(workspace, params, name, entry, rows)
 
-        _bring(workspace, source, name, entry, attempt, expect)
+        measured = _bring(workspace, source, name, entry, attempt, expect)
         orders = [o.model_copy(update={"archive": name}) for o in params.withdrawn if o.archive == supersedes]
         files.tell_archive(
             workspace.data(), name, params.model_copy(update={"withdrawn": (*params.withdrawn, *orders)})
         )
         weights.tell(workspace.data(), name, entry.faces)
         attempt.announce(lambda document: _announce(document, name, entry, orders))
-        return _ingested(workspace, name, changes=changes)
+        return _ingested(workspace, name, measured, changes=changes)
 
 
 def _entry(said: Options, **more: Any) -> Archive:
@@ -235,12 +236,13 @@ def _land_again(workspace: Workspace, name: str, source: str, said: Options) -> 
             "are examined on it: their splits were held against those of this one. Land it under another name."
         )
     entry = _entry(wanted, after=known.after, supersedes=known.supersedes, at=known.at)
-    entry = _with_splits(entry, _read(target, entry), params)
+    rows, measured = _read(target, entry)
+    entry = _with_splits(entry, rows, params)
     before = workspace.params_file.read_text(encoding="utf-8")
     try:
         weights.tell(workspace.data(), name, entry.faces)
         workspace.rewrite(lambda document: _announce(document, name, entry, ()))
-        return _ingested(workspace, name)
+        return _ingested(workspace, name, measured)
     except BaseException:
         workspace.restore(before)
         weights.tell(workspace.data(), name, known.faces)
@@ -341,23 +343,31 @@ class _Attempt:
             pipeline.remove(self._workspace.root, self._workspace.data("archives", self._name), since=self._since)
 
 
-def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt: _Attempt, expect: Expect) -> None:
-    """Put the archive where stages look for it, and its files under version control unless they stay where they are."""
+def _bring(
+    workspace: Workspace, source: str, name: str, entry: Archive, attempt: _Attempt, expect: Expect
+) -> Collection[Measured]:
+    """Put the archive where stages look for it, and its files under version control unless they stay where they are.
+
+    Returns what was measured of it.
+    """
     target = workspace.data("archives", name)
     if not entry.at:
         pipeline.expect_links(workspace.root)
     if source.startswith(CLOUD):  # what does not pass is taken away again
         attempt.begin()
+        pipeline.remove(workspace.root, target)  # of a landing that was killed: DVC would fetch into what is there
         pipeline.import_url(workspace.root, source, target)
-        expect(_read(target, entry))
+        rows, measured = _read(target, entry)
+        expect(rows)
     else:
         folder = Path(source).expanduser().resolve()
         if folder.is_relative_to(target) or target.is_relative_to(folder):
             raise BadArchive(
                 f"expected an archive outside of '{target}', where its copy will lie, found '{folder}'. Move it."
             )
-        names = files_of(folder)
-        expect(_read(folder, entry))
+        names = list(files_of(folder))
+        rows, measured = _read(folder, entry)
+        expect(rows)
         _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))
         attempt.begin()
         if target.is_symlink() or (target.is_dir() and not _same(folder, target)):  # of a landing that was killed
@@ -365,10 +375,12 @@ def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt
         if entry.at:
             target.symlink_to(folder)
             _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))  # a repository inside
-            return
+            return measured
+        sweep(target, 0)  # landings take turns: whoever was copying was killed
         stage_copy(folder, target)
         pipeline.add(workspace.root, target)
     _refuse_left_out(source, parts_of(target) - pipeline.versioned(workspace.root, target))
+    return measured
 
 
 def _refuse_left_out(source: str, names: Iterable[str]) -> None:
@@ -380,13 +392,28 @@ def _refuse_left_out(source: str, names: Iterable[str]) -> None:
         )
 
 
-def _read(folder: Path, entry: Archive) -> pd.DataFrame:
-    return manifest.build(layouts.read(entry.layout, folder), folder, layout=entry.layout, role=entry.role)
+def _read(folder: Path, entry: Archive) -> tuple[pd.DataFrame, Collection[Measured]]:
+    """(the manifest, what was measured)."""
+    clips, measured = layouts.read(entry.layout, folder), dict[str, Measured]()
+    rows = manifest.build(clips, folder, layout=entry.layout, role=entry.role, known=measured)
+    return rows, measured.values()
 
 
-def _ingested(workspace: Workspace, name: str, *, already: bool = False, changes: Changes | None = None) -> Landed:
+def _ingested(
+    workspace: Workspace,
+    name: str,
+    measured: Collection[Measured] = (),
+    *,
+    already: bool = False,
+    changes: Changes | None = None,
+) -> Landed:
     """Bring the manifest up to date and say what it holds."""
-    pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
+    folder = workspace.root / handover.FOLDER
+    handover.write(folder, name, measured)
+    try:
+        pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
+    finally:
+        handover.forget(folder, name)
     rows = manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE)
     return Landed(
         name,

@@ -369,9 +369,20 @@ def remove(root: Path, target: Path, *, since: float | None = None) -> None:
         _must(root, ["remove", str(target.relative_to(root)) + ".dvc"])
     if target.is_symlink():
         target.unlink()
-    shutil.rmtree(target, ignore_errors=True)
+    elif target.is_dir():
+        with _locked(root):  # a DVC whose landing was killed may still be filling it
+            shutil.rmtree(target, ignore_errors=True)
     if brought:
         _purge(root, brought, lambda file: file.stat().st_mtime >= (since or 0) - 1)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """While no DVC is at work in the repository; waits for one that is."""
+    from dvc.repo import Repo
+
+    with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+        yield
 
 
 def _digests(target: Path) -> set[str]:

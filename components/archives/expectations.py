@@ -137,6 +137,7 @@ def _run(context: AbstractDataContext, table: Table) -> list[RuleResult]:
     import great_expectations as gx
 
     rows = table.rows.reset_index(drop=True)
+    looked_at = rows[list(dict.fromkeys(rule.column for rule in table.rules))]  # each rule copies all it is given
     suite = gx.ExpectationSuite(name=table.name, expectations=[_expectation(rule) for rule in table.rules])
     asset = context.data_sources.add_pandas(table.name).add_dataframe_asset(table.name)
     definition = gx.ValidationDefinition(
@@ -148,7 +149,7 @@ def _run(context: AbstractDataContext, table: Table) -> list[RuleResult]:
         actions=[gx.checkpoint.UpdateDataDocsAction(name="data_docs")],
         result_format=_COMPLETE,
     )
-    outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": rows})
+    outcome = context.checkpoints.add(checkpoint).run(batch_parameters={"dataframe": looked_at})
     (validation,) = outcome.run_results.values()
     results = {result.expectation_config.meta["rule"]: result for result in validation.results}
     return [_result(table, rows, rule, results[rule.name]) for rule in table.rules]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from components import stage
-from components.archives import layouts, leaks, manifest
+from components.archives import handover, layouts, leaks, manifest
 from components.params import Archive, Params
 from components.vocabulary import VAL
 
@@ -22,7 +22,8 @@ def ingest(
     in `params` says, and what it is a later version of: with that it may share files.
     """
     seen = layouts.survey(layout, archive).settle()
-    rows = manifest.build(seen.clips, archive, layout=layout, role=role)
+    measured = handover.read(handover.FOLDER, name)
+    rows = manifest.build(seen.clips, archive, layout=layout, role=role, known=measured)
     for words in seen.words():
         print(f"{name}: {words}")
     entry = params.archives.get(name, Archive(layout=layout))

@@ -7,9 +7,10 @@ every disagreement in `Faults`; a path from an index is believed only if it stay
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from components.archives.files import UnreadableError, format_of, is_text, spelled, troubles_with, walk
@@ -32,6 +33,8 @@ MASK: Final = "mask"
 
 _SHOWN: Final = 5  # rows or files a message names before it only counts
 _LABEL_TEXTS: Final = frozenset(str(label) for label in LABELS)
+_DRIVE: Final = re.compile("[A-Za-z]:")  # of Windows
+_NOWHERE: Final = frozenset({"", ".", ".."})  # parts of a path that is absolute, not plain, or leads elsewhere
 _REAL_METHODS: Final = frozenset({"", GENUINE, "real", "original", "pristine"})
 
 
@@ -224,9 +227,8 @@ def looks_like_media(path: Path) -> bool:
 
 def is_inside(name: str) -> bool:
     """Whether a path from an index is plain, relative and cannot leave its root."""
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    plain = bool(name) and str(posix) == name and "\\" not in name and "\0" not in name
-    return plain and not posix.is_absolute() and not windows.drive and ".." not in posix.parts
+    plain = "\\" not in name and "\0" not in name and not _DRIVE.match(name)
+    return plain and _NOWHERE.isdisjoint(name.split("/"))
 
 
 def is_part(name: str) -> bool:
@@ -264,7 +266,8 @@ def parts_of(root: Path) -> set[str]:
     found: set[str] = set()
     for folder, folders, names in walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found |= {(folder / name).relative_to(root).as_posix() for name in names}
+        here = folder.relative_to(root)
+        found |= {f"{here.as_posix()}/{name}" if here.parts else name for name in names}
     return {name for name in found if is_part(name)}
 
 
