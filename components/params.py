@@ -87,13 +87,18 @@ class CropOptions(Section):
 
 
 class ValidationOptions(Section):
-    """Stage validate, and the end of crop."""
+    """Stages validate and gauge, and the end of crop."""
 
     min_side_px: int = 64
     min_per_class: int = Field(2, ge=1)
     """Clips of each class in every split that is used."""
     min_yield: Share = 0.9
     """Share of clips that must give at least one face."""
+    max_drift: Share = 0.1
+    """How unlike the faces learned before it an archive may be before that is said: 0.06 is a shift by half a standard
+    deviation, 0.2 by a whole one (`components.faces.drift`)."""
+    drift: Literal["warns", "refuses"] = "warns"
+    """Whether a drift is reported, or keeps an archive from being learned."""
 
 
 class TrainingOptions(Section):

@@ -245,7 +245,7 @@ def status(
     root: Root = None,
 ) -> None:
     """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
-    from flows import examinations, provenance, versions
+    from flows import drift, examinations, provenance, versions
 
     workspace = _workspace(root)
     if why:
@@ -259,6 +259,7 @@ def status(
             "older_code": provenance.outdated(workspace),
             "never_examined": examinations.never_examined(workspace),
             "versions": versions.learned(workspace),
+            "drift": drift.found(workspace),
         }
         print(json.dumps({**told, **more}, indent=2))
     else:
@@ -731,7 +732,7 @@ def _verify(path: str, layout: str, as_json: bool) -> NoReturn:
 
 def _show(workspace: Workspace) -> None:
     from components.reports.terminal import status_json, status_table
-    from flows import provenance
+    from flows import drift, provenance
     from flows.serving import champions
     from flows.terminal import console
 
@@ -740,6 +741,8 @@ def _show(workspace: Workspace) -> None:
             status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
         )
     )
+    for words in drift.told(drift.found(workspace)):
+        print(words)
 
 
 def _end(outcome: Outcome | None) -> None:
