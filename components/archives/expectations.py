@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 SHOWN: Final = 10  # rows a message names before it only counts
 
 _COMPLETE: Final = {"result_format": "COMPLETE"}  # with the index of every row that broke the rule
-_OF_EVERY_ROW: Final = ("unexpected_list", "unexpected_index_list", "unexpected_index_query", "partial_unexpected_index_list")
+_OF_EVERY_ROW: Final = (
+    "unexpected_list",
+    "unexpected_index_list",
+    "unexpected_index_query",
+    "partial_unexpected_index_list",
+)
 """What grows with the rows that broke a rule, and is not kept."""
 
 
@@ -84,9 +89,7 @@ class Report:
         raise Invalid(f"archive '{archive}' must not be learned from:\n{lines}\n{advice}")
 
 
-def check_manifest(
-    manifest: pd.DataFrame, earlier: pd.DataFrame, *, role: str, params: ValidationOptions
-) -> Report:
+def check_manifest(manifest: pd.DataFrame, earlier: pd.DataFrame, *, role: str, params: ValidationOptions) -> Report:
     """The suite over a manifest."""
     return check([manifest_table(manifest, earlier, role, params)])
 

@@ -1,7 +1,7 @@
 """What validation said of something, in two files of a folder. Needs no Great Expectations.
 
-    report.json       ours: whether it passed, and every rule with the rows that broke it
-    validation.json   Great Expectations' own: a list of suite validation results, one a table, with rendered content
+report.json       ours: whether it passed, and every rule with the rows that broke it
+validation.json   Great Expectations' own: a list of suite validation results, one a table, with rendered content
 """
 
 from __future__ import annotations

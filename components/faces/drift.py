@@ -13,7 +13,8 @@ chance would bring is told by exchanging whole sources between the two groups, b
 
     Differs: X and X' are never of one source. With few sources H would otherwise be large where nothing drifted.
 
-Half-and-half splits of the sources of an archive: 0.02 at most. Archives of different origin: 0.1 to 0.9.
+Of 400 face crops a side (2026-11), sharpness, light and saturation: 0.02 at most between halves of the sources of an archive,
+up to 0.8 between four archives of different origin.
 """
 
 from __future__ import annotations
@@ -182,5 +183,5 @@ _LOOKS: Final[dict[str, Callable[[Pictures], Any]]] = {
 def _known(sample: Sample, name: str) -> tuple[Numbers, tuple[str, ...]]:
     """The values of a measure and their sources, of the faces that have it."""
     values = sample.measures[name]
-    there = np.isfinite(values.reshape(len(values), -1)).all(1)
-    return values[there], tuple(source for source, known in zip(sample.sources, there, strict=True) if known)
+    there = np.flatnonzero(np.isfinite(values.reshape(len(values), -1)).all(1))
+    return values[there], tuple(sample.sources[face] for face in there)

@@ -124,7 +124,9 @@ def run(workspace: Workspace, stage: str) -> None:
 def test_an_archive_without_test_clips_is_not_learned_from(workspace, spoilt, refused):
     relist(spoilt, lambda rows: [row for row in rows if row["split"] != "test"])
     landed(workspace, spoilt)
-    with refused(StageFailed, "Invalid: archive 'new'", "no split 'test'", "Mend the archive", besides=("data/validation/new/",)):
+    with refused(
+        StageFailed, "Invalid: archive 'new'", "no split 'test'", "Mend the archive", besides=("data/validation/new/",)
+    ):
         run(workspace, "validate@new")
 
 

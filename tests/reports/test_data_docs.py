@@ -56,7 +56,9 @@ def references(page: str) -> References:
 
 
 def clips() -> pd.DataFrame:
-    return pd.DataFrame({"path": [f"<b>{n}</b>.jpg" for n in range(40)], "width": [8] * 30 + [300] * 10, "copies": [2] * 40})
+    return pd.DataFrame(
+        {"path": [f"<b>{n}</b>.jpg" for n in range(40)], "width": [8] * 30 + [300] * 10, "copies": [2] * 40}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,14 @@ def data(tmp_path_factory) -> Path:
     for name, (rule, rows) in tables.items():
         report = check([Table("manifest", rows, "path", (rule, once))])
         report.write(root / "validation" / name, {"archive": name, "role": "both"})
-    measure = {"measure": "sharpness of genuine faces", "distance": 0.42, "chance": 0.002, "drift": 0.42, "before": 5.0}
+    measure = {
+        "measure": "sharpness of genuine faces",
+        "distance": 0.42,
+        "chance": 0.002,
+        "drift": 0.42,
+        "beyond": True,
+        "before": 5.0,
+    }
     check([]).write(
         root / "drift" / "sound", {"compared_with": ["a"], "left_out": ["b"], "measures": [measure | {"now": None}]}
     )
