@@ -92,7 +92,7 @@ class CropOptions(Section):
 
 
 class ValidationOptions(Section):
-    """Stage validate, and the end of crop."""
+    """Stages validate and gauge, and the end of crop."""
 
     min_side_px: int = 64
     min_per_class: int = Field(2, ge=1)
@@ -106,6 +106,11 @@ class ValidationOptions(Section):
     max_near_duplicates: Share = 0.05
     """Share of an archive's clips whose face may look like one of another split, here or in an archive before it. Of the
     5,196 clips of the DFDC sample 2 do; what lands with copies of its training faces among the test faces has many."""
+    max_drift: Share = 0.1
+    """How unlike the faces learned before it an archive may be before that is said: 0.06 is a shift by half a standard
+    deviation, 0.2 by a whole one (`components.faces.drift`)."""
+    drift: Literal["warns", "refuses"] = "warns"
+    """Whether a drift is reported, or keeps an archive from being learned."""
 
 
 class TrainingOptions(Section):

@@ -247,7 +247,7 @@ def status(
     root: Root = None,
 ) -> None:
     """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
-    from flows import examinations, near_duplicates, provenance, set_asides, versions
+    from flows import drift, examinations, near_duplicates, provenance, set_asides, versions
 
     workspace = _workspace(root)
     if why:
@@ -263,6 +263,7 @@ def status(
             "versions": versions.learned(workspace),
             "set_aside": set_asides.found(workspace),
             "near_duplicates": near_duplicates.told(workspace),
+            "drift": drift.found(workspace),
         }
         print(json.dumps({**told, **more}, indent=2))
     else:
@@ -737,7 +738,7 @@ def _verify(path: str, layout: str, as_json: bool) -> NoReturn:
 
 def _show(workspace: Workspace) -> None:
     from components.reports.terminal import status_json, status_table
-    from flows import provenance
+    from flows import drift, provenance
     from flows.serving import champions
     from flows.terminal import console
 
@@ -746,6 +747,8 @@ def _show(workspace: Workspace) -> None:
             status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
         )
     )
+    for words in drift.told(drift.found(workspace)):
+        print(words)
 
 
 def _end(outcome: Outcome | None) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components import code
+from components.archives.report import passed
 from components.evaluation import late
 from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
@@ -22,7 +23,7 @@ from components.writing import replace_text
 from flows import near_duplicates, pipeline
 from flows.workspace import Workspace
 
-ARCHIVE_STAGES = ("ingest", "validate", "crop")
+ARCHIVE_STAGES = ("ingest", "validate", "crop", "gauge")
 GENERATION_STAGES = ("evolve", "curate", "evaluate", "judge")
 
 
@@ -124,8 +125,10 @@ def untold(workspace: Workspace) -> tuple[str, ...]:
 
 
 def ready(workspace: Workspace, params: Params) -> set[str]:
-    """Archives whose faces are there."""
-    return {name for name in params.archives if (workspace.data("faces", name) / FACES_FILE).is_file()}
+    """Archives whose faces are there, but for those that drift too far to be learned, which holds until they are."""
+    there = {name for name in params.archives if (workspace.data("faces", name) / FACES_FILE).is_file()}
+    far = {name for name in there if passed(workspace.data("drift", name)) is False}
+    return there - {name for name in far if not workspace.lineage().rests_on(name)}
 
 
 def judged(workspace: Workspace, generation: str) -> bool:

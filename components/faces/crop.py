@@ -54,9 +54,9 @@ def crop(
     detector: str,
     faces_params: CropOptions,
     validation_params: ValidationOptions,
-    docs: str = "",
+    report: str = "",
 ) -> FaceTable:
-    """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `docs`.
+    """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `report`.
 
     archive, manifest and validation are the folders of the stages before; what `withdrawn_file` names is left out,
     and `weights_file` says which weights find the faces. Raises BadArchive naming a clip that cannot be read or other
@@ -96,7 +96,7 @@ def crop(
         seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
         _expect_yield(seen, name, detector, validation_params.min_yield)
         expectations.check_faces(
-            writer.rows, clips, validation_params, Path(docs) if docs else None, size_px=faces_params.size_px
+            writer.rows, clips, validation_params, Path(report) if report else None, size_px=faces_params.size_px
         )
         table = writer.finish(seen)
     hashes.write(hashed, faces)
