@@ -101,7 +101,7 @@ def measure(path: Path, known: Mapping[str, Measured] = NOTHING) -> Measured:
         return Measured(digest, CLIP, *_counted(path))
 
 
-def _held(file: IO[bytes]) -> IO[bytes]:
+def _held(file: io.BufferedReader) -> io.BufferedReader | io.BytesIO:
     """A small file in memory, where it is read several times at the cost of once; a large one as it is."""
     start = file.read(_SMALL_BYTES)
     if len(start) < _SMALL_BYTES:

@@ -105,7 +105,7 @@ def test_faces_masks_and_rows_are_those_of_the_table_that_was_put_there(bucket: 
     assert there.digest == table.digest
     pd.testing.assert_frame_equal(there.rows, rows)
     np.testing.assert_array_equal(there.images(everything), images)
-    np.testing.assert_array_equal(pickle.loads(pickle.dumps(there)).images(everything), images)  # noqa: S301
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(there)).images(everything), images)
     assert there.encoded(range(FACES)) == encoded
     assert there.encoded_masks(range(FACES)) == masks
     assert there.encoded_bytes([0, 5]) == len(encoded[0]) + len(encoded[5])
