@@ -363,6 +363,19 @@ def withdraw(
 
 
 @app.command()
+def offload(
+    archive: Annotated[str, typer.Argument(help="The archive whose faces move.", show_default=False)],
+    store: Annotated[str, typer.Argument(help="s3://bucket/prefix.", show_default=False)],
+    root: Root = None,
+) -> None:
+    """Keep the faces of an archive in an object store: stages fetch what they look at, and keep it here."""
+    from flows.offload import offload as _offload
+
+    address = _offload(_workspace(root), archive, store)
+    print(f"The faces of '{archive}' lie in {address}; what is looked at is kept in .perennial/fetched.")
+
+
+@app.command()
 def score(
     files: list[Path],
     line: Annotated[str | None, typer.Option(help="Whose champion answers; default: the only line with one.")] = None,

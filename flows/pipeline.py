@@ -222,6 +222,24 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
     return len(made)
 
 
+def commit_moved(root: Path, output: str) -> None:
+    """Note that an output lies in another form than its stage made it in; whatever was made of it stands."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo, repo.lock:
+        stages = [stage for stage in repo.index.stages if not getattr(stage, "cmd_changed", False)]
+        (maker, moved) = next((stage, out) for stage in stages for out in stage.outs if out.def_path == output)
+        before = moved.hash_info
+        moved.save()
+        moved.commit()
+        maker.dump(update_pipeline=False)
+        for stage in stages:
+            if rests := [dep for dep in stage.deps if dep.def_path == output and dep.hash_info == before]:
+                for dep in rests:
+                    dep.hash_info, dep.meta = moved.hash_info, moved.meta
+                stage.dump(update_pipeline=False)
+
+
 def _rename_stages(lock: Path, renamed: Mapping[str, str]) -> None:
     if not lock.is_file():
         return
