@@ -13,6 +13,7 @@ the official test of Celeb-DF is drawn by video.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Final
 
@@ -49,8 +50,9 @@ def known(predecessor: Path, params: Params) -> pd.DataFrame:
 def of(rows: pd.DataFrame, layout: str) -> pd.DataFrame:
     """name, label, split: the files of a manifest, and the names of its sources and people that hold in every archive."""
     files = rows[["sha256", "label", "split"]].rename(columns={"sha256": "name"})
-    names = _spanning(rows, layout).to_frame("name").join(rows["split"])
-    return pd.concat([files, names.assign(label=np.int8(NAMES))], ignore_index=True).drop_duplicates()
+    named = rows[["source", "identity", "split"]].drop_duplicates(ignore_index=True)
+    names = _spanning(named, layout).to_frame("name").join(named["split"]).drop_duplicates()
+    return pd.concat([files, names.assign(label=np.int8(NAMES))], ignore_index=True)
 
 
 def before(name: str, predecessor: Path, rows: pd.DataFrame, params: Params) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -107,18 +109,23 @@ def _set_aside(
 
 def _shared(rows: pd.DataFrame, layout: str, earlier: pd.DataFrame) -> pd.DataFrame:
     """name, split, archive, kind of what a row shares with earlier archives, by the row's index; a row may share several."""
-    names = pd.concat([_spanning(rows, layout), rows["sha256"]])
-    names = names[names.isin(earlier["name"])]
+    there = set(earlier["name"])
+    names = pd.concat([_spanning(rows, layout, there), rows.loc[rows["sha256"].isin(there), "sha256"]])
     found = names.to_frame("name").rename_axis("row").reset_index().merge(earlier, on="name", how="inner")
     found["kind"] = np.where(found["label"] == NAMES, "source or person", "file")
     return found.sort_values(["row", "kind", "name", "split", "archive"]).set_index("row").rename_axis(None)
 
 
-def _spanning(rows: pd.DataFrame, layout: str) -> pd.Series[str]:
-    """The names of a row's source and person that hold in every archive, by the row's index; a row may have several."""
+def _spanning(rows: pd.DataFrame, layout: str, among: Container[str] | None = None) -> pd.Series[str]:
+    """The names of a row's source and person that hold in every archive, by the row's index; a row may have several.
+
+    among  the names that are asked for; all where it is None
+    """
     found = []
     for column in ("source", "identity"):
         meant = {name: stands_for(layouts.spanning(layout, name)) for name in rows[column].unique()}
-        found.append(rows[column].map({name: names for name, names in meant.items() if names}).dropna().explode())
+        asked = {name: [one for one in names if among is None or one in among] for name, names in meant.items()}
+        asked = {name: names for name, names in asked.items() if names}
+        found.append(rows.loc[rows[column].isin(asked), column].map(asked).explode())
     both = pd.concat(found).astype(object).rename_axis("row").reset_index(name="name").drop_duplicates()
     return both.set_index("row")["name"].rename_axis(None)
