@@ -208,6 +208,7 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
             before = output.hash_info
             if not before:  # what an older version did not write
                 Path(output.fs_path).mkdir(parents=True, exist_ok=True)
+                Path(output.fs_path, ".gitkeep").touch()
             output.save()
             output.commit()
             today[output.def_path] = (before, output)

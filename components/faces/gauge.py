@@ -68,8 +68,7 @@ def _load(folder: Path) -> FaceTable:
 
 def _table(rows: pd.DataFrame, there: list[str], params: ValidationOptions) -> Table:
     words = f"no measure of the faces drifts by more than {params.max_drift:g} from {', '.join(there)}"
-    shows = ("distance", "before", "now")
-    rule = ColumnRule("drift", words, "drift", most=params.max_drift, shows=shows, warns=params.drift == WARNS)
+    rule = ColumnRule("drift", words, "drift", most=params.max_drift, warns=params.drift == WARNS)
     return Table("drift", rows, "measure", (rule,))
 
 
