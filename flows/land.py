@@ -27,6 +27,7 @@ from components.archives.landing import files_of, stage_copy, sweep
 from components.archives.listing import first, parts_of
 from components.archives.media import Measured
 from components.archives.report import passed
+from components.archives.set_aside import LIST_FILE
 from components.archives.versions import Changes
 from components.errors import BadArchive, BadParams, MissingWeights, NameTaken, PerennialError, UnknownName
 from components.faces import detection, weights
@@ -291,7 +292,7 @@ def _changes(workspace: Workspace, params: Params, name: str, entry: Archive, ro
     folder = workspace.data("manifests", entry.supersedes)
     if not folder.is_dir():
         pipeline.checkout(workspace.root)
-    before = [manifest.read(folder / manifest.MANIFEST_FILE), manifest.read_set_aside(folder / manifest.SET_ASIDE_FILE)]
+    before = [manifest.read(folder / manifest.MANIFEST_FILE), manifest.read_set_aside(folder / LIST_FILE)]
     landing = params.model_copy(update={"archives": params.archives | {name: entry}})
     against, _ = leaks.before(name, workspace.data("manifests", entry.after), rows, landing)
     after = leaks.prepared(rows, entry, params, against)

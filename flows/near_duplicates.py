@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from components.errors import PerennialError
-from components.faces import near_duplicates
+from components.faces import likeness
 from components.faces.about import FACES_FILE, read_about
-from components.faces.hashes import FACE, FRAME
+from components.vocabulary import FACE, FRAME
 from flows.workspace import Workspace
 
 
@@ -26,6 +26,8 @@ def screen(workspace: Workspace) -> dict[str, str]:
         before = [other for other in there[: there.index(name)] if other not in params.versions(name)]
         living = [other for other in there if lineage.rests_on(other) and other not in params.versions(name)]
         tables = {other: workspace.data("faces", other) for other in dict.fromkeys([name, *before, *living])}
+        from components.faces import near_duplicates  # takes a moment, and there is something to compare
+
         try:
             near_duplicates.bring_up_to_date(name, tables, folder_of(workspace, name), most)
         except PerennialError as fault:
@@ -46,7 +48,7 @@ def words(workspace: Workspace, name: str) -> str:
     most = workspace.params().validation.max_near_duplicates
     found = (
         f"{report[FACE]} of {report['clips']} clips of '{name}' show a face that looks like one of another split, "
-        f"{report[FRAME]} such a frame: {folder_of(workspace, name).relative_to(workspace.root) / near_duplicates.PAIRS_FILE}"
+        f"{report[FRAME]} such a frame: {folder_of(workspace, name).relative_to(workspace.root) / likeness.PAIRS_FILE}"
     )
     if report["passed"]:
         return found + "."
@@ -69,5 +71,5 @@ def folder_of(workspace: Workspace, name: str) -> Path:
 def _report(workspace: Workspace, name: str) -> dict[str, object]:
     """The report of the faces that are there."""
     faces = workspace.data("faces", name)
-    report = near_duplicates.read_report(folder_of(workspace, name))
+    report = likeness.read_report(folder_of(workspace, name))
     return report if (faces / FACES_FILE).is_file() and report.get("faces") == read_about(faces)["digest"] else {}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from components.archives import manifest
-from components.archives.ingest import told as counted
+from components.archives import set_aside
 from flows.workspace import Workspace
 
 
 def words_of(workspace: Workspace, name: str) -> tuple[str, ...]:
     """How many clips of the archive were set aside, of each reason, and the list of them; nothing where none was."""
-    file = workspace.data("manifests", name) / manifest.SET_ASIDE_FILE
-    if not file.is_file():
-        return ()
-    words = counted(manifest.read_set_aside(file))
-    return (*words, f"Each of them with its reason: {file.relative_to(workspace.root)}") if words else ()
+    folder = workspace.data("manifests", name)
+    words = set_aside.words_of(folder)
+    file = (folder / set_aside.LIST_FILE).relative_to(workspace.root)
+    return (*words, f"Each of them with its reason: {file}") if words else ()
 
 
 def found(workspace: Workspace) -> dict[str, list[str]]:

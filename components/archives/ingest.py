@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
-
 from components import stage
 from components.archives import handover, layouts, leaks, manifest
+from components.archives.set_aside import LIST_FILE, words_of, write_reasons
 from components.params import Archive, Params
 from components.vocabulary import VAL
 
@@ -29,21 +28,16 @@ def ingest(
     entry = params.archives.get(name, Archive(layout=layout))
     against, handed_down = leaks.before(name, predecessor, rows, params)
     kept, set_aside = leaks.prepared(rows, entry, params, against)
-    for words in told(set_aside):
-        print(f"{name}: {words}")
     if entry.validation == "hash":
         held = kept.loc[kept["split"] == VAL, "source"].nunique()
         found = f"{held} training sources held out" if held else "too few training sources to hold any out"
         print(f"{name}: {found} for validation")
     manifest.write(kept, output / manifest.MANIFEST_FILE)
-    manifest.write_set_aside(set_aside, output / manifest.SET_ASIDE_FILE)
+    manifest.write_set_aside(set_aside, output / LIST_FILE)
     manifest.write(handed_down, output / manifest.EARLIER_FILE, manifest.EARLIER)
-
-
-def told(set_aside: pd.DataFrame) -> list[str]:
-    """`12 clips set aside: file in split train of 'ffpp'.`, the most frequent reason first."""
-    counts = set_aside["why"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    return [f"{count} clips set aside: {why}." for why, count in counts.items()]
+    write_reasons(output, set_aside["why"])
+    for words in words_of(output):
+        print(f"{name}: {words}")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,6 @@ _EARLIER_IN_0_2: Final = pa.schema([("sha256", pa.string()), ("archive", pa.stri
 BENCHMARK: Final = "benchmark"
 MANIFEST_FILE: Final = "manifest.parquet"
 EARLIER_FILE: Final = "earlier.parquet"
-SET_ASIDE_FILE: Final = "set_aside.parquet"
 MAX_SET_ASIDE: Final = 0.01  # share of an archive; more is no accident
 
 _GUARDED: Final = (TRAIN, VAL, TEST)  # the later, the less may be learned from it

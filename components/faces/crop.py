@@ -32,6 +32,7 @@ from components.faces.extraction import OK, Outcome, extract, profile_of
 from components.faces.table import FaceTable, Writer, encode, encode_mask
 from components.params import CropOptions, ValidationOptions
 from components.progress import shown
+from components.vocabulary import FACE, FRAME
 
 STILLS_A_JOB = 32  # stills share the detector's batches
 NAMED = 10  # clips a message names before it only counts
@@ -91,7 +92,7 @@ def crop(
             if outcome.crop is not None:
                 writer.add(_row(outcome, name, about[outcome.clip]), image, mask)
             if face_hash:
-                kinds = {hashes.FACE: face_hash, hashes.FRAME: outcome.frame_hash}
+                kinds = {FACE: face_hash, FRAME: outcome.frame_hash}
                 hashed += [(outcome.clip, outcome.frame, kind, value) for kind, value in kinds.items()]
         seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
         _expect_yield(seen, name, detector, validation_params.min_yield)

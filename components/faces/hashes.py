@@ -32,14 +32,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.faces.table import FaceTable, Images
+from components.vocabulary import FACE
 
 HASHES_FILE: Final = "hashes.parquet"
 HASHED: Final = 4
 """Frames of a clip."""
 SIDE: Final = 16
 BITS: Final = SIDE * SIDE
-FACE: Final = "face"
-FRAME: Final = "frame"
 
 _SCHEMA: Final = pa.schema(
     [("clip", pa.string()), ("frame", pa.int32()), ("kind", pa.string()), ("hash", pa.binary(BITS // 8))]

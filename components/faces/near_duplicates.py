@@ -4,9 +4,6 @@ What was learned should not be asked in other words: re-encoded, resized or re-l
 source, but nearly the same perceptual hash (`hashes`). Frames of one clip, and a forgery and the face it was made from, look
 alike by nature; they count only where they are in two splits.
 
-    pairs.csv       for every clip and kind the nearest picture of another split of each archive that has one
-    report.json     how many clips there are, by kind; the digests of what was compared; whether it passed
-
 Faces decide. Frames are reported: people filmed in one studio share most of a frame, and a room is no face.
 
 Index    multi-index hashing (Norouzi et al., CVPR 2012) in Faiss, 11 parts of 23 bits, of which two may differ each: exact up
@@ -28,13 +25,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from components.faces.about import read_about
-from components.faces.hashes import BITS, FACE, FRAME, packed, read
+from components.faces.hashes import BITS, packed, read
+from components.faces.likeness import PAIRS_FILE, REPORT_FILE, read_report
+from components.vocabulary import FACE, FRAME
 from components.writing import replace_text
 
 RADIUS: Final = 30
 """Bits that may differ."""
-PAIRS_FILE: Final = "pairs.csv"
-REPORT_FILE: Final = "report.json"
 
 _PARTS, _PART_BITS, _FLIPS = 11, 23, 2  # exact up to _PARTS * (_FLIPS + 1) - 1 bits
 _FEW: Final = 20_000  # hashes with which it is faster to compare all
@@ -77,12 +74,6 @@ def bring_up_to_date(name: str, tables: Mapping[str, Path], folder: Path, most: 
     folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / PAIRS_FILE, found.pairs.to_csv(index=False))
     replace_text(folder / REPORT_FILE, json.dumps(report, indent=2, sort_keys=True) + "\n")
-
-
-def read_report(folder: Path) -> dict[str, Any]:
-    """What `bring_up_to_date` wrote; nothing where nobody compared."""
-    file = folder / REPORT_FILE
-    return dict(json.loads(file.read_text(encoding="utf-8"))) if file.is_file() else {}
 
 
 class Index:

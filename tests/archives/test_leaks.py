@@ -14,7 +14,8 @@ import pytest
 
 from components.archives import expectations, layouts, leaks, manifest, validate
 from components.archives.held_out import position
-from components.archives.ingest import ingest, told
+from components.archives.ingest import ingest
+from components.archives.set_aside import words_of, write_reasons
 from components.errors import BadArchive, Invalid
 from components.params import Archive, Params, ValidationOptions
 from components.texts import one_text
@@ -95,7 +96,8 @@ def test_deeperforensics_of_ffpp_reals_gives_way_where_its_own_list_splits_them_
         "720_M003": "val",
         "974_M004": "test",
     }
-    assert told(aside) == [
+    write_reasons(root, aside["why"])
+    assert words_of(root) == [
         "2 clips set aside: source or person in split test of 'first'.",
         "2 clips set aside: source or person in split train of 'first'.",
     ]
@@ -258,9 +260,7 @@ def test_a_later_archive_is_held_against_everything_before_it_and_says_so(
     assert "three: 2 clips set aside: source or person in split train of 'one'." in capsys.readouterr().out
     known = leaks.known(folders["three"], params)
     assert set(known.loc[known["name"] == "ffpp:054", "archive"]) == {"one"}
-    validate.validate(
-        folders["three"], tmp_path / "v", tmp_path / "d", name="three", role="both", validation_params=params.validation
-    )
+    validate.validate(folders["three"], tmp_path / "v", name="three", role="both", validation_params=params.validation)
     report = json.loads((tmp_path / "v/report.json").read_text())
     assert report["set_aside"] == ["fake/test_1.jpg", "real/test_1.jpg"]
     (rule,) = [result for result in report["results"] if result["rule"] == "leaks"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.faces import hashes, near_duplicates
+from components.faces import hashes, likeness, near_duplicates
 from components.faces.near_duplicates import RADIUS, Index, compare
 from components.faces.table import FaceTable, encode
 
@@ -80,7 +80,7 @@ def test_what_is_found_is_written_once_and_refused_above_the_share(tmp_path: Pat
     assert (tmp_path / "r/report.json").stat().st_mtime_ns == before
     assert json.loads((tmp_path / "r/report.json").read_text())["passed"] is True
     near_duplicates.bring_up_to_date("one", tables, tmp_path / "r", 0.6)
-    assert near_duplicates.read_report(tmp_path / "r")["passed"] is False
+    assert likeness.read_report(tmp_path / "r")["passed"] is False
     assert len(pd.read_csv(tmp_path / "r/pairs.csv")) == 2
 
 
