@@ -22,8 +22,7 @@ import pandas as pd
 from filelock import FileLock
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from components.archives import handover, layouts, manifest, versions
-from components.archives.ingest import prepared
+from components.archives import handover, layouts, leaks, manifest, versions
 from components.archives.landing import files_of, stage_copy, sweep
 from components.archives.listing import first, parts_of
 from components.archives.media import Measured
@@ -35,7 +34,7 @@ from components.params import Archive, Params, Withdrawal, parse
 from components.settings import settings
 from components.vocabulary import NOBODY, VAL
 from components.withdrawal import files
-from flows import next_steps, pipeline
+from flows import next_steps, pipeline, set_asides
 from flows.withdraw import name_in
 from flows.workspace import Workspace
 
@@ -62,6 +61,8 @@ class Landed:
     """What can be done now, in words."""
     changes: Changes | None = None
     """Of a later version: what differs from the one it takes the place of."""
+    set_aside: tuple[str, ...] = ()
+    """How many clips were set aside, and why, in words."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,6 @@ def land(
     layout: str = "",
     role: str = "",
     faces: str | None = None,
-    after: str = "",
     link: bool = False,
     version: bool = False,
     again: bool = False,
@@ -95,8 +95,6 @@ def land(
 
     role     both where nothing is said
     faces    the layout's face detector where nothing is said, or another one whose weights are here
-    after    the archive before it, where it is not the youngest: parts of one archive share their genuine clips, so each
-             comes after what was there before the first of them
     link     leave a folder where it is: it is not copied and no version of it is kept
     version  it is a later version of what landed as `name`; what is not said is as it was
     again    land what has that name again with other options; `source` may be left out
@@ -114,17 +112,15 @@ def land(
         known = workspace.params().archives.get(name)
         if known:
             return _landed_already(workspace, name, source, known, said.over(known))
-        return _land(workspace, name, source, said, after=after, link=link)
+        return _land(workspace, name, source, said, link=link)
 
 
-def _land(
-    workspace: Workspace, name: str, source: str, said: Options, *, after: str = "", link: bool, supersedes: str = ""
-) -> Landed:
+def _land(workspace: Workspace, name: str, source: str, said: Options, *, link: bool, supersedes: str = "") -> Landed:
     params = workspace.params()
     if link and source.startswith(CLOUD):
         raise BadParams(f"expected a folder to link to, found '{source}'. Leave --link out: it is fetched.")
     at = str(Path(source).expanduser().resolve()) if link else ""
-    entry = _entry(said, after=after or _predecessor(workspace, params), supersedes=supersedes, at=at)
+    entry = _entry(said, after=_predecessor(workspace, params), supersedes=supersedes, at=at)
     raw = params.model_dump(mode="json", exclude_unset=True)
     parse(Params, raw | {"archives": raw.get("archives", {}) | {name: entry.model_dump()}}, f"archive '{name}'")
     changes: Changes | None = None
@@ -132,8 +128,8 @@ def _land(
 
         def expect(rows: pd.DataFrame) -> None:
             nonlocal entry, changes
-            entry = _with_validation(entry, rows, params)
-            changes = _changes(workspace, params, entry, rows)
+            entry = _with_splits(entry, rows, params)
+            changes = _changes(workspace, params, name, entry, rows)
 
         measured = _bring(workspace, source, name, entry, attempt, expect)
         orders = [o.model_copy(update={"archive": name}) for o in params.withdrawn if o.archive == supersedes]
@@ -171,13 +167,12 @@ def _faces(layout: str) -> str:
     )
 
 
-def _with_validation(entry: Archive, rows: pd.DataFrame, params: Params) -> Archive:
-    """Whether training sources are held out; a later version does as the one before."""
+def _with_splits(entry: Archive, rows: pd.DataFrame, params: Params) -> Archive:
+    """Whether training sources are held out, where a later version does as the one before; and what leaks is set aside."""
     before = params.archives.get(entry.supersedes)
     needed = entry.role != manifest.BENCHMARK and VAL not in set(rows["split"])
-    return entry.model_copy(
-        update={"validation": "hash" if needed and (not before or before.validation == "hash") else "own"}
-    )
+    chosen = "hash" if needed and (not before or before.validation == "hash") else "own"
+    return entry.model_copy(update={"validation": chosen, "leaks": "set_aside"})
 
 
 def _predecessor(workspace: Workspace, params: Params) -> str:
@@ -234,9 +229,15 @@ def _land_again(workspace: Workspace, name: str, source: str, said: Options) -> 
         _expect_what_landed(workspace, name, source)
     known, target = params.archives[name], workspace.data("archives", name)
     wanted = said.over(known)
+    later = [other for other in params.since(name) if params.archives[other].leaks == "set_aside"]
+    if held := [other for other in later if workspace.lineage().rests_on(other)]:
+        raise BadParams(
+            f"expected nothing to rest on what landed after '{name}' either, found generations that learned {first(held)} or "
+            "are examined on it: their splits were held against those of this one. Land it under another name."
+        )
     entry = _entry(wanted, after=known.after, supersedes=known.supersedes, at=known.at)
     rows, measured = _read(target, entry)
-    entry = _with_validation(entry, rows, params)
+    entry = _with_splits(entry, rows, params)
     before = workspace.params_file.read_text(encoding="utf-8")
     try:
         weights.tell(workspace.data(), name, entry.faces)
@@ -283,15 +284,17 @@ def _same(folder: Path, target: Path) -> bool:
     return manifest.tree_digest(folder) == manifest.tree_digest(target)
 
 
-def _changes(workspace: Workspace, params: Params, entry: Archive, rows: pd.DataFrame) -> Changes | None:
+def _changes(workspace: Workspace, params: Params, name: str, entry: Archive, rows: pd.DataFrame) -> Changes | None:
     """Of a later version, what it changes; raises BadArchive where a split would leak into what lives."""
     if not entry.supersedes:
         return None
     folder = workspace.data("manifests", entry.supersedes)
     if not folder.is_dir():
         pipeline.checkout(workspace.root)
-    before = [manifest.read(folder / file) for file in (manifest.MANIFEST_FILE, manifest.SET_ASIDE_FILE)]
-    after = prepared(rows, entry, params)
+    before = [manifest.read(folder / manifest.MANIFEST_FILE), manifest.read_set_aside(folder / manifest.SET_ASIDE_FILE)]
+    landing = params.model_copy(update={"archives": params.archives | {name: entry}})
+    against, _ = leaks.before(name, workspace.data("manifests", entry.after), rows, landing)
+    after = leaks.prepared(rows, entry, params, against)
     torn = versions.torn(before[0], after[0])
     lineage = workspace.lineage()
     if torn and any(lineage.rests_on(name) for name in params.versions(entry.supersedes)):
@@ -420,6 +423,7 @@ def _ingested(
         int((rows["split"] == VAL).sum()),
         next_steps.after_landing(workspace, name, rows),
         changes,
+        set_asides.words_of(workspace, name),
     )
 
 

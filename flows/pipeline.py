@@ -201,11 +201,13 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
         made = [
             stage
             for stage in repo.index.stages
-            if not stage.is_data_source and stage.name != CODE and all(out.hash_info for out in stage.outs)
+            if not stage.is_data_source and stage.name != CODE and any(out.hash_info for out in stage.outs)
         ]
         today = {}
-        for output in (out for stage in made for out in stage.outs if out.def_path in changed):
+        for output in (out for stage in made for out in stage.outs if out.def_path in changed or not out.hash_info):
             before = output.hash_info
+            if not before:  # what an older version did not write
+                Path(output.fs_path).mkdir(parents=True, exist_ok=True)
             output.save()
             output.commit()
             today[output.def_path] = (before, output)

@@ -100,6 +100,7 @@ def withdraw_archive(workspace: Workspace, name: str, *, why: str) -> None:
         elsewhere.forget(workspace.root)
         pipeline.remove(workspace.root, workspace.data("archives", name))
         workspace.forget_archive(name)
+        workspace.write_docs()
 
 
 @contextmanager

@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from components.archives.files import UnreadableError, format_of, is_text, spelled, troubles_with, walk
 from components.errors import BadArchive
+from components.texts import one_text
 from components.vocabulary import FORGED, GENUINE, LABELS, REAL, SPLITS
 
 VIDEO_SUFFIXES: Final = frozenset(
@@ -91,7 +92,7 @@ class Row(dict[str, str]):
 def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[Row]:
     """Rows of a CSV file with exactly these columns, and perhaps some optional ones; raises BadArchive.
 
-    Lines without any field that says something are passed over, as spreadsheets leave them.
+    Lines without any field that says something are passed over, as spreadsheets leave them. Fields are `one_text`.
     """
     if not path.is_file():
         raise BadArchive(
@@ -101,7 +102,8 @@ def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] =
     try:
         with troubles_with(path), path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.reader(lines, strict=True)
-            said = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
+            read = ((reader.line_num, [one_text(field) for field in row]) for row in reader)
+            said = [(line, row) for line, row in read if any(row)]
     except (csv.Error, UnicodeDecodeError) as fault:
         raise BadArchive(f"'{path}' is not a CSV file in UTF-8: {fault}. Export it again.") from fault
     (_, header), *rows = said or [(0, [])]
@@ -138,6 +140,15 @@ def read_labelled(index: Path, columns: tuple[str, ...], faults: Faults) -> list
         if not wrong:
             clips.append(_clip(row))
     return clips
+
+
+def as_on_disk(clips: Iterable[Clip], files: Iterable[str]) -> list[Clip]:
+    """The clips and masks under the names their files have on the disk, which may be another form of the same text."""
+    spelled_as = {one_text(name): name for name in files}
+    return [
+        replace(clip, path=spelled_as.get(clip.path, clip.path), mask=spelled_as.get(clip.mask, clip.mask))
+        for clip in clips
+    ]
 
 
 def compare(clips: Collection[Clip], files: set[str], notes: set[str], faults: Faults) -> None:
@@ -238,7 +249,16 @@ def files_under(root: Path, faults: Faults) -> set[str]:
     faults.extend("link to nothing", lost)
     odd = (f"'{spelled(name)}'" for name in sorted(found) if not is_text(name))
     faults.extend("name in another code page than UTF-8: rename it", odd)
+    faults.extend("two names that are one text: rename or delete one", _same_texts(found))
     return found
+
+
+def _same_texts(names: Iterable[str]) -> Iterable[str]:
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        other = seen.setdefault(one_text(name), name)
+        if other != name:
+            yield f"{other!r} and {name!r}"
 
 
 def parts_of(root: Path) -> set[str]:

@@ -57,7 +57,14 @@ SCHEMA: Final = pa.schema(
     ]
 )
 MASKED_SCHEMA: Final = SCHEMA.append(pa.field(MASK, pa.string()))
-EARLIER: Final = pa.schema([("sha256", pa.string()), ("archive", pa.string())])
+EARLIER: Final = pa.schema(
+    [("name", pa.string()), ("label", pa.int8()), ("split", pa.string()), ("archive", pa.string())]
+)
+"""What landed earlier, files and names (`archives.leaks`)."""
+WHY: Final = (pa.field("why", pa.string()), pa.field("shared", pa.string()))
+"""Of a row that is set aside: the reason, and what it shares with an earlier archive."""
+
+_EARLIER_IN_0_2: Final = pa.schema([("sha256", pa.string()), ("archive", pa.string())])
 
 BENCHMARK: Final = "benchmark"
 MANIFEST_FILE: Final = "manifest.parquet"
@@ -116,14 +123,9 @@ def join_twins(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return joined[~torn].reset_index(drop=True), joined[torn].reset_index(drop=True)
 
 
-def earlier(predecessor: Path) -> pd.DataFrame:
-    """sha256 -> archive of everything that landed up to the predecessor; empty for `nobody`."""
-    if not (predecessor / MANIFEST_FILE).is_file():
-        return _frame([], EARLIER)
-    before = read_earlier(predecessor / EARLIER_FILE)
-    own = read(predecessor / MANIFEST_FILE)[["sha256"]].assign(archive=predecessor.name)
-    chain = pd.concat([before, own], ignore_index=True).drop_duplicates("sha256")
-    return chain.sort_values("sha256", ignore_index=True)
+def empty(schema: pa.Schema) -> pd.DataFrame:
+    """No rows of a table written by `write`."""
+    return _frame([], schema)
 
 
 def write(frame: pd.DataFrame, path: Path, schema: pa.Schema = SCHEMA) -> None:
@@ -134,14 +136,30 @@ def write(frame: pd.DataFrame, path: Path, schema: pa.Schema = SCHEMA) -> None:
     pq.write_table(table, path, compression="zstd", version="2.6", store_schema=False)
 
 
+def write_set_aside(rows: pd.DataFrame, path: Path) -> None:
+    """The rows of a manifest that are set aside, each with `WHY`."""
+    schema = MASKED_SCHEMA if MASK in rows else SCHEMA
+    write(rows, path, pa.schema([*schema, *WHY]))
+
+
 def read(path: Path) -> pd.DataFrame:
     """A manifest written by `write`; raises BadArchive if it is none."""
     return _read(path, SCHEMA, MASKED_SCHEMA)
 
 
 def read_earlier(path: Path) -> pd.DataFrame:
-    """What `earlier` made, written by `write`; raises BadArchive if it is something else."""
-    return _read(path, EARLIER)
+    """What `leaks.known` found, written by `write`; raises BadArchive if it is something else.
+
+    Version 0.2 kept files alone, without a split: there it is "".
+    """
+    found = _read(path, EARLIER, _EARLIER_IN_0_2)
+    return found if "name" in found else found.rename(columns={"sha256": "name"}).assign(label=-1, split="")
+
+
+def read_set_aside(path: Path) -> pd.DataFrame:
+    """What `write_set_aside` wrote; version 0.2 wrote no reason: there it is "". Raises BadArchive."""
+    found = _read(path, *(pa.schema([*schema, *why]) for schema in (SCHEMA, MASKED_SCHEMA) for why in (WHY, ())))
+    return found if "why" in found else found.assign(why="", shared="")
 
 
 def content_digest(manifest: pd.DataFrame) -> str:

@@ -12,8 +12,6 @@ from typing import Any, Final
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from components.archives.listing import MASK
@@ -44,6 +42,8 @@ class ColumnRule:
     """Columns quoted beside a row that broke it."""
     warns: bool = False
     """Reported, but no reason to stop."""
+    advice: str = ""
+    """What to do where it is broken, if that is not what is always said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +58,13 @@ class Table:
 
 _AT_ONCE: Final = 4096  # rows whose landmarks are numbers of Python at a time
 YIELD_RULES: Final = ("yield", "yield_of_real", "yield_of_forged")
+LEAST_NEW: Final = 0.5
+"""Share of forged files that no earlier archive brought. Genuine ones are shared: DeeperForensics, DF40 and Celeb-DF++ have
+those of FaceForensics++ and Celeb-DF v2, and Celeb-DF++ a tenth of its forgeries too."""
 
 
 def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, params: ValidationOptions) -> Table:
-    """The manifest with what must hold for it; `earlier` maps sha256 to the archive that brought it."""
+    """The manifest with what must hold for it; `earlier` is what landed before it (`archives.leaks`)."""
     splits = (TEST,) if role == BENCHMARK else SPLITS
     used = (TEST,) if role == BENCHMARK else (TRAIN, TEST)
     few = params.min_per_class
@@ -77,7 +80,24 @@ def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, par
         ),
         ColumnRule("bytes_labels", "no file has both labels", "labels_of_bytes", most=1, shows=("label", "bytes")),
         ColumnRule("bytes_splits", "no file is in two splits", "splits_of_bytes", most=1, shows=("split", "bytes")),
-        ColumnRule("bytes_archives", "no file has landed before", "landed_in", empty=True, shows=("landed_in",)),
+        ColumnRule(
+            "bytes_archives",
+            f"{LEAST_NEW:.0%} or more of the forged files have not landed before",
+            "is_new_forgery",
+            least=1,
+            share=LEAST_NEW,
+            shows=("landed_in",),
+        ),
+        ColumnRule(
+            "bytes_shared", "no file has landed before", "landed_in", empty=True, shows=("landed_in",), warns=True
+        ),
+        ColumnRule(
+            "bytes_labels_archives",
+            "no file landed before under the other label",
+            "other_label_in",
+            empty=True,
+            shows=("label", "other_label_in"),
+        ),
         ColumnRule("bytes_once", "no file is there twice", "copies", most=1, shows=("bytes",), warns=True),
         ColumnRule(
             "sides",
@@ -90,6 +110,24 @@ def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, par
         *_mask_rules(manifest),
     )
     return Table("manifest", _compared(manifest, earlier), "path", rules)
+
+
+def leak_table(manifest: pd.DataFrame, set_aside: pd.DataFrame, params: ValidationOptions) -> Table:
+    """All clips of an archive, those that were set aside as leaks among them."""
+    leaks = set_aside[set_aside["shared"] != ""]
+    aside = leaks[["path", "why"]].rename(columns={"why": "because"}).assign(leaks=1)
+    rows = pd.concat([manifest[["path"]].assign(leaks=0, because=""), aside])
+    rule = ColumnRule(
+        "leaks",
+        f"{1 - params.max_leaking:.0%} or more of the clips share nothing with another split of an earlier archive",
+        "leaks",
+        most=0,
+        share=1 - params.max_leaking,
+        shows=("because",),
+        advice="Withdraw it (perennial withdraw --archive NAME) and land it with --role benchmark, where all its clips are "
+        "test clips, or before the archives it shares people with, or raise validation.max_leaking.",
+    )
+    return Table("set_aside", rows.sort_values("path", ignore_index=True), "path", (rule,))
 
 
 def face_tables(
@@ -139,6 +177,8 @@ def _compared(manifest: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
     named = manifest["identity"].where(manifest["identity"] != "")
     splits_of_identity = manifest.groupby("identity")["split"].transform("nunique").where(named.notna())
     by_bytes = manifest.groupby("sha256")
+    landed = earlier[earlier["name"].isin(manifest["sha256"])].drop_duplicates(["name", "label"])
+    landed_in = manifest["sha256"].map(landed.drop_duplicates("name").set_index("name")["archive"])
     return manifest.assign(
         splits_of_source=manifest.groupby("source")["split"].transform("nunique"),
         splits_of_identity=splits_of_identity,
@@ -146,11 +186,20 @@ def _compared(manifest: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
         splits_of_bytes=by_bytes["split"].transform("nunique"),
         bytes=manifest["sha256"].str.slice(0, 12),
         copies=by_bytes["path"].transform("size"),
-        landed_in=_landed_in(manifest["sha256"], earlier),
+        landed_in=landed_in,
+        is_new_forgery=landed_in.isna().astype(float).where(manifest["label"] == FORGED),
+        other_label_in=_other_label_in(manifest, landed),
         shorter_side_px=manifest[["width", "height"]].min(axis=1),
         **_masks_of_genuine(manifest),
         **_clips_of_split(manifest, "path"),
     )
+
+
+def _other_label_in(manifest: pd.DataFrame, landed: pd.DataFrame) -> pd.Series[str]:
+    """The archive that brought the same file under the other label."""
+    by_label = {label: landed[landed["label"] == label].set_index("name")["archive"] for label in LABELS}
+    others = {label: manifest["sha256"].map(by_label[1 - label]) for label in LABELS}
+    return others[REAL].where(manifest["label"] == REAL, others[FORGED])
 
 
 def _masks_of_genuine(manifest: pd.DataFrame) -> dict[str, pd.Series[str]]:
@@ -190,14 +239,6 @@ def _outside_px(landmarks: pd.Series[Any], size_px: int | None) -> NDArray[np.fl
         outside = np.nan_to_num(np.maximum(np.maximum(low, high), 0.0), nan=np.inf)
         found[start : start + _AT_ONCE] = np.where(np.isnan(points).all(axis=1), np.nan, outside)
     return found
-
-
-def _landed_in(digests: pd.Series[str], earlier: pd.DataFrame) -> pd.Series[str]:
-    """The archive that brought the same file, missing where none did."""
-    columns = (digests, earlier["sha256"], earlier["archive"])
-    here, before, archives = (pa.array(column, pa.large_string()) for column in columns)
-    found: pd.Series[str] = archives.take(pc.index_in(here, value_set=before)).to_pandas()
-    return found.set_axis(digests.index)
 
 
 def _yield(rows: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:
