@@ -112,7 +112,7 @@ class Elsewhere:
         return self._content("image", index)
 
     def mask(self, index: int) -> Any:
-        return self._content("mask", index) if self.masked[index] else None
+        return self._content("mask", index) if self._at["mask"][index] >= 0 else None
 
     def fetch(self, indices: Indices) -> None:
         """Bring the images of these faces here, where they can be kept."""
@@ -205,8 +205,9 @@ class _Kept:
 
 
 def forget(workspace: Path) -> None:
-    """Let go of everything that was fetched in a workspace."""
-    shutil.rmtree(workspace / FETCHED, ignore_errors=True)
+    """Let go of everything that was fetched in a workspace, and in those of its studies."""
+    for kept in (workspace / FETCHED, *workspace.glob(f".perennial/studies/*/{FETCHED}")):
+        shutil.rmtree(kept, ignore_errors=True)
 
 
 def _rows(file: Path, number: int) -> pa.Table:

@@ -257,6 +257,7 @@ class Writer:
         self._profile = named_profile(profile)
         self._partial = path.with_name(f".{path.name}.partial")
         self._written: list[pa.RecordBatch] = []  # without their images
+        self._flushed = 0
         self._rows: list[dict[str, Any]] = []  # of the batch being filled, as what follows
         self._images: list[bytes] = []
         self._masks: list[bytes | None] = []
@@ -282,7 +283,7 @@ class Writer:
         return _frame(pa.Table.from_batches([*self._written, filling]))
 
     def __len__(self) -> int:
-        return sum(batch.num_rows for batch in self._written) + len(self._rows)
+        return self._flushed + len(self._rows)
 
     def add(self, row: Mapping[str, Any], image: bytes, mask: bytes | None = None) -> None:
         """Append a face: a value for every column but the images, its encoded bytes, and its mask's, if known."""
@@ -348,6 +349,7 @@ class Writer:
         batch = _batch(self._rows, self._images, self._masks, self._schema)
         self._sink.write_batch(batch)
         self._written.append(batch.select(COLUMNS))
+        self._flushed += batch.num_rows
         self._rows, self._images, self._masks = [], [], []
         if len(self) % SHARD_ROWS == 0:
             self._close_shard()
@@ -438,8 +440,12 @@ def _present(rows: pd.DataFrame) -> list[str]:
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
-    """The rows without images, lists of numbers as Arrow holds them: as objects they take ten times the memory."""
-    rows: pd.DataFrame = table.select(COLUMNS).cast(_ROWS).to_pandas(types_mapper=_LISTS.get)
+    """The rows without images, lists of numbers as Arrow holds them: as objects they take ten times the memory.
+
+    In one piece: of many, Arrow makes one whenever some rows are taken.
+    """
+    whole = table.select(COLUMNS).cast(_ROWS).combine_chunks()
+    rows: pd.DataFrame = whole.to_pandas(types_mapper=_LISTS.get)
     return rows
 
 
