@@ -84,6 +84,9 @@ class CropOptions(Section):
     min_score: Share = 0.6
     max_input_px: int = Field(1280, ge=128)
     """Longer sides are scaled down before detection."""
+    detect_px: int = Field(320, ge=128)
+    """Of `yunet`: they are scaled down to this first, and to twice that as long as no large face is seen. What it changes is
+    time, and which small faces are seen beside a large one (`components.faces.detection.yunet`)."""
 
 
 class ValidationOptions(Section):
@@ -94,6 +97,9 @@ class ValidationOptions(Section):
     """Clips of each class in every split that is used."""
     min_yield: Share = 0.9
     """Share of clips that must give at least one face."""
+    max_unreadable: Share = 0.01
+    """Share of clips that crop may pass over because they cannot be decoded. Large archives arrive with a few broken clips in
+    ten thousand; one in a hundred says that the copy is at fault."""
 
 
 class TrainingOptions(Section):
