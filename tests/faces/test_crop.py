@@ -16,10 +16,11 @@ import pytest
 from components import orders
 from components.archives import manifest as manifests
 from components.errors import BadArchive, NoFaceFound
-from components.faces import alignment, extraction
+from components.faces import alignment, extraction, workers
 from components.faces import crop as stage
 from components.faces.crop import crop
 from components.faces.detection import build
+from components.faces.detection.annotated import Annotated
 from components.faces.table import FaceTable
 from components.params import CropOptions, ValidationOptions, Withdrawal
 
@@ -142,8 +143,8 @@ def test_cropping_twice_gives_the_same_bytes_however_many_threads(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = world.crop("one")
-    monkeypatch.setattr(stage, "THREADS", 5)
-    monkeypatch.setattr(extraction, "BATCH", 3)
+    monkeypatch.setattr(workers, "THREADS", 5)
+    monkeypatch.setattr(Annotated, "batch", 3)
     again = world.crop("again")
     assert files(one.path) == files(again.path)
 

@@ -107,9 +107,14 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"{__name__}.{name}")
 
 
+def by_size(faces: Sequence[Face]) -> list[Face]:
+    """The face with the largest box first; of equal ones the surer."""
+    return sorted(faces, key=lambda face: (face.area, face.score), reverse=True)
+
+
 def largest(faces: Sequence[Face]) -> Face | None:
-    """The face with the largest box; of equal ones the surer."""
-    return max(faces, key=lambda face: (face.area, face.score), default=None)
+    """The first by size."""
+    return next(iter(by_size(faces)), None)
 
 
 def at(faces: Sequence[Face], box: tuple[int, int, int, int]) -> Face | None:

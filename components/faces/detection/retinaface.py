@@ -70,7 +70,14 @@ class RetinaFace(FaceDetector):
     name = "retinaface"
 
     def __init__(
-        self, state: dict[str, Tensor], digest: str, *, min_score: float, max_input_px: int, device: str, batch: int = 16
+        self,
+        state: dict[str, Tensor],
+        digest: str,
+        *,
+        min_score: float,
+        max_input_px: int,
+        device: str,
+        batch: int = 16,
     ) -> None:
         self.weights_digest = digest
         self._min_score = min_score

@@ -53,9 +53,7 @@ Place = tuple[Point, float]
 
 def build(params: CropOptions, archive: Path | None) -> YuNet:  # noqa: ARG001 every file of the catalogue is asked alike
     """With the weights PERENNIAL_YUNET_WEIGHTS points to; raises MissingWeights."""
-    return YuNet(
-        weights(), min_score=params.min_score, max_input_px=params.max_input_px, detect_px=params.detect_px
-    )
+    return YuNet(weights(), min_score=params.min_score, max_input_px=params.max_input_px, detect_px=params.detect_px)
 
 
 class YuNet(FaceDetector):
