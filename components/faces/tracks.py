@@ -71,11 +71,12 @@ def follow(seen: Sequence[Sequence[Sighting]]) -> list[Track]:
     return sorted(found, key=lambda track: -track.prominence)  # of equal ones that which began first
 
 
-def looks_of(face: npt.NDArray[np.uint8]) -> Numbers:
-    """What an aligned face (H,W,3) looks like, whatever its brightness and contrast: (48,), of length 1."""
+def looks_of(face: npt.NDArray[np.uint8]) -> Numbers | None:
+    """What an aligned face (H,W,3) looks like, whatever its brightness and contrast: (48,), of length 1; None of a blank."""
     cells = cv2.resize(face, (CELLS, CELLS), interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
     cells -= cells.mean()
-    return np.asarray(cells / max(float(np.linalg.norm(cells)), 1e-9))
+    length = float(np.linalg.norm(cells))
+    return np.asarray(cells / length) if length > 1 else None
 
 
 def _joined(
