@@ -70,7 +70,7 @@ def align(frame: Images, landmarks: npt.ArrayLike, size_px: int, margin: float) 
     """
     points = np.asarray(landmarks, np.float64).reshape(5, 2)
     matrix = similarity(points, template(size_px, margin))
-    crop = warp(frame, matrix, size_px)
+    crop = _warp(frame, matrix, size_px)
     return crop, move(matrix, points)
 
 
@@ -81,7 +81,7 @@ def align_mask(mask: Images, landmarks: npt.ArrayLike, size_px: int, margin: flo
     """
     points = np.asarray(landmarks, np.float64).reshape(5, 2)
     if not np.isnan(points).all():
-        mask = warp(mask, similarity(points, template(size_px, margin)), size_px)
+        mask = _warp(mask, similarity(points, template(size_px, margin)), size_px)
     side_px = max(1, size_px // MASK_CELL)
     return _plain(cv2.resize(mask, (side_px, side_px), interpolation=cv2.INTER_AREA))
 
@@ -95,8 +95,7 @@ def resize(frame: Images, size_px: int) -> Images:
     return _plain(cv2.resize(frame, (size_px, size_px), interpolation=how))
 
 
-def warp(frame: Images, matrix: Matrix, size_px: int) -> Images:
-    """What `matrix` shows of `frame` (H,W,...) in a square of `size_px`, averaged where it shrinks, black beyond the frame."""
+def _warp(frame: Images, matrix: Matrix, size_px: int) -> Images:
     scale = float(np.sqrt(np.linalg.det(matrix[:, :2])))  # crop pixels per frame pixel
     if scale < 0.5:
         frame, matrix = _shrink(frame, matrix, 2 * scale)

@@ -64,7 +64,7 @@ class FaceDetector(Protocol):
     """sha256 of the weight file; None where there is none."""
     looks: Mapping[str, object] = {}
     """Options of its own that decide where it sees faces; they belong to the profile of a table."""
-    batch: int = 4
+    batch: int = 2
     """Frames that are best shown to it together."""
     accelerators: int = 0
     """How many it can use here; where there is none, the CPU does all."""

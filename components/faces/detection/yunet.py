@@ -32,7 +32,6 @@ import numpy as np
 import numpy.typing as npt
 
 from components.errors import MissingWeights
-from components.faces import alignment
 from components.faces.detection import Face, FaceDetector, Frame, file_digest, shrink
 from components.faces.table import Images
 from components.params import CropOptions
@@ -42,6 +41,7 @@ OVERLAP = 0.3  # boxes that overlap more are one face: OpenCV's default
 CANDIDATES = 5000  # boxes kept before that: OpenCV's default
 SURE_PX = 32  # every face was found that was as large: two of the steps of 16 px at which it begins to see them
 VIEW_PX, FACE_PX = 128, 80  # a view of one face, and how large it is there
+MIDDLE = (VIEW_PX - 1) / 2
 VIEW_SCORE = 0.3  # there is a face: only where is asked
 STEP = 0.2  # of a face: how far apart the places are from which one is seen
 OTHER_SIDE = (1, 0, 2, 4, 3)  # landmarks in a mirror
@@ -49,6 +49,8 @@ OTHER_SIDE = (1, 0, 2, 4, 3)  # landmarks in a mirror
 Point = npt.NDArray[np.float64]  # (2,)
 Place = tuple[Point, float]
 """Centre and size of what is looked at, in pixels of the frame."""
+Part = tuple[Images, Point, Point]
+"""A part of a frame, where it begins, and how many of the frame's pixels one of its own is, in x and y."""
 
 
 def build(params: CropOptions, archive: Path | None) -> YuNet:  # noqa: ARG001 every file of the catalogue is asked alike
@@ -77,15 +79,17 @@ class YuNet(FaceDetector):
 
     def refine(self, frame: Frame, face: Face) -> Face:
         """The landmarks as they are seen at `FACE_PX`; as they are where the face is not seen there."""
-        nearer = self._view(frame.pixels, face, _around(face))
+        place = _settled(_around(face))
+        nearer = self._seen(_view(frame.pixels, place), place, face)
         if nearer is None:
             return face
         place = _settled(_around(nearer))
-        views = [self._view(frame.pixels, nearer, place, mirrored=mirrored) for mirrored in (False, True)]
-        seen = [view for view in views if view is not None]
+        view = _view(_averaged(frame.pixels, place), place)
+        both = [self._seen(view, place, nearer), self._seen(view, place, nearer, mirrored=True)]
+        seen = [one for one in both if one is not None]
         if not seen:
             return face
-        box, landmarks = (np.mean([getattr(view, what) for view in seen], axis=0) for what in ("box", "landmarks"))
+        box, landmarks = (np.mean([getattr(one, what) for one in seen], axis=0) for what in ("box", "landmarks"))
         return Face(box, landmarks, face.score)
 
     def _looked(self, frame: Frame) -> list[Face]:
@@ -98,20 +102,13 @@ class YuNet(FaceDetector):
                 return [Face(face.box * np.tile(stretch, 2), face.landmarks * stretch, face.score) for face in faces]
             size_px *= 2
 
-    def _view(self, pixels: Images, face: Face, place: Place, *, mirrored: bool = False) -> Face | None:
-        """`face` as it is seen in a small square, in pixels of the frame; None where it is not."""
-        centre, size = place
-        scale = FACE_PX / size
-        middle = (VIEW_PX - 1) / 2
-        low = np.clip(np.floor(centre - size * VIEW_PX / FACE_PX), 0, None).astype(int)  # twice as much as is seen
-        high = np.ceil(centre + size * VIEW_PX / FACE_PX).astype(int)
-        nearby = pixels[low[1] : max(high[1], low[1] + 1), low[0] : max(high[0], low[0] + 1)]
-        matrix = np.column_stack([np.eye(2) * scale, middle - scale * (centre - low)])
-        view = alignment.warp(nearby, matrix, VIEW_PX)
+    def _seen(self, view: Images, place: Place, face: Face, *, mirrored: bool = False) -> Face | None:
+        """`face` as it is seen in a view of `place`, in pixels of the frame; None where it is not."""
         found = self._faces("views", np.ascontiguousarray(view[:, ::-1]) if mirrored else view, VIEW_SCORE)
         if mirrored:
             found = [_mirrored(one) for one in found]
-        back = [_moved(one, 1 / scale, centre - middle / scale) for one in found]
+        centre, size = place
+        back = [_moved(one, size / FACE_PX, centre - MIDDLE * size / FACE_PX) for one in found]
         nearest = min(back, key=lambda one: _apart(one, face), default=None)
         return nearest if nearest is not None and _apart(nearest, face) < size / 2 else None
 
@@ -128,6 +125,26 @@ class YuNet(FaceDetector):
         if not hasattr(self._local, which):
             setattr(self._local, which, _load(self._weights, min_score))
         return getattr(self._local, which)
+
+
+def _view(pixels: Images | Part, place: Place) -> Images:
+    """A small square around a place, of a frame or of a part of it."""
+    part, low, stretch = pixels if isinstance(pixels, tuple) else (pixels, np.zeros(2), np.ones(2))
+    centre, size = place
+    scale = FACE_PX / size * stretch
+    matrix = np.column_stack([np.diag(scale), MIDDLE - FACE_PX / size * (centre - low) + (scale - FACE_PX / size) / 2])
+    return np.asarray(cv2.warpAffine(part, matrix, (VIEW_PX, VIEW_PX), flags=cv2.INTER_LINEAR), np.uint8)
+
+
+def _averaged(pixels: Images, place: Place) -> Part:
+    """What is around a place, averaged down where its face is more than twice as large as in a view."""
+    centre, size = place
+    low, high = (np.clip(np.round(centre + side * size), 0, pixels.shape[1::-1]).astype(int) for side in (-1, 1))
+    part = pixels[low[1] : high[1], low[0] : high[0]]
+    if size <= 2 * FACE_PX or 0 in part.shape:
+        return pixels, np.zeros(2), np.ones(2)
+    small, stretch = shrink(part, round(max(part.shape[:2]) * 2 * FACE_PX / size))
+    return small, low.astype(np.float64), stretch
 
 
 def _around(face: Face) -> Place:
@@ -155,7 +172,7 @@ def _moved(face: Face, scale: float, shift: Point) -> Face:
 def _mirrored(face: Face) -> Face:
     """A face of the mirror image of a view, in the view."""
     x0, y0, x1, y1 = face.box
-    edge = VIEW_PX - 1
+    edge = 2 * MIDDLE
     landmarks = face.landmarks[list(OTHER_SIDE)] * [-1, 1] + [edge, 0]
     return Face(np.array([edge - x1, y0, edge - x0, y1]), landmarks, face.score)
 
