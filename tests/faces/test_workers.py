@@ -52,7 +52,14 @@ def cut(archive: Path) -> Callable[..., list[list[Cut]]]:
 
 def plain(found: list[list[Cut]]) -> list[Any]:
     return [
-        (c.clip, c.frame, c.outcome, c.image, c.mask, {name: np.asarray(value).tobytes() for name, value in c.face.items()})
+        (
+            c.clip,
+            c.frame,
+            c.outcome,
+            c.image,
+            c.mask,
+            {name: np.asarray(value).tobytes() for name, value in c.face.items()},
+        )
         for job in found
         for c in job
     ]
