@@ -60,7 +60,9 @@ def _beside_its_parts(walls: list[float], cpu: float, parts: dict[str, float]) -
     slowest = max(parts, key=lambda name: parts[name])
     floor = max(parts[slowest], cpu / cores)
     told = ", ".join(f"{name} {seconds:.1f}" for name, seconds in parts.items())
-    numbers = f"{min(walls):.1f} s against {floor:.1f} (CPU {cpu:.1f} s on {cores:.0f} cores; parts alone: {told}); aim: 1.2 at most"
+    numbers = (
+        f"{min(walls):.1f} s against {floor:.1f} (CPU {cpu:.1f} s, {cores:.0f} cores; alone: {told}); aim: 1.2 at most"
+    )
     return Row("crop, wall", "the slowest part, or CPU over cores", min(walls) / floor, "lower", numbers)
 
 
@@ -263,10 +265,8 @@ def main() -> None:
     said = asked.parse_args()
     if said.only:
         with tempfile.TemporaryDirectory() as room:
-            measure = {
-                "ours": _ours, "parts": _parts, "pyav": partial(_plain, read=_by_pyav), "opencv": partial(_plain, read=_by_opencv),
-            }[said.only]  # fmt: skip
-            print(json.dumps(measure(said.clips, Path(room))))
+            plain = {"pyav": partial(_plain, read=_by_pyav), "opencv": partial(_plain, read=_by_opencv)}
+            print(json.dumps({"ours": _ours, "parts": _parts, **plain}[said.only](said.clips, Path(room))))
         return
     for row in rows(said.clips, said.minutes):
         ratio = "missing" if row.ratio is None else f"{row.ratio:.3f}"

@@ -41,7 +41,7 @@ class Sighting:
     @property
     def size(self) -> float:
         """The side of a square as large as the box, in pixels."""
-        return float(np.sqrt(max(np.prod(self.box[2:] - self.box[:2]), 1.0)))
+        return float(np.sqrt(np.maximum(np.prod(self.box[2:] - self.box[:2]), 1.0)))
 
     @property
     def centre(self) -> Numbers:

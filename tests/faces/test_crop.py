@@ -242,6 +242,47 @@ def test_a_truncated_clip_is_refused_by_name_and_nothing_is_written(world: World
     assert not list((world.root / "faces").iterdir())
 
 
+def test_a_broken_clip_is_told_and_passed_over_up_to_a_stated_share(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = world.archive / "clips" / "1.mp4"
+    path.write_bytes(path.read_bytes()[:-500])
+    table = world.crop(max_unreadable=0.25, min_yield=0.5)
+    assert table.outcomes is not None
+    of_clip = table.outcomes[table.outcomes["clip"] == "clips/1.mp4"]
+    assert of_clip[["frame", "outcome"]].to_numpy().tolist() == [[-1, "unreadable"]]
+    assert set(table.rows["clip"]) == {"clips/0.mp4", "clips/2.mp4", "stills/a.png"}
+    assert (
+        "1 of 4 clips in 'small' cannot be read (passed over: 25% at most):\n  'clips/1.mp4': "
+        in capsys.readouterr().err
+    )
+
+
+def test_a_broken_still_takes_none_of_its_neighbours_along(world: World, landmarks: np.ndarray) -> None:
+    for name in ("b", "c"):
+        (world.archive / "stills" / f"{name}.png").write_bytes((world.archive / "stills" / "a.png").read_bytes())
+        world.add(f"stills/{name}.png", 1, 1, landmarks, [0])
+    broken = world.archive / "stills" / "b.png"
+    broken.write_bytes(broken.read_bytes()[:-40])
+    table = world.crop(max_unreadable=0.2, min_yield=0.5)
+    assert {"stills/a.png", "stills/c.png"} < set(table.rows["clip"])
+    assert "stills/b.png" not in set(table.rows["clip"])
+
+
+def test_a_clip_that_is_gone_is_no_broken_clip(world: World) -> None:
+    (world.archive / "clips" / "1.mp4").unlink()
+    with pytest.raises(BadArchive, match=r"clips/1\.mp4.*nothing is there"):
+        world.crop(max_unreadable=1.0, min_yield=0.0)
+
+
+def test_every_face_tells_how_good_it_is(world: World) -> None:
+    rows = world.crop().rows
+    assert (rows["face_px"] > 20).all() and (rows["sharpness"] > 0).all()
+    assert rows["brightness"].between(0, 255).all()
+    assert rows[["yaw_deg", "pitch_deg", "roll_deg"]].abs().to_numpy().max() < 20
+    assert rows.dtypes[["sharpness", "roll_deg"]].eq(np.float32).all()
+
+
 # masks
 
 

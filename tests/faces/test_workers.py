@@ -74,7 +74,7 @@ def test_a_process_for_each_accelerator_cuts_the_same_faces(cut: Callable[..., l
 
 def test_a_worker_with_other_weights_or_libraries_is_refused(archive: Path) -> None:
     task = Task(archive, "annotated", PARAMS, "b" * 64)
-    with pytest.raises(StageFailed, match="expected the weights bbbbbbbbbbbb .* on every machine"):
+    with pytest.raises(StageFailed, match=r"expected the weights bbbbbbbbbbbb .* on every machine"):
         workers._elsewhere([], task, 1, workers._made_of("annotated"))
     with pytest.raises(StageFailed, match=r"expected cv2 1\.0 on every machine that crops, found cv2 \d"):
         workers._elsewhere([], task, 1, {**workers._made_of("annotated"), "cv2": "1.0"})

@@ -64,7 +64,7 @@ class YuNet(FaceDetector):
 
     name = "yunet"
 
-    def __init__(self, weights: Path, *, min_score: float, max_input_px: int, detect_px: int) -> None:
+    def __init__(self, weights: Path, *, min_score: float, max_input_px: int, detect_px: int = 320) -> None:
         self.weights_digest = file_digest(weights)
         self.looks = {"detect_px": detect_px}
         self._weights = weights
@@ -150,7 +150,7 @@ def _averaged(pixels: Images, place: Place) -> Part:
 
 def _around(face: Face) -> Place:
     low, high = face.box.reshape(2, 2)
-    return (low + high) / 2, float(np.sqrt(max(np.prod(high - low), 1.0)))
+    return (low + high) / 2, float(np.sqrt(np.maximum(np.prod(high - low), 1.0)))
 
 
 def _settled(place: Place) -> Place:
