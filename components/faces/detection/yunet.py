@@ -47,6 +47,8 @@ VIEW_SCORE = 0.3  # there is a face: only where is asked
 STEP = 0.2  # of a face: how far apart the places are from which one is seen
 OTHER_SIDE = (1, 0, 2, 4, 3)  # landmarks in a mirror
 
+_LOADING = threading.Lock()  # the level of OpenCV's messages is everybody's
+
 Point = npt.NDArray[np.float64]  # (2,)
 Place = tuple[Point, float]
 """Centre and size of what is looked at, in pixels of the frame."""
@@ -95,7 +97,7 @@ class YuNet(FaceDetector):
 
     def _looked(self, frame: Frame) -> list[Face]:
         full_px = min(self._max_input_px, max(frame.pixels.shape[:2]))
-        size_px = full_px if frame.closely else self._detect_px
+        size_px = full_px if frame.closely else min(self._detect_px, full_px)
         while True:
             image, stretch = shrink(frame.pixels, size_px)
             faces = self._faces("frames", image, self._min_score)
@@ -196,7 +198,15 @@ def _face(row: npt.NDArray[np.float64]) -> Face:
 
 
 def _load(weights: Path, min_score: float) -> Any:
-    before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns of a target nobody chose
+    with _LOADING:
+        before = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_ERROR)  # it warns of a target nobody chose
+        try:
+            return _created(weights, min_score)
+        finally:
+            cv2.utils.logging.setLogLevel(before)
+
+
+def _created(weights: Path, min_score: float) -> Any:
     try:
         return cv2.FaceDetectorYN.create(str(weights), "", (320, 320), min_score, OVERLAP, CANDIDATES)
     except cv2.error as fault:
@@ -205,5 +215,3 @@ def _load(weights: Path, min_score: float) -> Any:
             f"read as such ({fault.err}). "
             "Fetch it again and point PERENNIAL_YUNET_WEIGHTS to it."
         ) from fault
-    finally:
-        cv2.utils.logging.setLogLevel(before)
