@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -69,7 +70,9 @@ def crop(
     finder = detection.build(detector, faces_params, archive=archive)
     weights.expect(weights_file, detector, finder.weights_digest)
     lengths = dict(zip(clips["path"], clips["frames"].tolist(), strict=True))
-    about = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict("index")
+    about: Mapping[Any, Any] = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict(
+        "index"
+    )
     single = {(order.clip, order.frame) for order in withdrawn if order.archive == name and order.frame is not None}
     task = Task(archive, detector, faces_params, finder.weights_digest, masks, lengths)
     outcomes: list[tuple[str, str, int, str]] = []

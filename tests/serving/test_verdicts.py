@@ -32,7 +32,7 @@ def champion(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
     about = {"generation": "small-M1", "detector": "rsia_net", "options": OPTIONS, "strategy": "finetune"}
-    learned = named_profile({"detector": "none", "weights": None, **PARAMS.model_dump()})
+    learned = named_profile(profile_of(detection.build("none", PARAMS), PARAMS))
     save_generation(folder, detector, {}, {**about, "profiles": [learned]})
     return folder
 
