@@ -147,9 +147,7 @@ def test_a_strip_has_a_block_a_frame_higher_and_redder_where_it_is_suspicious():
     ],
 )
 def test_faces_cut_otherwise_than_those_it_learned_get_no_answer(champion, files, tmp_path, change, words):
-    other = taught(
-        champion, tmp_path / "other", **{"detector": "none", "weights": None, **PARAMS.model_dump(), **change}
-    )
+    other = taught(champion, tmp_path / "other", **{**profile_of(detection.build("none", PARAMS), PARAMS), **change})
     with pytest.raises(
         Refused, match=f"expected faces cut as 'small-M1' learned them \\({words}\\), found .*do not compare"
     ):
