@@ -68,7 +68,7 @@ def perennial(workspace: Workspace, *words: str) -> None:
 
 
 def test_an_unknown_layout_is_answered_with_the_known_ones(workspace, spoilt, refused):
-    with refused(UnknownName, "no layout 'labb'", "crops, faceforensics, lab", "Did you mean 'lab'?"):
+    with refused(UnknownName, "no layout 'labb'", "crops", "faceforensics", "lab", "Did you mean 'lab'?"):
         perennial(workspace, "land", "new", str(spoilt), "--layout", "labb")
 
 
