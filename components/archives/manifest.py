@@ -36,7 +36,8 @@ import pyarrow.parquet as pq
 from components.archives.files import UnreadableError, troubles_with
 from components.archives.fragments import part_of
 from components.archives.listing import MASK, Clip, Faults, parts_of
-from components.archives.media import Measured, measure, sha256_of
+from components.archives.media import Measured, measure
+from components.digests import file_digest
 from components.errors import BadArchive
 from components.progress import shown
 from components.vocabulary import TEST, TRAIN, VAL
@@ -183,7 +184,7 @@ def tree_digest(root: Path) -> str:
 
 def _digest_of(path: Path) -> str:
     with troubles_with(path):
-        return sha256_of(path)
+        return file_digest(path)
 
 
 def _read(path: Path, schema: pa.Schema, *others: pa.Schema) -> pd.DataFrame:

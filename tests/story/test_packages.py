@@ -22,7 +22,7 @@ NEVER_LOCKED = "opencv-python"
 
 
 def needed(extras: bool = False) -> dict[str, Requirement]:
-    more = sum(PROJECT["project"]["optional-dependencies"].values(), []) if extras else []
+    more = [text for one in PROJECT["project"]["optional-dependencies"].values() for text in one] if extras else []
     found = [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *more]]
     return {canonicalize_name(one.name): one for one in found}
 
