@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -222,7 +222,7 @@ def _land_version(workspace: Workspace, name: str, source: str, said: Options, *
     latest = params.latest(name)
     if not Path(source).is_dir() and not source.startswith(CLOUD):
         raise BadArchive(f"expected an archive folder at '{source}', found none. Check the path.")
-    if _holds(workspace, source, workspace.data("archives", latest)):
+    if _holds(workspace, source, workspace.data("archives", latest), params.archives[latest].layout):
         return _ingested(workspace, latest, already=True)
     said = said.over(params.archives[latest])
     return _land(workspace, params.next_version(name), source, said, link=link, supersedes=latest)
@@ -278,17 +278,17 @@ def _expect_what_landed(workspace: Workspace, name: str, source: str) -> None:
             f"'{name}' landed, but its files are neither in '{target}' nor in the cache: there is "
             "nothing to compare with. Fetch them with `dvc pull`."
         )
-    if not _holds(workspace, source, target):
+    if not _holds(workspace, source, target, workspace.params().archives[name].layout):
         raise NameTaken(
             f"expected the content that landed as '{name}', found other files in '{source}'. An archive never changes after "
             "it landed: land this one under another name, or with --version as a later version of it."
         )
 
 
-def _holds(workspace: Workspace, source: str, target: Path) -> bool:
+def _holds(workspace: Workspace, source: str, target: Path, layout: str) -> bool:
     """Whether `source` holds what landed: byte for byte, unless the object store says that nothing was written there."""
     if not source.startswith(CLOUD):
-        return _same(Path(source).expanduser().resolve(), target)
+        return _same(layout, Path(source).expanduser().resolve(), target)
     if pipeline.is_unchanged(workspace.root, source, target):
         return True
     scratch = workspace.root / ".perennial" / "comparisons"
@@ -296,11 +296,19 @@ def _holds(workspace: Workspace, source: str, target: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=scratch) as room:
         fetched = Path(room) / target.name
         pipeline.get_url(workspace.root, source, fetched)
-        return _same(fetched, target)
+        return _same(layout, fetched, target)
 
 
-def _same(folder: Path, target: Path) -> bool:
-    return manifest.tree_digest(folder) == manifest.tree_digest(target)
+def _same(layout: str, folder: Path, target: Path) -> bool:
+    """Whether both hold the same files; those of another archive beside it apart."""
+    one, other = (manifest.tree_digest(root, _own(layout, parts_of(root))) for root in (folder, target))
+    return one == other
+
+
+def _own(layout: str, names: Collection[str]) -> Collection[str]:
+    """The files that are no other archive's."""
+    strangers = layouts.strangers(layout, names)
+    return [name for name in names if name not in strangers] if strangers else names
 
 
 def _changes(workspace: Workspace, params: Params, name: str, entry: Archive, rows: pd.DataFrame) -> Changes | None:
@@ -379,19 +387,21 @@ def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt
             raise BadArchive(
                 f"expected an archive outside of '{target}', where its copy will lie, found '{folder}'. Move it."
             )
-        names = files_of(folder)
+        names = _own(entry.layout, files_of(folder))
         seen = _read(workspace, name, folder, entry, expect)
         _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))
         attempt.begin()
-        if target.is_symlink() or (target.is_dir() and not _same(folder, target)):  # of a landing that was killed
+        if target.is_symlink() or (
+            target.is_dir() and not _same(entry.layout, folder, target)
+        ):  # of a landing that was killed
             pipeline.remove(workspace.root, target)
         if entry.at:
             target.symlink_to(folder)
             _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))  # a repository inside
             return seen
-        del names  # of a large archive
         sweep(target, 0)  # landings take turns: whoever was copying was killed
-        stage_copy(folder, target)
+        stage_copy(folder, target, names)
+        del names  # of a large archive
         pipeline.add(workspace.root, target)
     _refuse_left_out(source, parts_of(target) - pipeline.versioned(workspace.root, target))
     return seen

@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,20 +45,20 @@ def inbox(address: str) -> Inbox:
     return S3Inbox(address) if "://" in address else FolderInbox(Path(address))
 
 
-def stage_copy(source: Path, target: Path) -> None:
-    """Copy an archive, without its marker, to the new folder `target`.
+def stage_copy(source: Path, target: Path, names: Collection[str] | None = None) -> None:
+    """Copy an archive without its marker, or its files with these names alone, to the new folder `target`.
 
     A target with the same files is left as it is. Raises NameTaken if it holds others, BadArchive if `source` is no
     folder, holds no file, or holds links that leave it.
     """
     if target.resolve().is_relative_to(source.resolve()):
         raise BadArchive(f"'{target}' lies inside '{source}'; expected an archive that does not hold its own copy.")
-    files = files_of(source)
+    names = files_of(source) if names is None else names
     if target.is_dir():
-        _refuse_other(target, tree_digest(source))
+        _refuse_other(target, tree_digest(source, names))
         return
     with _all_or_nothing(target) as room:
-        _copy(source, files, room)
+        _copy(source, names, room)
 
 
 class FolderInbox:

@@ -174,9 +174,9 @@ def same_content(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return content_digest(one) == content_digest(other)
 
 
-def tree_digest(root: Path) -> str:
-    """One name for an archive: the relative path and bytes of every file that is part of it."""
-    names = sorted(parts_of(root))
+def tree_digest(root: Path, names: Iterable[str] | None = None) -> str:
+    """One name for an archive: the relative path and bytes of every file that is part of it, or of those alone."""
+    names = sorted(parts_of(root) if names is None else names)
     with ThreadPoolExecutor(_threads()) as pool:
         digests = pool.map(_digest_of, (root / name for name in names))
         return _digest(f"{name}\0{digest}" for name, digest in zip(names, digests, strict=True))
