@@ -439,7 +439,7 @@ def test_the_next_step_is_one_that_works(workspace, archive, crops_at, tmp_path)
         "There is too little to learn from: train has 0 real and 0 forged clips, 2 of each are needed. "
         "Next: perennial land swaps --again --role benchmark",
     )
-    with pytest.raises(StageFailed, match="no split .train.*--again"):
+    with pytest.raises(StageFailed, match=r"no split .train.*--again"):
         pipeline.reproduce(workspace.root, "validate@swaps", timeout_s=60)
     found = land(workspace, "swaps", "", again=True, role="benchmark")
     assert found.steps == ("Next: perennial run",)
