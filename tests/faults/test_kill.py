@@ -181,7 +181,10 @@ def test_a_crop_on_a_cluster_of_which_the_driver_or_a_worker_is_killed_ends_like
     until(cutting, dvc, root)
     cutting()[0].kill()
     assert dvc.wait(PATIENCE_S) == 0, said(root)
-    assert content(root) == content(peace)
+    faces, undisturbed = (
+        {name: digest for name, digest in content(place).items() if name.startswith("data/")} for place in (root, peace)
+    )
+    assert faces == undisturbed
     assert outs(root) == outs(peace)
 
 
