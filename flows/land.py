@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from filelock import FileLock
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
@@ -420,6 +421,8 @@ def _read(workspace: Workspace, name: str, folder: Path, entry: Archive, expect:
     """Measure an archive, show `expect` its manifest, and leave what was measured to its stage."""
     seen, rows = _measured(workspace, name, folder, entry)
     expect(rows)
+    del rows
+    pa.default_memory_pool().release_unused()  # DVC works beside this next
     return seen
 
 

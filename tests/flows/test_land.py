@@ -275,18 +275,21 @@ def test_links_that_do_not_work_here_are_refused_before_anything_changes(workspa
 
 
 @pytest.mark.parametrize(
-    ("chosen", "working", "guarded", "safe"),
+    ("chosen", "working", "guarded", "safe", "copies"),
     [
-        ((), ("hardlink", "copy"), True, True),
-        ((), ("hardlink", "copy"), False, False),  # root writes through them into the cache
-        ((), ("reflink", "hardlink", "copy"), True, False),
-        ((), ("copy",), True, False),  # a cache on another disk
-        (("copy",), ("hardlink", "copy"), True, False),
+        ((), ("hardlink", "copy"), True, True, True),
+        ((), ("hardlink", "copy"), False, False, True),  # root writes through them into the cache
+        ((), ("reflink", "hardlink", "copy"), True, False, False),
+        ((), ("copy",), True, False, True),  # a cache on another disk
+        (("copy",), ("hardlink", "copy"), True, False, True),
+        (("reflink", "hardlink"), ("hardlink", "copy"), True, False, False),
     ],
 )
-def test_hard_links_are_made_where_nobody_chose_and_nobody_can_write_through_them(chosen, working, guarded, safe):
+def test_hard_links_are_made_where_nobody_chose_and_nobody_can_write_through_them(
+    chosen, working, guarded, safe, copies
+):
     links = pipeline._Links(Path(), frozenset(chosen), frozenset(working), guarded)
-    assert links.are_safe is safe
+    assert (links.are_safe, links.are_copies) == (safe, copies)
 
 
 @pytest.mark.slow
