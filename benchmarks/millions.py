@@ -160,15 +160,38 @@ def validate(folder: Path, count: int) -> Cost:
     from components.params import ValidationOptions
 
     rows, cost = _manifest(count), Cost()
-    earlier = rows[["sha256"]].assign(sha256=rows["sha256"].str.upper(), archive="before")
+    earlier = rows[["label", "split"]].assign(name=rows["sha256"].str.upper(), archive="before")
     manifest.write(rows, folder / "manifest.parquet")
     manifest.write(earlier, folder / "earlier.parquet", manifest.EARLIER)
     del rows, earlier
     with measured(cost):
         rows = manifest.read(folder / "manifest.parquet")
         earlier = manifest.read_earlier(folder / "earlier.parquet")
-        docs = folder / f"manifest-docs-{count}"
-        expectations.check_manifest(rows, earlier, role="both", params=ValidationOptions(), docs=docs).enforce("many")
+        expectations.check_manifest(rows, earlier, role="both", params=ValidationOptions()).enforce("many")
+    return cost
+
+
+def leaks(folder: Path, count: int) -> Cost:
+    """What ingest does with so many rows that land after as many, of which every hundredth file and half of the sources come
+    again, a tenth of these in another split."""
+    from components.archives import leaks, manifest
+    from components.params import Params
+
+    entry = {"layout": "gend", "leaks": "set_aside"}
+    params = Params.model_validate({"archives": {"first": entry, "second": {**entry, "after": "first"}}})
+    rows, cost = _manifest(count), Cost()
+    for column in ("source", "identity"):
+        rows[column] = "wild:" + rows[column]
+    manifest.write(rows, folder / "first" / manifest.MANIFEST_FILE)
+    manifest.write(manifest.empty(manifest.EARLIER), folder / "first" / manifest.EARLIER_FILE, manifest.EARLIER)
+    number = rows.index.to_numpy()
+    rows["sha256"] = rows["sha256"].where(number % 100 == 0, rows["sha256"].str.upper())
+    new = number % 8 < 4  # of the four clips of a person
+    rows.loc[new, ["source", "identity"]] += "-new"
+    rows.loc[(number // 8) % 10 == 0, "split"] = "test"
+    with measured(cost):
+        against, _ = leaks.before("second", folder / "first", rows, params)
+        leaks.prepared(rows, params.archives["second"], params, against)
     return cost
 
 
@@ -195,7 +218,7 @@ def land(folder: Path, count: int) -> Cost:
 
 
 PARTS: dict[str, Callable[[Path, int], Cost]] = {
-    part.__name__: part for part in (write, read, take, sample, score, curate, faces, validate)
+    part.__name__: part for part in (write, read, take, sample, score, curate, faces, validate, leaks)
 }
 LONG: dict[str, Callable[[Path, int], Cost]] = {"land": land}
 

@@ -113,7 +113,7 @@ class Machines:
     """Of one archive's stage: it is one process."""
     network_gbit: float = 10.0
     """Of each machine."""
-    crop_core_s: float = 4.0
+    crop_core_s: float = 1.4
     """A clip: decoding as far as its last frame wanted, YuNet on 32 frames, alignment, encoding."""
     crop_thread_s: float = 0.14
     """A clip, of which the part that only the interpreter's one thread does: writing rows, hashing."""
@@ -364,7 +364,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 # -- the model against a run -------------------------------------------------------------------------------------------------
 
-STAGES = ("ingest", "validate", "crop", "add_benchmark", "evolve", "curate", "evaluate", "judge")
+STAGES = ("ingest", "validate", "crop", "gauge", "add_benchmark", "evolve", "curate", "evaluate", "judge")
 TASKS = 4
 SMALL = (6, 14)
 """People of each archive in the runs that the rates are learned from; everybody is in four clips."""
@@ -404,7 +404,7 @@ def units_of(plan: Plan, detector: Detector) -> dict[str, list[float]]:
     numbers = range(1, plan.archives + 1)
     clips = [plan.clips_a_task] * plan.archives
     return {
-        **dict.fromkeys(("ingest", "validate", "crop", "add_benchmark"), clips),
+        **dict.fromkeys(("ingest", "validate", "crop", "gauge", "add_benchmark"), clips),
         "evolve": [plan.learned_from(detector, i) for i in numbers],
         "curate": [plan.looked_at()] * plan.archives,
         "evaluate": [plan.examined_on(i) for i in numbers],

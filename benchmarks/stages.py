@@ -28,7 +28,7 @@ from flows.land import land
 from flows.lifecycle import Outcome, plan
 from flows.workspace import Workspace
 
-OF_AN_ARCHIVE = ("ingest", "validate", "crop")
+OF_AN_ARCHIVE = ("ingest", "validate", "crop", "gauge")
 OF_A_GENERATION = ("evolve", "curate", "evaluate", "judge")
 
 

@@ -175,9 +175,10 @@ def _raise(workspace: object) -> None:
     import numpy as np
 
     from components import code
+    from components.digests import file_digest
     from components.evaluation import matrix
     from components.gates.verdict import VERDICT_FILE
-    from components.generations.card import WEIGHTS, file_digest, write_card
+    from components.generations.card import WEIGHTS, write_card
     from components.generations.recipe import Recipe
     from flows import provenance
     from flows.workspace import Workspace

@@ -9,7 +9,6 @@ What training tools wrap around a state dict is taken off: a dict that holds it 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
 import pickle
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from components.digests import file_digest
 from components.errors import BadParams, MissingWeights
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin")
@@ -124,8 +124,7 @@ def check_digest(path: Path, sha256: str) -> None:
     """Raises MissingWeights unless the SHA-256 of the file begins with `sha256`."""
     if not sha256:
         return
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_digest(path)
     if not found.startswith(sha256.lower()):
         raise MissingWeights(
             f"expected the SHA-256 of '{path}' to begin with '{sha256}', found '{found}'. "

@@ -123,7 +123,6 @@ def land(
         raise typer.BadParameter("expected the path of the archive; --again alone does without")
     if verify:
         _verify(path, layout or _recognised(path), as_json)
-    from components.archives.layouts import survey
     from flows.land import land as _land
 
     workspace = _workspace(root)
@@ -142,11 +141,10 @@ def land(
     if entry.role != "benchmark":
         few = "none: too few training sources to hold any out, or it landed before any were"
         print(f"Clips for validation: {found.validation or few}.")
-    seen = survey(entry.layout, workspace.data("archives", found.name))
-    for words in seen.words():
+    for words in found.told:
         print(words)
-    if seen.missing:
-        print(f"{len(seen.missing)} files of its list are not there: perennial land {name} {path} --verify")
+    if found.missing:
+        print(f"{found.missing} files of its list are not there: perennial land {name} {path} --verify")
 
 
 @app.command()

@@ -80,7 +80,7 @@ def _disk(root: Path) -> Check:
 
 
 def _workspace(root: Path) -> Iterator[Check]:
-    from flows import pipeline
+    from flows import pipeline, set_asides
     from flows.pending import pending
     from flows.workspace import Workspace
 
@@ -95,3 +95,5 @@ def _workspace(root: Path) -> Iterator[Check]:
     lineage = workspace.lineage()
     words = f"{len(workspace.params().archives)} archives, {len(lineage.generations)} generations"
     yield Check("workspace", "good", f"{words}; " + ("work is pending: perennial run" if found else "up to date"))
+    for name, reasons in set_asides.found(workspace).items():
+        yield Check(f"clips of {name}", "good", " ".join(reasons))

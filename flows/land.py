@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 from filelock import FileLock
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
@@ -36,7 +37,7 @@ from components.settings import settings
 from components.vocabulary import NOBODY, VAL
 from components.withdrawal import files
 from flows import next_steps, pipeline, set_asides
-from flows.withdraw import name_in
+from flows.orders import name_in
 from flows.workspace import Workspace
 
 CLOUD = ("s3://", "remote://")
@@ -64,6 +65,18 @@ class Landed:
     """Of a later version: what differs from the one it takes the place of."""
     set_aside: tuple[str, ...] = ()
     """How many clips were set aside, and why, in words."""
+    told: tuple[str, ...] = ()
+    """What its layout has to say of it when it lands."""
+    missing: int = 0
+    """Files of its list that are not there."""
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What is said of an archive when it lands; the rows themselves are many, and not kept."""
+
+    told: tuple[str, ...] = ()
+    missing: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,14 +145,14 @@ def _land(workspace: Workspace, name: str, source: str, said: Options, *, link: 
             entry = _with_splits(entry, rows, params)
             changes = _changes(workspace, params, name, entry, rows)
 
-        measured = _bring(workspace, source, name, entry, attempt, expect)
+        seen = _bring(workspace, source, name, entry, attempt, expect)
         orders = [o.model_copy(update={"archive": name}) for o in params.withdrawn if o.archive == supersedes]
         files.tell_archive(
             workspace.data(), name, params.model_copy(update={"withdrawn": (*params.withdrawn, *orders)})
         )
         weights.tell(workspace.data(), name, entry.faces)
         attempt.announce(lambda document: _announce(document, name, entry, orders))
-        return _ingested(workspace, name, measured, changes=changes)
+        return _ingested(workspace, name, seen, changes=changes)
 
 
 def _entry(said: Options, **more: Any) -> Archive:
@@ -210,7 +223,7 @@ def _land_version(workspace: Workspace, name: str, source: str, said: Options, *
     latest = params.latest(name)
     if not Path(source).is_dir() and not source.startswith(CLOUD):
         raise BadArchive(f"expected an archive folder at '{source}', found none. Check the path.")
-    if _holds(workspace, source, workspace.data("archives", latest)):
+    if _holds(workspace, source, workspace.data("archives", latest), params.archives[latest].layout):
         return _ingested(workspace, latest, already=True)
     said = said.over(params.archives[latest])
     return _land(workspace, params.next_version(name), source, said, link=link, supersedes=latest)
@@ -237,17 +250,23 @@ def _land_again(workspace: Workspace, name: str, source: str, said: Options) -> 
             "are examined on it: their splits were held against those of this one. Land it under another name."
         )
     entry = _entry(wanted, after=known.after, supersedes=known.supersedes, at=known.at)
-    rows, measured = _read(target, entry)
-    entry = _with_splits(entry, rows, params)
     before = workspace.params_file.read_text(encoding="utf-8")
+
+    def expect(rows: pd.DataFrame) -> None:
+        nonlocal entry
+        entry = _with_splits(entry, rows, params)
+
     try:
+        seen = _read(workspace, name, target, entry, expect)
         weights.tell(workspace.data(), name, entry.faces)
         workspace.rewrite(lambda document: _announce(document, name, entry, ()))
-        return _ingested(workspace, name, measured)
+        return _ingested(workspace, name, seen)
     except BaseException:
         workspace.restore(before)
         weights.tell(workspace.data(), name, known.faces)
         raise
+    finally:
+        handover.forget(workspace.root / handover.FOLDER, name)
 
 
 def _expect_what_landed(workspace: Workspace, name: str, source: str) -> None:
@@ -260,17 +279,17 @@ def _expect_what_landed(workspace: Workspace, name: str, source: str) -> None:
             f"'{name}' landed, but its files are neither in '{target}' nor in the cache: there is "
             "nothing to compare with. Fetch them with `dvc pull`."
         )
-    if not _holds(workspace, source, target):
+    if not _holds(workspace, source, target, workspace.params().archives[name].layout):
         raise NameTaken(
             f"expected the content that landed as '{name}', found other files in '{source}'. An archive never changes after "
             "it landed: land this one under another name, or with --version as a later version of it."
         )
 
 
-def _holds(workspace: Workspace, source: str, target: Path) -> bool:
+def _holds(workspace: Workspace, source: str, target: Path, layout: str) -> bool:
     """Whether `source` holds what landed: byte for byte, unless the object store says that nothing was written there."""
     if not source.startswith(CLOUD):
-        return _same(Path(source).expanduser().resolve(), target)
+        return _same(layout, Path(source).expanduser().resolve(), target)
     if pipeline.is_unchanged(workspace.root, source, target):
         return True
     scratch = workspace.root / ".perennial" / "comparisons"
@@ -278,11 +297,19 @@ def _holds(workspace: Workspace, source: str, target: Path) -> bool:
     with tempfile.TemporaryDirectory(dir=scratch) as room:
         fetched = Path(room) / target.name
         pipeline.get_url(workspace.root, source, fetched)
-        return _same(fetched, target)
+        return _same(layout, fetched, target)
 
 
-def _same(folder: Path, target: Path) -> bool:
-    return manifest.tree_digest(folder) == manifest.tree_digest(target)
+def _same(layout: str, folder: Path, target: Path) -> bool:
+    """Whether both hold the same files; those of another archive beside it apart."""
+    one, other = (manifest.tree_digest(root, _own(layout, parts_of(root))) for root in (folder, target))
+    return one == other
+
+
+def _own(layout: str, names: Collection[str]) -> Collection[str]:
+    """The files that are no other archive's."""
+    strangers = layouts.strangers(layout, names)
+    return [name for name in names if name not in strangers] if strangers else names
 
 
 def _changes(workspace: Workspace, params: Params, name: str, entry: Archive, rows: pd.DataFrame) -> Changes | None:
@@ -332,6 +359,7 @@ class _Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        handover.forget(self._workspace.root / handover.FOLDER, self._name)
         if kind is None or self._since is None:
             return
         data = self._workspace.data()
@@ -344,13 +372,8 @@ class _Attempt:
             pipeline.remove(self._workspace.root, self._workspace.data("archives", self._name), since=self._since)
 
 
-def _bring(
-    workspace: Workspace, source: str, name: str, entry: Archive, attempt: _Attempt, expect: Expect
-) -> Collection[Measured]:
-    """Put the archive where stages look for it, and its files under version control unless they stay where they are.
-
-    Returns what was measured of it.
-    """
+def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt: _Attempt, expect: Expect) -> _Read:
+    """Put the archive where stages look for it, and its files under version control unless they stay where they are."""
     target = workspace.data("archives", name)
     if not entry.at:
         pipeline.expect_links(workspace.root)
@@ -358,30 +381,31 @@ def _bring(
         attempt.begin()
         pipeline.remove(workspace.root, target)  # of a landing that was killed: DVC would fetch into what is there
         pipeline.import_url(workspace.root, source, target)
-        rows, measured = _read(target, entry)
-        expect(rows)
+        seen = _read(workspace, name, target, entry, expect)
     else:
         folder = Path(source).expanduser().resolve()
         if folder.is_relative_to(target) or target.is_relative_to(folder):
             raise BadArchive(
                 f"expected an archive outside of '{target}', where its copy will lie, found '{folder}'. Move it."
             )
-        names = list(files_of(folder))
-        rows, measured = _read(folder, entry)
-        expect(rows)
+        names = _own(entry.layout, files_of(folder))
+        seen = _read(workspace, name, folder, entry, expect)
         _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))
         attempt.begin()
-        if target.is_symlink() or (target.is_dir() and not _same(folder, target)):  # of a landing that was killed
+        if target.is_symlink() or (
+            target.is_dir() and not _same(entry.layout, folder, target)
+        ):  # of a landing that was killed
             pipeline.remove(workspace.root, target)
         if entry.at:
             target.symlink_to(folder)
             _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))  # a repository inside
-            return measured
+            return seen
         sweep(target, 0)  # landings take turns: whoever was copying was killed
-        stage_copy(folder, target)
+        stage_copy(folder, target, names)
+        del names  # of a large archive
         pipeline.add(workspace.root, target)
     _refuse_left_out(source, parts_of(target) - pipeline.versioned(workspace.root, target))
-    return measured
+    return seen
 
 
 def _refuse_left_out(source: str, names: Iterable[str]) -> None:
@@ -393,28 +417,35 @@ def _refuse_left_out(source: str, names: Iterable[str]) -> None:
         )
 
 
-def _read(folder: Path, entry: Archive) -> tuple[pd.DataFrame, Collection[Measured]]:
-    """(the manifest, what was measured)."""
-    clips, measured = layouts.read(entry.layout, folder), dict[str, Measured]()
+def _read(workspace: Workspace, name: str, folder: Path, entry: Archive, expect: Expect) -> _Read:
+    """Measure an archive, show `expect` its manifest, and leave what was measured to its stage."""
+    seen, rows = _measured(workspace, name, folder, entry)
+    expect(rows)
+    del rows
+    pa.default_memory_pool().release_unused()  # DVC works beside this next
+    return seen
+
+
+def _measured(workspace: Workspace, name: str, folder: Path, entry: Archive) -> tuple[_Read, pd.DataFrame]:
+    survey = layouts.survey(entry.layout, folder).settle()
+    seen, clips = _Read(tuple(survey.words()), len(survey.missing)), survey.clips
+    del survey  # it holds every clip once more
+    measured = dict[str, Measured]()
     rows = manifest.build(clips, folder, layout=entry.layout, role=entry.role, known=measured)
-    return rows, measured.values()
+    handover.write(workspace.root / handover.FOLDER, name, measured.values())
+    return seen, rows
 
 
 def _ingested(
     workspace: Workspace,
     name: str,
-    measured: Collection[Measured] = (),
+    seen: _Read = _Read(),
     *,
     already: bool = False,
     changes: Changes | None = None,
 ) -> Landed:
     """Bring the manifest up to date and say what it holds."""
-    folder = workspace.root / handover.FOLDER
-    handover.write(folder, name, measured)
-    try:
-        pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
-    finally:
-        handover.forget(folder, name)
+    pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
     rows = manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE)
     return Landed(
         name,
@@ -425,6 +456,8 @@ def _ingested(
         next_steps.after_landing(workspace, name, rows),
         changes,
         set_asides.words_of(workspace, name),
+        seen.told,
+        seen.missing,
     )
 
 

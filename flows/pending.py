@@ -11,11 +11,12 @@ from pathlib import Path
 
 from components import code
 from components.archives.report import passed
+from components.digests import file_digest
 from components.evaluation import late
 from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.generations import lineage as lineages
-from components.generations.card import CARD, file_digest, read_card
+from components.generations.card import CARD, read_card
 from components.generations.lineage import Proposal, check, propose
 from components.params import Params
 from components.settings import settings

@@ -276,13 +276,14 @@ def add(root: Path, target: Path) -> None:
     """Bring a folder inside the workspace under version control.
 
     The cache holds its files as well. Where nobody chose how (`cache.type`), they are hard links instead of a second copy
-    if that is safe; of DVC's own `reflink, copy` the first costs nothing where a file system knows it.
+    if that is safe; of DVC's own `reflink, copy` the first costs nothing where a file system knows it. Where a copy is what
+    there would be, there is one already: to put it there anew costs DVC half of its memory.
     """
-    name = str(target.relative_to(root))
-    if _links(root).are_safe:
+    name, links = str(target.relative_to(root)), _links(root)
+    if links.are_safe:
         _must(root, [name], program=("-c", ADD_LINKED))
     else:
-        _must(root, ["add", name])
+        _must(root, ["add", *(["--no-relink"] if links.are_copies else []), name])
 
 
 def expect_links(root: Path) -> None:
@@ -311,6 +312,11 @@ class _Links:
     def are_safe(self) -> bool:
         """Whether hard links are the best choice, and nobody made another."""
         return not self.chosen and "reflink" not in self.working and "hardlink" in self.working and self.guarded
+
+    @property
+    def are_copies(self) -> bool:
+        """Whether DVC would put a copy of what is in its cache."""
+        return (self.chosen or {"reflink", "copy"}) & self.working <= {"copy"}
 
 
 def _links(root: Path) -> _Links:

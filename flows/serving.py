@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.digests import file_digest
 from components.errors import Refused
-from components.generations.card import CARD, WEIGHTS, file_digest
+from components.generations.card import CARD, WEIGHTS
 from components.registry import ledger
 from components.registry.ledger import Holder
 from flows.workspace import Workspace

@@ -29,8 +29,8 @@ from components.writing import replace_text
 from flows import parts, pipeline
 from flows.durations import clocked
 from flows.lifecycle import Outcome, lifecycle
+from flows.orders import name_in
 from flows.pending import judged, pending
-from flows.withdraw import name_in
 from flows.workspace import WIRED, Workspace
 
 FOLDER = Path(".perennial/studies")

@@ -16,12 +16,13 @@ from typing import Any
 from ruamel.yaml.comments import CommentedMap
 
 from components import orders
+from components.digests import file_digest
 from components.documents import load_yaml
 from components.errors import BrokenLineage
 from components.faces import weights
 from components.faces.about import FACES_FILE, read_about
 from components.faces.table import FaceTable
-from components.generations.card import CARD, CARRY_OVER, IN_0_1, WEIGHTS, file_digest, read_card, write_card
+from components.generations.card import CARD, CARRY_OVER, IN_0_1, WEIGHTS, read_card, write_card
 from components.generations.lineage import Lineage
 from components.memory import EXEMPLARS
 from components.memory.buffer import Memory
@@ -30,7 +31,7 @@ from components.params import Params, Withdrawal, parse
 from components.withdrawal import files
 from flows import pipeline
 from flows.lifecycle import only_one
-from flows.withdraw import name_in
+from flows.orders import name_in
 from flows.workspace import CHECKOUT, Workspace, template
 
 OLD_KEY, OLD_FILE = IN_0_1

@@ -15,8 +15,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 
 from filelock import FileLock, Timeout
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.scalarstring import SingleQuotedScalarString
+from ruamel.yaml.comments import CommentedMap
 
 from components.errors import BadParams, BrokenLineage, PerennialError, UnknownName
 from components.faces import decoded, elsewhere, weights
@@ -27,6 +26,7 @@ from components.withdrawal import files, notes, witnesses
 from components.withdrawal.told import Withdrawn
 from components.withdrawal.witnesses import Witnesses
 from flows import pipeline
+from flows.orders import name_in
 from flows.workspace import Workspace
 
 Say = Callable[[str], None]
@@ -133,19 +133,6 @@ def _expect_unused(workspace: Workspace, name: str) -> None:
         f"withdraw what it holds instead (perennial withdraw SOURCE --archive {name}, or --identity, or --clip), or "
         "take it out of `sequence` so that no new line learns it."
     )
-
-
-def name_in(document: CommentedMap, orders: Sequence[Withdrawal]) -> None:
-    """Add `orders` to the list of withdrawals in the document of params.yaml."""
-    if not orders:
-        return
-    document["withdrawn"] = document.get("withdrawn") or CommentedSeq()
-    for order in orders:
-        named = order.model_dump(exclude_defaults=True)
-        quoted = {key: SingleQuotedScalarString(value) for key, value in named.items() if key in witnesses.COLUMNS}
-        line = CommentedMap({**named, **quoted})  # plain, 133_097 would be read as a number and no as false
-        line.fa.set_flow_style()
-        document["withdrawn"].append(line)
 
 
 def _remove(document: CommentedMap, name: str) -> None:

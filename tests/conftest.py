@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import settings
 
 from components.settings import hush
+from components.settings import settings as preferences
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -44,6 +47,41 @@ def _closed_homes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setenv("DVC_GLOBAL_CONFIG_DIR", str(home / "dvc-global"))
         patch.setenv("HF_HOME", str(home / "hf"))
         yield
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A Ray cluster of two machines of one core each, both of them this one; the settings name it."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    store = 80 * 2**20
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": store})
+    try:
+        cluster.add_node(num_cpus=1, object_store_memory=store)
+        monkeypatch.setenv("PERENNIAL_RAY_ADDRESS", cluster.address)
+        preferences.cache_clear()
+        yield cluster
+    finally:
+        preferences.cache_clear()
+        cluster.shutdown()
+
+
+@pytest.fixture
+def cutting() -> Callable[[], list[psutil.Process]]:
+    """The workers of this test's cluster that are cutting faces."""
+
+    def found() -> list[psutil.Process]:
+        return [one for one in psutil.Process().children(recursive=True) if "_elsewhere" in _name_of(one)]
+
+    return found
+
+
+def _name_of(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:  # it has ended
+        return ""
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,10 @@ class Report:
         if all(result.rule in YIELD_RULES for result in self.broken):
             advice = "Is the detector right for these clips, or faces.min_score too high?"
             raise NoFaceFound(f"archive '{archive}' gives too few faces:\n{lines}\n{advice}")
-        usual = "Mend the archive and land it under a new name; the others are not affected."
+        usual = (
+            f"Mend the archive and land it under a new name, or this one with other options: perennial land {archive} --again. "
+            "The others are not affected."
+        )
         advice = " ".join(dict.fromkeys(result.advice or usual for result in self.broken))
         raise Invalid(f"archive '{archive}' must not be learned from:\n{lines}\n{advice}")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+
 from components import stage
 from components.archives import handover, layouts, leaks, manifest
 from components.archives.set_aside import LIST_FILE, words_of, write_reasons
@@ -20,11 +22,7 @@ def ingest(
     benchmark. Whether training sources are held out for validation, and whether clips are set aside that leak, its entry
     in `params` says, and what it is a later version of: with that it may share files.
     """
-    seen = layouts.survey(layout, archive).settle()
-    measured = handover.read(handover.FOLDER, name)
-    rows = manifest.build(seen.clips, archive, layout=layout, role=role, known=measured)
-    for words in seen.words():
-        print(f"{name}: {words}")
+    rows = _measured(archive, name, layout, role)
     entry = params.archives.get(name, Archive(layout=layout))
     against, handed_down = leaks.before(name, predecessor, rows, params)
     kept, set_aside = leaks.prepared(rows, entry, params, against)
@@ -38,6 +36,15 @@ def ingest(
     write_reasons(output, set_aside["why"])
     for words in words_of(output):
         print(f"{name}: {words}")
+
+
+def _measured(archive: Path, name: str, layout: str, role: str) -> pd.DataFrame:
+    seen = layouts.survey(layout, archive).settle()
+    clips = seen.clips
+    for words in seen.words():
+        print(f"{name}: {words}")
+    del seen  # it holds every clip once more
+    return manifest.build(clips, archive, layout=layout, role=role, known=handover.read(handover.FOLDER, name))
 
 
 if __name__ == "__main__":

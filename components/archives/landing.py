@@ -10,7 +10,7 @@ import hashlib
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -45,20 +45,20 @@ def inbox(address: str) -> Inbox:
     return S3Inbox(address) if "://" in address else FolderInbox(Path(address))
 
 
-def stage_copy(source: Path, target: Path) -> None:
-    """Copy an archive, without its marker, to the new folder `target`.
+def stage_copy(source: Path, target: Path, names: Collection[str] | None = None) -> None:
+    """Copy an archive without its marker, or its files with these names alone, to the new folder `target`.
 
     A target with the same files is left as it is. Raises NameTaken if it holds others, BadArchive if `source` is no
     folder, holds no file, or holds links that leave it.
     """
     if target.resolve().is_relative_to(source.resolve()):
         raise BadArchive(f"'{target}' lies inside '{source}'; expected an archive that does not hold its own copy.")
-    files = files_of(source)
+    names = files_of(source) if names is None else names
     if target.is_dir():
-        _refuse_other(target, tree_digest(source))
+        _refuse_other(target, tree_digest(source, names))
         return
     with _all_or_nothing(target) as room:
-        _copy(files, room)
+        _copy(source, names, room)
 
 
 class FolderInbox:
@@ -76,7 +76,7 @@ class FolderInbox:
     def fetch(self, arriving: Arrival, into: Path) -> None:
         source = self._path / arriving.name
         with _all_or_nothing(into) as room:
-            _copy(files_of(source), room)
+            _copy(source, files_of(source), room)
             _refuse_changed(arriving, _fingerprint(source))
 
 
@@ -217,10 +217,10 @@ def _look(folder: Path) -> Arrival:
     return arrival(folder.name, marker.read_bytes, marker.stat().st_size, _fingerprint(folder), str(folder))
 
 
-def _copy(files: Mapping[str, Path], room: Path) -> None:
+def _copy(source: Path, names: Iterable[str], room: Path) -> None:
     there = room
-    for name, path in files.items():
-        copy = room / name
+    for name in names:
+        path, copy = source / name, room / name
         with troubles_with(path):
             if copy.parent != there:
                 copy.parent.mkdir(parents=True, exist_ok=True)
@@ -228,8 +228,8 @@ def _copy(files: Mapping[str, Path], room: Path) -> None:
             shutil.copyfile(path, copy)
 
 
-def files_of(root: Path) -> dict[str, Path]:
-    """Relative POSIX path -> file of every part of an archive that is to land.
+def files_of(root: Path) -> list[str]:
+    """POSIX paths, relative to `root`, of every part of an archive that is to land.
 
     Raises BadArchive where there is none, and for whatever is no regular file inside `root`. What is hidden stays behind:
     of an archive that is a repository of Git or DVC, nobody asked for the history.
@@ -237,7 +237,7 @@ def files_of(root: Path) -> dict[str, Path]:
     if not root.is_dir():
         raise BadArchive(f"expected an archive folder at '{root}', found none. Check the path.")
     real_root = root.resolve()
-    files: dict[str, Path] = {}
+    files: list[str] = []
     for folder, folders, names in walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         inside = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
@@ -254,14 +254,14 @@ def files_of(root: Path) -> dict[str, Path]:
                     "Put the file itself in its place."
                 )
             if is_file and is_part(name := f"{inside}{path.name}"):
-                files[name] = path
+                files.append(name)
     if not files:
         raise BadArchive(f"expected an archive at '{root}', found no file. Check the path.")
     return files
 
 
 def _fingerprint(root: Path) -> str:
-    facts = [(name, path.stat()) for name, path in (files_of(root) | {MARKER: root / MARKER}).items()]
+    facts = [(name, (root / name).stat()) for name in (*files_of(root), MARKER)]
     return fingerprint((name, stat.st_size, stat.st_mtime_ns) for name, stat in facts)
 
 

@@ -4,6 +4,8 @@ A layout file (`components/archives/layouts/<name>.py`) says what is peculiar to
 
   rules     the first rule whose pattern is a file's whole path says what the file is; a video or still that fits none is
             extra. A tree that lies one folder deeper than it should is read from there.
+  strange   files of another archive that lies in the same tree, which lands by its own layout: they are left out, and no
+            copy is made of them.
   index     facts by path, from the lists of the archive: they fill the templates beside the groups of the pattern. A file
             that must be listed and is not is extra, a listed file that is not there is missing, and a list that
             contradicts a folder's name is a mislabelled file.
@@ -21,7 +23,7 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path, PurePosixPath
@@ -85,6 +87,8 @@ class Rule:
     """Why such a file is no clip of this archive; it is left out and counted."""
     silent: bool = False
     """No clip, and nothing to say about it: a mask, a download."""
+    strange: bool = False
+    """Of another archive that lies in the same tree: no copy is made of it."""
 
 
 def genuine(pattern: str, source: Template = "", **more: Any) -> Rule:
@@ -102,6 +106,10 @@ def either(pattern: str, source: Template = "", method: Template = "{method}", *
 
 def aside(pattern: str, why: str) -> Rule:
     return Rule(pattern, aside=why)
+
+
+def strange(pattern: str, why: str) -> Rule:
+    return Rule(pattern, aside=why, strange=True)
 
 
 def passed(pattern: str) -> Rule:
@@ -310,6 +318,15 @@ def place_of(layout: Layout, files: Iterable[str]) -> int:
         return 0
     matched = (_rule(layout.rules, name) for name in inner)
     return sum(rule is not None and not rule[0].silent and not rule[0].aside for rule in matched)
+
+
+def strangers(layout: Layout, files: Collection[str]) -> set[str]:
+    """Of these files those of another archive that lies in the same tree."""
+    if not any(rule.strange for rule in layout.rules):
+        return set()
+    prefix = _prefix(files, layout.rules)
+    matched = ((path, _rule(layout.rules, path.removeprefix(prefix))) for path in files)
+    return {path for path, found in matched if found and found[0].strange}
 
 
 def split_of(word: str) -> str:

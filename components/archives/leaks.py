@@ -13,7 +13,7 @@ the official test of Celeb-DF is drawn by video.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from array import array
 from pathlib import Path
 from typing import Final
 
@@ -109,23 +109,24 @@ def _set_aside(
 
 def _shared(rows: pd.DataFrame, layout: str, earlier: pd.DataFrame) -> pd.DataFrame:
     """name, split, archive, kind of what a row shares with earlier archives, by the row's index; a row may share several."""
-    there = set(earlier["name"])
-    names = pd.concat([_spanning(rows, layout, there), rows.loc[rows["sha256"].isin(there), "sha256"]])
-    found = names.to_frame("name").rename_axis("row").reset_index().merge(earlier, on="name", how="inner")
+    names = pd.concat([_spanning(rows, layout), rows["sha256"]])
+    names = names[names.isin(earlier["name"])]
+    told = earlier[earlier["name"].isin(names)]
+    found = names.to_frame("name").rename_axis("row").reset_index().merge(told, on="name", how="inner")
     found["kind"] = np.where(found["label"] == NAMES, "source or person", "file")
     return found.sort_values(["row", "kind", "name", "split", "archive"]).set_index("row").rename_axis(None)
 
 
-def _spanning(rows: pd.DataFrame, layout: str, among: Container[str] | None = None) -> pd.Series[str]:
-    """The names of a row's source and person that hold in every archive, by the row's index; a row may have several.
-
-    among  the names that are asked for; all where it is None
-    """
+def _spanning(rows: pd.DataFrame, layout: str) -> pd.Series[str]:
+    """The names of a row's source and person that hold in every archive, by the row's index; a row may have several."""
     found = []
     for column in ("source", "identity"):
-        meant = {name: stands_for(layouts.spanning(layout, name)) for name in rows[column].unique()}
-        asked = {name: [one for one in names if among is None or one in among] for name, names in meant.items()}
-        asked = {name: names for name, names in asked.items() if names}
-        found.append(rows.loc[rows[column].isin(asked), column].map(asked).explode())
-    both = pd.concat(found).astype(object).rename_axis("row").reset_index(name="name").drop_duplicates()
-    return both.set_index("row")["name"].rename_axis(None)
+        codes, names = pd.factorize(rows[column])
+        of, meant = array("q"), []
+        for code, name in enumerate(names):
+            for one in stands_for(layouts.spanning(layout, name)):
+                of.append(code)
+                meant.append(one)
+        means = pd.DataFrame({"code": np.asarray(of), "name": pd.Series(meant, dtype=rows[column].dtype)})
+        found.append(pd.DataFrame({"row": rows.index, "code": codes}).merge(means, on="code")[["row", "name"]])
+    return pd.concat(found).drop_duplicates().set_index("row")["name"].rename_axis(None)

@@ -36,7 +36,8 @@ import pyarrow.parquet as pq
 from components.archives.files import UnreadableError, troubles_with
 from components.archives.fragments import part_of
 from components.archives.listing import MASK, Clip, Faults, parts_of
-from components.archives.media import Measured, measure, sha256_of
+from components.archives.media import Measured, measure
+from components.digests import file_digest
 from components.errors import BadArchive
 from components.progress import shown
 from components.vocabulary import TEST, TRAIN, VAL
@@ -173,9 +174,9 @@ def same_content(one: pd.DataFrame, other: pd.DataFrame) -> bool:
     return content_digest(one) == content_digest(other)
 
 
-def tree_digest(root: Path) -> str:
-    """One name for an archive: the relative path and bytes of every file that is part of it."""
-    names = sorted(parts_of(root))
+def tree_digest(root: Path, names: Iterable[str] | None = None) -> str:
+    """One name for an archive: the relative path and bytes of every file that is part of it, or of those alone."""
+    names = sorted(parts_of(root) if names is None else names)
     with ThreadPoolExecutor(_threads()) as pool:
         digests = pool.map(_digest_of, (root / name for name in names))
         return _digest(f"{name}\0{digest}" for name, digest in zip(names, digests, strict=True))
@@ -183,7 +184,7 @@ def tree_digest(root: Path) -> str:
 
 def _digest_of(path: Path) -> str:
     with troubles_with(path):
-        return sha256_of(path)
+        return file_digest(path)
 
 
 def _read(path: Path, schema: pa.Schema, *others: pa.Schema) -> pd.DataFrame:

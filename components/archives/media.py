@@ -111,11 +111,6 @@ def _held(file: io.BufferedReader) -> io.BufferedReader | io.BytesIO:
     return file
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
-
-
 def is_still(path: Path) -> bool:
     """Whether a file is a still, by its content; raises UnreadableError."""
     with _system_faults():

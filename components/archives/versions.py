@@ -8,6 +8,8 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
+from components.archives.listing import first
+
 _CLAIMS: Final = ("label", "method", "identity", "source")
 
 
@@ -31,9 +33,9 @@ class Changes:
 
     @property
     def words(self) -> str:
-        """`3 added (a.mp4, b.mp4, …), 1 relabelled (c.mp4)`"""
+        """`3 added (a.mp4, b.mp4, c.mp4), 1 relabelled (c.mp4)`"""
         said = {field.name.replace("_", " "): getattr(self, field.name) for field in fields(self)}
-        return ", ".join(f"{len(paths)} {kind} ({_first(paths)})" for kind, paths in said.items() if paths) or "nothing"
+        return ", ".join(f"{len(paths)} {kind} ({first(paths)})" for kind, paths in said.items() if paths) or "nothing"
 
 
 def compare(before: pd.DataFrame, after: pd.DataFrame) -> Changes:
@@ -70,7 +72,3 @@ def torn(before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
 
 def _sorted(paths: pd.Index[str]) -> tuple[str, ...]:
     return tuple(sorted(paths))
-
-
-def _first(paths: tuple[str, ...]) -> str:
-    return ", ".join(paths[:3]) + (", …" if len(paths) > 3 else "")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.digests import file_digest
 from components.errors import BadArchive, MissingWeights
 from components.faces import detection
 from components.faces.about import FACES_FILE
@@ -47,7 +48,7 @@ def today(face_detector: str) -> str:
         path = detection.weights(face_detector)
     except MissingWeights:
         return ABSENT
-    return NONE if path is None else detection.file_digest(path)
+    return NONE if path is None else file_digest(path)
 
 
 def expect(path: Path, face_detector: str, digest: str | None) -> None:

@@ -17,12 +17,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from components.digests import file_digest
 from components.documents import load_yaml
 from components.errors import BrokenLineage
 from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.verdict import VERDICT_FILE
-from components.generations.card import CARD, CURVE, WEIGHTS, code_digest, file_digest, read_card
+from components.generations.card import CARD, CURVE, WEIGHTS, code_digest, read_card
 
 
 @dataclass(frozen=True)

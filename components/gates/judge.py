@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from components import stage
+from components.digests import file_digest
 from components.errors import BrokenLineage
 from components.evaluation.matrix import CELL_METRICS, Matrix, Row
 from components.evaluation.scores import Scores
 from components.gates.rules import Case, Finding, judged
 from components.gates.verdict import CHAMPION, read_verdict, write_verdict
-from components.generations.card import WEIGHTS, file_digest, read_card
+from components.generations.card import WEIGHTS, read_card
 from components.generations.recipe import Recipe
 
 BESIDE = ("teacher", "champion")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +16,6 @@ IN_0_1 = ("bequest", "bequest.safetensors")
 """The key and the file of a carry-over in version 0.1; registered versions of that time still have them."""
 CodeState = Literal["today's", "older", "before 0.2"]
 """What the code that raised a generation is to today's."""
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_card(folder: Path) -> dict[str, Any]:

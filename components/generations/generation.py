@@ -11,8 +11,9 @@ from torch import Tensor
 
 from components import detectors, strategies
 from components.detectors import Detector
+from components.digests import file_digest
 from components.errors import BrokenLineage
-from components.generations.card import CARRY_OVER, IN_0_1, WEIGHTS, file_digest, read_card, write_card
+from components.generations.card import CARRY_OVER, IN_0_1, WEIGHTS, read_card, write_card
 from components.vocabulary import NOBODY
 
 

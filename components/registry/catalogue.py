@@ -16,8 +16,9 @@ import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from components.digests import file_digest
 from components.errors import BrokenLineage
-from components.generations.card import WEIGHTS, file_digest
+from components.generations.card import WEIGHTS
 from components.tracking import Tracking
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
+from components.digests import file_digest
 from components.errors import Refused
 from components.gates.verdict import VERDICT_FILE, verdict_if_any
-from components.generations.card import file_digest, read_card
+from components.generations.card import read_card
 from components.registry import catalogue, ledger
 from components.registry.ledger import Decision, Holder
 from components.registry.record import challenge

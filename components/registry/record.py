@@ -32,11 +32,12 @@ from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
 from components.archives.report import read_report
+from components.digests import file_digest
 from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE
-from components.generations.card import CARD, CARRY_OVER, WEIGHTS, code_state, file_digest, read_card
+from components.generations.card import CARD, CARRY_OVER, WEIGHTS, code_state, read_card
 from components.registry import catalogue
 from components.tracking import Tracking
 from components.vocabulary import TEST, TRAIN

@@ -751,3 +751,60 @@ def test_a_tree_one_folder_deeper_than_it_should_be_is_read_from_there(plant: Pl
     names, listed = celeb()
     root = plant([f"Celeb-DF-v2/{name}" for name in names], {"Celeb-DF-v2/List_of_testing_videos.txt": listed})
     assert {clip.path.partition("/")[0] for clip in sound("celebdf_v2", root)} == {"Celeb-DF-v2"}
+
+
+# --- DFFD, TalkingHeadBench
+
+
+def test_dffd_learns_faceapp_and_never_examines_it(plant: Plant) -> None:
+    classes = ("youtube", "ffhq", "celeba_2w", "stargan", "pggan_v1", "stylegan_ffhq", "Face2Face")
+    names = [f"{name}/{split}/{name}_{n}.png" for n, split in enumerate(SPLIT_FOLDERS) for name in classes]
+    names += ["ffhq/train/R_FFHQ_00007.png", "faceapp/train/F_FAP1_00007.png", "faceapp/test/F_FAP1_00009.png"]
+    root = plant(names)
+    clips = by_path(sound("dffd", root))
+    assert {path: clips[path].split for path in names[:21:7]} == {
+        "youtube/train/youtube_0.png": "train",
+        "youtube/validation/youtube_1.png": "val",
+        "youtube/test/youtube_2.png": "test",
+    }
+    assert counted(clips.values())[1, "stargan", "val"] == counted(clips.values())[1, "Face2Face", "test"] == 1
+    assert clips["celeba_2w/test/celeba_2w_2.png"].label == 0
+    assert "faceapp/test/F_FAP1_00009.png" not in clips
+    assert clips["faceapp/train/F_FAP1_00007.png"].source == clips["ffhq/train/R_FFHQ_00007.png"].source == "ffhq:7"
+    assert any(words.startswith("Not verified: That the number") for words in layouts.survey("dffd", root).words())
+
+
+SPLIT_FOLDERS = ("train", "validation", "test")
+
+
+def test_talkingheadbench_takes_genuine_videos_by_its_list_and_misses_those_nobody_fetched(plant: Plant) -> None:
+    names = [f"fake/{g}/{split}/{n}--{d}--{g}.mp4" for g in ("EMO", "LivePortrait") for n, d, split in HEADS]
+    names += ["fake/additional_dataset/MAGI-1/9--x--MAGI-1.mp4", "real/FF++/071.mp4", "real/celebv/a_b_0.mp4"]
+    listed = {
+        "Train": {"FaceForensics++": ["071.mp4", "054.mp4"], "CelebV-HQ": []},
+        "Val": {},
+        "Test": {"CelebV-HQ": ["a_b_0"]},
+    }
+    root = plant(names, {"real/real_dataset_split_official_ff++.json": json.dumps(listed), "audio/notes.txt": "said"})
+    clips = by_path(sound("talkingheadbench", root))
+    assert len(clips) == len(names)
+    assert counted(clips.values())[1, "EMO", "val"] == counted(clips.values())[1, "MAGI-1", "test"] == 1
+    assert (clips["real/FF++/071.mp4"].source, clips["real/FF++/071.mp4"].split) == ("ffpp:054_071", "train")
+    assert (clips["real/celebv/a_b_0.mp4"].label, clips["real/celebv/a_b_0.mp4"].split) == (0, "test")
+    seen = layouts.survey("talkingheadbench", root)
+    assert seen.missing == ["real/054.mp4"]
+    plant(["real/stranger.mp4"])
+    with pytest.raises(BadArchive, match=r"present but not listed \(1\): 'real/stranger.mp4'"):
+        layouts.read("talkingheadbench", root)
+
+
+HEADS = (("1", "a", "train"), ("2", "b", "val"), ("3", "c", "test"))
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", '{"Train": 3}', '{"Summer": {"CelebV-HQ": []}}', '{"Train": {"CelebV-HQ": [3]}}']
+)
+def test_a_list_of_talkingheadbench_that_is_none_is_refused(plant: Plant, text: str) -> None:
+    root = plant(["fake/EMO/train/1--a--EMO.mp4"], {"real/real_dataset_split_official_ff++.json": text})
+    with pytest.raises(BadArchive, match="Copy the official file again"):
+        layouts.read("talkingheadbench", root)

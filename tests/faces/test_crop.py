@@ -16,7 +16,7 @@ import pytest
 from components import orders
 from components.archives import manifest as manifests
 from components.errors import BadArchive, NoFaceFound
-from components.faces import alignment, extraction, workers
+from components.faces import alignment, extraction, hashes, workers
 from components.faces import crop as stage
 from components.faces.crop import crop
 from components.faces.detection import build
@@ -147,6 +147,21 @@ def test_cropping_twice_gives_the_same_bytes_however_many_threads(
     monkeypatch.setattr(Annotated, "batch", 3)
     again = world.crop("again")
     assert files(one.path) == files(again.path)
+
+
+def test_hashes_of_faces_and_frames_lie_beside_the_table(
+    world: World, grey: Callable[..., np.ndarray], landmarks: np.ndarray
+) -> None:
+    table = world.crop()
+    found = pd.read_parquet(world.root / "faces" / "small" / hashes.HASHES_FILE)
+    rows = table.rows
+    for kind in ("face", "frame"):
+        of_kind = found[found["kind"] == kind]
+        assert list(of_kind["clip"]) == list(rows["clip"]) and list(of_kind["frame"]) == list(rows["frame"])
+    (still,) = rows.index[rows["clip"] == "stills/a.png"]
+    told = found[found["clip"] == "stills/a.png"].set_index("kind")["hash"]
+    assert told["face"] == hashes.hash_of(table.image(still))
+    assert told["frame"] == hashes.hash_of(grey(77, landmarks))
 
 
 def test_the_profile_tells_how_the_faces_were_made(world: World) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +71,26 @@ def test_a_process_for_each_accelerator_cuts_the_same_faces(cut: Callable[..., l
     assert plain(cut(lambda jobs, task, _: workers._by_processes(jobs, task, 2))) == here
 
 
+@pytest.mark.slow
+def test_a_process_of_an_accelerator_that_is_killed_is_told_with_advice(cut: Callable[..., list[list[Cut]]]) -> None:
+    killed = threading.Event()
+
+    def kill() -> None:
+        while not killed.is_set():
+            for child in psutil.Process().children():
+                if "spawn_main" in " ".join(child.cmdline()):
+                    child.kill()
+                    killed.set()
+            time.sleep(0.01)
+
+    threading.Thread(target=kill, daemon=True).start()
+    try:
+        with pytest.raises(StageFailed, match=r"2 processes that find faces to live, found one killed.*run again"):
+            cut(lambda jobs, task, _: workers._by_processes(jobs, task, 2))
+    finally:
+        killed.set()
+
+
 def test_a_worker_with_other_weights_or_libraries_is_refused(archive: Path) -> None:
     task = Task(archive, "annotated", PARAMS, "b" * 64)
     with pytest.raises(StageFailed, match=r"expected the weights bbbbbbbbbbbb .* on every machine"):
@@ -83,26 +102,12 @@ def test_a_worker_with_other_weights_or_libraries_is_refused(archive: Path) -> N
 # -- Ray: the extra [scale]
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """Two machines of one core each, both of them this one."""
-    pytest.importorskip("ray", reason="Ray is not installed: pip install 'perennial[scale]'")
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("PYTHONPATH", str(Path(workers.__file__).parents[2]))
-    store = 80 * 2**20
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": store})
-    cluster.add_node(num_cpus=1, object_store_memory=store)
-    monkeypatch.setenv("PERENNIAL_RAY_ADDRESS", cluster.address)
-    settings.cache_clear()
-    yield cluster
-    settings.cache_clear()
-    cluster.shutdown()
-
-
 @pytest.mark.slow
 def test_a_cluster_cuts_the_same_faces_though_a_worker_and_then_a_machine_are_killed(
-    cluster: Any, cut: Callable[..., list[list[Cut]]], monkeypatch: pytest.MonkeyPatch
+    cluster: Any,
+    cutting: Callable[[], list[psutil.Process]],
+    cut: Callable[..., list[list[Cut]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     there = plain(cut())
     killed = []
@@ -110,11 +115,9 @@ def test_a_cluster_cuts_the_same_faces_though_a_worker_and_then_a_machine_are_ki
     def kill() -> None:
         deadline = time.monotonic() + 60
         while not killed and time.monotonic() < deadline:
-            for process in psutil.process_iter(["name", "cmdline"]):
-                if "_elsewhere" in " ".join(process.info["cmdline"] or ()) and _mine(process):
-                    process.kill()
-                    killed.append(process.pid)
-                    break
+            for process in cutting()[:1]:
+                process.kill()
+                killed.append(process.pid)
             time.sleep(0.01)
         cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
 
@@ -128,14 +131,6 @@ def test_a_cluster_cuts_the_same_faces_though_a_worker_and_then_a_machine_are_ki
     here = plain(cut())
     assert there == here
     assert survived == here
-
-
-def _mine(process: psutil.Process) -> bool:
-    """Whether a process belongs to the cluster of this test and to nobody else's."""
-    try:
-        return os.getpid() in {parent.pid for parent in process.parents()}
-    except psutil.Error:
-        return False
 
 
 @pytest.mark.usefixtures("archive")

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import psutil
@@ -157,6 +157,37 @@ def test_a_run_that_is_told_to_stop_takes_its_queue_along_and_goes_on_when_run_a
     assert outs(root) == outs(undisturbed)
 
 
+@pytest.mark.slow
+def test_a_crop_on_a_cluster_of_which_the_driver_or_a_worker_is_killed_ends_like_one_left_alone(
+    workspace, cluster, cutting, content, tmp_path
+):
+    root, one = workspace.root, {"PERENNIAL_RAY_ADDRESS": ""}
+    assert _reproducing(root, "validate@swaps", one).wait(PATIENCE_S) == 0, said(root)
+    peace = shutil.copytree(root, tmp_path / "peace", symlinks=True)
+    assert _reproducing(peace, "crop@swaps", one).wait(PATIENCE_S) == 0, said(peace)
+
+    dvc = _reproducing(root, "crop@swaps")
+    until(cutting, dvc, root)
+    (driver,) = (child for child in dvc.children(recursive=True) if "components.faces.crop" in child.cmdline())
+    driver.kill()
+    assert dvc.wait(PATIENCE_S) != 0
+    assert not (root / "data/faces/swaps").exists()
+    deadline = time.monotonic() + 30
+    while cutting() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not cutting(), "the cluster goes on with a crop that nobody waits for"
+
+    dvc = _reproducing(root, "crop@swaps")
+    until(cutting, dvc, root)
+    cutting()[0].kill()
+    assert dvc.wait(PATIENCE_S) == 0, said(root)
+    faces, undisturbed = (
+        {name: digest for name, digest in content(place).items() if name.startswith("data/")} for place in (root, peace)
+    )
+    assert faces == undisturbed
+    assert outs(root) == outs(peace)
+
+
 def judged(workspace: Workspace) -> bool:
     return (workspace.data("verdicts", "cffd-M1") / "verdict.json").is_file()
 
@@ -180,10 +211,16 @@ def test_a_killed_training_goes_on_from_its_checkpoint(undisturbed, tmp_path):
 
 
 def _evolving(root: Path) -> psutil.Popen:
+    return _reproducing(root, "evolve@cffd-M1", force=True)
+
+
+def _reproducing(
+    root: Path, stage: str, variables: Mapping[str, str] | None = None, *, force: bool = False
+) -> psutil.Popen:
     """``dvc repro`` of one stage, by hand."""
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    environment |= {"PYTHONUNBUFFERED": "1", "PERENNIAL_DEVICE": "cpu"}
-    command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", "evolve@cffd-M1"]
+    environment |= {"PYTHONUNBUFFERED": "1", "PERENNIAL_DEVICE": "cpu", **(variables or {})}
+    command = [sys.executable, "-m", "dvc", "repro", *(["--force"] if force else []), "--single-item", stage]
     with (root.parent / f"{root.name}.log").open("ab") as log:
         return psutil.Popen(command, cwd=root, env=environment, stdout=log, stderr=log)
 

@@ -6,12 +6,14 @@ import os
 import shutil
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from components.archives import leaks, manifest
 from components.archives.report import passed
-from components.errors import BadArchive, BadParams, MissingWeights, NameTaken, UnknownName
+from components.errors import BadArchive, BadParams, MissingWeights, NameTaken, StageFailed, UnknownName
 from components.generations.lineage import Lineage
 from components.params import parse
 from components.settings import settings
@@ -273,18 +275,21 @@ def test_links_that_do_not_work_here_are_refused_before_anything_changes(workspa
 
 
 @pytest.mark.parametrize(
-    ("chosen", "working", "guarded", "safe"),
+    ("chosen", "working", "guarded", "safe", "copies"),
     [
-        ((), ("hardlink", "copy"), True, True),
-        ((), ("hardlink", "copy"), False, False),  # root writes through them into the cache
-        ((), ("reflink", "hardlink", "copy"), True, False),
-        ((), ("copy",), True, False),  # a cache on another disk
-        (("copy",), ("hardlink", "copy"), True, False),
+        ((), ("hardlink", "copy"), True, True, True),
+        ((), ("hardlink", "copy"), False, False, True),  # root writes through them into the cache
+        ((), ("reflink", "hardlink", "copy"), True, False, False),
+        ((), ("copy",), True, False, True),  # a cache on another disk
+        (("copy",), ("hardlink", "copy"), True, False, True),
+        (("reflink", "hardlink"), ("hardlink", "copy"), True, False, False),
     ],
 )
-def test_hard_links_are_made_where_nobody_chose_and_nobody_can_write_through_them(chosen, working, guarded, safe):
+def test_hard_links_are_made_where_nobody_chose_and_nobody_can_write_through_them(
+    chosen, working, guarded, safe, copies
+):
     links = pipeline._Links(Path(), frozenset(chosen), frozenset(working), guarded)
-    assert links.are_safe is safe
+    assert (links.are_safe, links.are_copies) == (safe, copies)
 
 
 @pytest.mark.slow
@@ -413,6 +418,20 @@ def test_a_version_of_what_never_landed_is_refused(landed, archive):
         land(landed, "swap", str(archive), version=True)
 
 
+# --- what is set aside
+
+
+def test_clips_that_would_leak_are_told_when_they_land_and_whenever_somebody_asks(landed, archive, crops_at, tmp_path):
+    later = crops_at(tmp_path / "later", seed=5)
+    shutil.copy(archive / "real/train_0.png", later / "real/test_1.png")
+    told = ["1 clips set aside: file in split train of 'swaps'.", "Each of them with its reason: "]
+    told[1] += "data/manifests/later/set_aside.parquet"
+    for words in (["land", "later", str(later), "--layout", "crops"], ["status"], ["doctor"]):
+        said = CliRunner().invoke(app, [*words, "-C", str(landed.root)])
+        assert said.exit_code == 0, said.output
+        assert all(line in said.output for line in told), words
+
+
 # --- what comes next
 
 
@@ -423,6 +442,8 @@ def test_the_next_step_is_one_that_works(workspace, archive, crops_at, tmp_path)
         "There is too little to learn from: train has 0 real and 0 forged clips, 2 of each are needed. "
         "Next: perennial land swaps --again --role benchmark",
     )
+    with pytest.raises(StageFailed, match=r"no split .train.*--again"):
+        pipeline.reproduce(workspace.root, "validate@swaps", timeout_s=60)
     found = land(workspace, "swaps", "", again=True, role="benchmark")
     assert found.steps == ("Next: perennial run",)
     params = workspace.params()
@@ -450,6 +471,15 @@ def test_again_with_options_that_do_not_fit_changes_nothing(landed, archive, cro
     assert (left(landed), landed.params_file.read_bytes()) == (before, params)
 
 
+def test_options_stay_where_something_rests_on_what_landed_later(landed, crops_at, tmp_path):
+    land(landed, "later", str(crops_at(tmp_path / "later", 5)), layout="crops")
+    born(landed, "later")
+    params = landed.params_file.read_bytes()
+    with pytest.raises(BadParams, match=r"found generations that learned later .*Land it under another name"):
+        land(landed, "swaps", "", again=True, role="benchmark")
+    assert landed.params_file.read_bytes() == params
+
+
 @pytest.mark.parametrize("there", ["retinaface", "yunet"])
 def test_faces_are_found_by_what_has_its_weights_here(monkeypatch, tmp_path, request, there):
     request.addfinalizer(settings.cache_clear)
@@ -464,3 +494,50 @@ def test_without_weights_nothing_is_copied_unless_somebody_says_so(workspace, ar
     with pytest.raises(MissingWeights, match=r"nothing was copied; --faces retinaface lands it all the same"):
         land(workspace, "clips", str(archive), layout="faceforensics")
     assert left(workspace) == before
+
+
+# --- two archives in one tree
+
+
+def films(root, names):
+    """True videos, no two alike."""
+    for number, name in enumerate(names):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(root / name), "w") as container:
+            stream = container.add_stream("libx264", rate=25)
+            stream.width = stream.height = 64
+            stream.pix_fmt = "yuv420p"
+            pixels = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            container.mux([*stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")), *stream.encode(None)])
+    return root
+
+
+@pytest.mark.slow
+def test_archives_that_lie_in_one_tree_land_each_with_its_own_files_and_nothing_lands_twice(workspace, tmp_path):
+    pairs = (("071", "054"), ("720", "672"), ("953", "974"))
+    faceforensics = {f"original_sequences/youtube/c23/videos/{video}.mp4" for pair in pairs for video in pair}
+    faceforensics |= {
+        f"manipulated_sequences/Deepfakes/{kind}/{a}_{b}.mp4"
+        for a, b in pairs
+        for kind in ("c23/videos", "masks/videos")
+    }
+    dfd = {f"original_sequences/actors/c23/videos/{n:02}__walking.mp4" for n in range(1, 9)}
+    forged = [f"{n:02}_{n % 8 + 1:02}__walking__ABCDEF{n:02}.mp4" for n in range(1, 9)]
+    home = "manipulated_sequences/DeepFakeDetection"
+    dfd |= {f"{home}/{kind}/{name}" for name in forged for kind in ("c23/videos", "masks/videos")}
+    root = str(films(tmp_path / "all", sorted(faceforensics | dfd)))
+
+    first = land(workspace, "ffpp", root, layout="faceforensics", faces="none")
+    second = land(workspace, "dfd", root, layout="dfd", faces="none")
+    assert any(words.startswith("16 files left out: they are DeepFakeDetection") for words in first.told)
+    assert any(words.startswith("9 files left out: they are FaceForensics++") for words in second.told)
+    for name, own in (("ffpp", faceforensics), ("dfd", dfd)):
+        assert lost_and_checked_out(workspace, name) == own
+        assert land(workspace, name, root, layout="").already
+    assert (first.clips, first.set_aside, second.set_aside) == (9, (), ())
+    rows = [manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE) for name in ("ffpp", "dfd")]
+    assert not set(rows[0]["sha256"]) & set(rows[1]["sha256"])
+
+    land(workspace, "ffpp_again", root, layout="faceforensics", faces="none")
+    with pytest.raises(StageFailed, match="landed"):
+        pipeline.reproduce(workspace.root, "validate@ffpp_again", timeout_s=60)

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from components.archives.report import write_report
+from components.digests import file_digest
 from components.errors import BadParams, StageFailed
 from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
-from components.generations.card import WEIGHTS, file_digest, write_card
+from components.generations.card import WEIGHTS, write_card
 from components.generations.lineage import Bench, Head, Lineage
 from components.generations.recipe import Row
 from flows import drift, near_duplicates, pending

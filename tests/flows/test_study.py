@@ -31,9 +31,10 @@ from components.tasks.dataset import Batch
 from components.withdrawal import files
 from flows import pipeline, study
 from flows.land import land
+from flows.orders import name_in
 from flows.pending import ARCHIVE_STAGES, waiting
 from flows.study import Study, Variant, ablations, orders, runs_of, variants_in, variants_of
-from flows.withdraw import name_in, withdraw
+from flows.withdraw import withdraw
 from flows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from components.digests import file_digest
 from components.errors import BrokenLineage
 from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE
-from components.generations.card import CARD, CURVE, WEIGHTS, file_digest, write_card
+from components.generations.card import CARD, CURVE, WEIGHTS, write_card
 
 
 def write(path: Path, content: Any) -> None:

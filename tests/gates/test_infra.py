@@ -10,11 +10,12 @@ import pytest
 import torch
 
 from components import detectors
+from components.digests import file_digest
 from components.evaluation.matrix import Matrix
 from components.evaluation.scores import Scores
 from components.gates import probe
 from components.gates.rules import Case, Finding, judged
-from components.generations.card import WEIGHTS, file_digest, read_card, write_card
+from components.generations.card import WEIGHTS, read_card, write_card
 from components.generations.generation import load_classifier, save_generation
 from components.params import Infra
 

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from components.digests import file_digest
 from components.errors import BadParams, BrokenLineage
 from components.evaluation.matrix import Matrix
 from components.evaluation.scores import Scores
 from components.gates.judge import judge
 from components.gates.verdict import read_verdict
-from components.generations.card import WEIGHTS, file_digest, write_card
+from components.generations.card import WEIGHTS, write_card
 from components.generations.recipe import Recipe
 from components.params import parse
 

@@ -15,10 +15,11 @@ import torch
 from safetensors.torch import load_file
 
 from components import detectors, strategies
+from components.digests import file_digest
 from components.errors import BrokenLineage
 from components.faces.table import FaceTable
 from components.generations import training
-from components.generations.card import file_digest, read_card
+from components.generations.card import read_card
 from components.generations.curate import answers, curate
 from components.generations.evolve import CHECKPOINTS, evolve, initial_student
 from components.generations.generation import load_carry_over, load_detector, save_tensors

@@ -15,10 +15,11 @@ import torch
 import yaml
 
 from components import detectors
+from components.digests import file_digest
 from components.evaluation import MATRIX_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.verdict import VERDICT_FILE
-from components.generations.card import CURVE, WEIGHTS, file_digest
+from components.generations.card import CURVE, WEIGHTS
 from components.generations.generation import save_generation
 from components.tracking import DATABASE, Tracking, _create_database, connect
 

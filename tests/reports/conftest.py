@@ -14,10 +14,11 @@ import torch
 import yaml
 
 from components import detectors
+from components.digests import file_digest
 from components.evaluation import MATRIX_FILE
 from components.faces.table import FaceTable, encode, write_parquet
 from components.gates.verdict import VERDICT_FILE
-from components.generations.card import CURVE, WEIGHTS, file_digest
+from components.generations.card import CURVE, WEIGHTS
 from components.generations.generation import save_generation
 
 TASKS = ("deepfakes", "face2face", "faceswap")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from components.digests import file_digest
 from components.errors import BrokenLineage
-from components.generations.card import file_digest
 from components.generations.generation import load_carry_over, load_classifier
 from components.lab.archive import render_archive
 from flows import pipeline, upgrade

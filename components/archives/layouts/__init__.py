@@ -10,12 +10,14 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+from collections.abc import Collection
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Final
 
 from components.archives.layout import Layout, Survey, place_of
+from components.archives.layout import strangers as _strangers
 from components.archives.layout import survey as _survey
 from components.archives.listing import MARKER, Clip, Faults
 from components.errors import BadArchive, UnknownName
@@ -65,6 +67,12 @@ def spanning(layout: str, name: str) -> str:
     if ":" in name or not name:
         return name
     return f"{declared.namespace}:{name}" if declared and declared.namespace else ""
+
+
+def strangers(layout: str, files: Collection[str]) -> set[str]:
+    """Of the files of an archive those of another one that lies in the same tree: DFD beside FaceForensics++."""
+    declared = declared_by(layout)
+    return _strangers(declared, files) if declared else set()
 
 
 def recognise(root: Path) -> dict[str, int]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from components.archives.layout import Layout, aside, forged, genuine, passed
+from components.archives.layout import Layout, forged, genuine, passed, strange
 
 QUALITY: Final = "(?P<quality>raw|c23|c40)/videos"
 SCENE: Final = r"(?P<scene>[^/]+?)"
@@ -39,11 +39,11 @@ LAYOUT: Final = Layout(
             part="{quality}",
             mask="manipulated_sequences/DeepFakeDetection/masks/videos/{name}.mp4",
         ),
-        passed(r"downloaded_videos/.*|manipulated_sequences/[^/]+/masks/.*"),
-        aside(
+        strange(
             r"original_sequences/youtube/.*|manipulated_sequences/(?!DeepFakeDetection/)[^/]+/.*",
             "they are FaceForensics++, an archive of its own: land the same folder with --layout faceforensics",
         ),
+        passed(r"downloaded_videos/.*|manipulated_sequences/[^/]+/masks/.*"),
     ),
     lists="none is published",
     counts={"genuine": 363, "forged": 3068},

@@ -23,7 +23,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from components.archives.layout import Found, Layout, Place, Survey, aside, forged, genuine, passed
+from components.archives.layout import Found, Layout, Place, Survey, forged, genuine, passed, strange
 from components.archives.origins import Pairs, by_video, official, official_pairs, two_ids
 from components.errors import BadArchive
 from components.vocabulary import FORGED, SPLITS
@@ -93,11 +93,11 @@ LAYOUT: Final = Layout(
             part="{quality}",
             mask="manipulated_sequences/{method}/masks/videos/{target}_{lent}.mp4",
         ),
-        passed(r"downloaded_videos/.*|manipulated_sequences/[^/]+/masks/.*"),
-        aside(
-            rf"(?:original_sequences/actors|manipulated_sequences/DeepFakeDetection)/{QUALITY}/.*",
+        strange(
+            r"(?:original_sequences/actors|manipulated_sequences/DeepFakeDetection)/.*",
             "they are DeepFakeDetection, an archive of its own: land the same folder with --layout dfd",
         ),
+        passed(r"downloaded_videos/.*|manipulated_sequences/[^/]+/masks/.*"),
     ),
     lists="train.json, val.json and test.json at the root, else the official 720, 140 and 140 ids, which come with Perennial",
     assign=_in_pairs,

@@ -10,7 +10,6 @@ A file has `build(params, archive) -> FaceDetector`, and `weights() -> Path | No
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
@@ -130,12 +129,6 @@ def _shared(face: Face, box: tuple[int, int, int, int]) -> float:
     across = max(min(x1, left + width) - max(x0, left), 0)
     down = max(min(y1, top + height) - max(y0, top), 0)
     return float(across * down / (face.area + width * height - across * down or 1))
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a weight file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def shrink(pixels: Images, max_px: int) -> tuple[Images, npt.NDArray[np.float64]]:

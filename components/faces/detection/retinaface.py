@@ -24,8 +24,9 @@ import torch
 from torch import Tensor, nn
 
 from components import torchvision_ops, weight_files
+from components.digests import file_digest
 from components.errors import BadParams, MissingWeights
-from components.faces.detection import Face, FaceDetector, Frame, file_digest, shrink
+from components.faces.detection import Face, FaceDetector, Frame, shrink
 from components.faces.table import Images
 from components.params import CropOptions
 from components.settings import settings

@@ -32,8 +32,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from components.digests import file_digest
 from components.errors import MissingWeights
-from components.faces.detection import Face, FaceDetector, Frame, file_digest, shrink
+from components.faces.detection import Face, FaceDetector, Frame, shrink
 from components.faces.table import Images
 from components.params import CropOptions
 from components.settings import settings
