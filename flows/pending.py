@@ -23,7 +23,7 @@ from flows import pipeline
 from flows.workspace import Workspace
 
 ARCHIVE_STAGES = ("ingest", "validate", "crop")
-GENERATION_STAGES = ("evolve", "curate", "evaluate", "judge")
+GENERATION_STAGES = ("evolve", "curate", "evaluate", "calibrate", "judge")
 
 
 @dataclass(frozen=True)
