@@ -82,8 +82,10 @@ def calibrate(
         print(f"{card['generation']}: no operating point, because there are {why}.", flush=True)
         return
     answers = {name: without(asking.answers(name, table), withdrawn) for name, table in lessons.items()}
-    kin = [_kin(asking, tables, names, split, withdrawn) for names, split in _shown(tables, taught)]
-    familiar = familiarity.fitted(*kin, recipe.operating_point.unfamiliar)
+    others = {name: table for name, table in tables.items() if name not in taught}
+    groups = ((lessons, TRAIN), (lessons, VAL), (others, VAL))
+    learned, apart, untaught = (_kin(asking, group, split, withdrawn) for group, split in groups)
+    familiar = familiarity.fitted(learned, apart, untaught, recipe.operating_point.unfamiliar)
     told = {
         "validation": {name: _counted(found, lessons[name].digest) for name, found in answers.items()},
         "quality": quality(_validating(lessons.values(), withdrawn)),
@@ -156,10 +158,11 @@ def quality(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
     Numbers are the columns that are floating-point: the detector's score, and whatever else a table measured.
     """
-    box = np.stack(rows["box"].to_numpy()) if len(rows) else np.empty((0, 4))
+    box = np.array(rows["box"].tolist(), np.float64).reshape(-1, 4)
     sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
     measured = {"face_px": np.where(sides > 0, sides, np.nan)}
-    measured |= {str(name): rows[name].to_numpy(np.float64) for name in rows.select_dtypes("floating").columns}
+    numbers = [str(name) for name in rows.columns if rows[name].dtype.kind == "f"]
+    measured |= {name: rows[name].to_numpy(np.float64) for name in numbers}
     known = {name: values[np.isfinite(values)] for name, values in measured.items()}
     return {
         name: {
@@ -208,16 +211,9 @@ def without(rows: pd.DataFrame, withdrawn: Sequence[Withdrawal]) -> pd.DataFrame
     return rows[~orders.struck(rows, withdrawn)]
 
 
-def _shown(tables: Iterable[str], taught: Sequence[str]) -> list[tuple[list[str], str]]:
-    """What was learned, what validates it, and what validates archives that were not taught."""
-    return [(list(taught), TRAIN), (list(taught), VAL), ([name for name in tables if name not in taught], VAL)]
-
-
-def _kin(
-    asking: Asking, tables: Mapping[str, FaceTable], names: Sequence[str], split: str, withdrawn: Sequence[Withdrawal]
-) -> list[Kin]:
+def _kin(asking: Asking, tables: Mapping[str, FaceTable], split: str, withdrawn: Sequence[Withdrawal]) -> list[Kin]:
     """Faces of a split of each archive that has such."""
-    places = {name: looked_at(tables[name].rows, split, withdrawn) for name in names}
+    places = {name: looked_at(tables[name].rows, split, withdrawn) for name in tables}
     return [
         Kin(name, asking.look(name, tables[name], rows), tables[name].rows["clip"].to_numpy()[rows])
         for name, rows in places.items()

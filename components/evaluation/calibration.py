@@ -111,12 +111,12 @@ def fitted(labels: Labels, scores: Floats, sources: NDArray[Any]) -> Fitted:
             p[held] = found.probability(scores[held])
         if all(found.slope > 0 for found in fits):
             foretold[kind] = p
-    held_out = {kind: cllr(labels, p) for kind, p in foretold.items()}
-    best = min(held_out, key=lambda kind: held_out[kind])
+    held_out = {str(kind): cllr(labels, p) for kind, p in foretold.items()}
+    best = min(foretold, key=lambda kind: held_out[kind])
     final = fit(best, labels, scores)
     if final.slope <= 0:  # never of a temperature
         best, final = "temperature", fit("temperature", labels, scores)
-    return Fitted(final, dict(held_out), foretold[best])
+    return Fitted(final, held_out, foretold[best])
 
 
 def fit(kind: Kind, labels: Labels, scores: Floats) -> Calibration:

@@ -100,12 +100,10 @@ class Familiarity:
     @classmethod
     def of(cls, raw: Mapping[str, Any], arrays: Mapping[str, Array]) -> Familiarity:
         """What `as_json` and `arrays` said."""
-        views = {
-            name: View(
-                said["kind"], *(arrays[f"{name}.{part}"] for part in ("mean", "deviation", "shape")), said["unit"]
-            )
-            for name, said in raw["views"].items()
-        }
+        views = {}
+        for name, said in raw["views"].items():
+            mean, deviation, shape = (arrays[f"{name}.{part}"] for part in ("mean", "deviation", "shape"))
+            views[name] = View(said["kind"], mean, deviation, shape, said["unit"])
         return cls(views, raw["limit"], {key: raw[key] for key in raw.keys() - {"views", "limit"}})
 
 
@@ -194,7 +192,7 @@ def _joined(kins: Sequence[Kin], name: str) -> Array:
     return np.concatenate([kin.traits[name] for kin in kins])
 
 
-def _better(auc: Mapping[str, float | None]) -> Kind:
+def _better(auc: Mapping[Kind, float | None]) -> Kind:
     return "neighbours" if (auc["neighbours"] or 0) > (auc["mahalanobis"] or 0) else "mahalanobis"
 
 

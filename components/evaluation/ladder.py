@@ -14,7 +14,7 @@ LEAST at least, where the benchmark has them.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -53,12 +53,12 @@ def climb(
     rows = chosen(table.rows)
     labels = table.rows["label"].to_numpy(np.int64)[rows]
     images = table.images(rows)
-    changes: Mapping[str, Callable[[Images], Images]] = {GROUND: np.asarray, **RUNGS}
+    steps: list[tuple[str, Callable[[Images], Images]]] = [(GROUND, np.asarray), *RUNGS.items()]
     if not len(rows):
         return {"faces": 0, GROUND: None, "rungs": {}}
     auc = {}
-    for name in shown(list(changes), title):
-        auc[name] = point("auc", labels, _asked(detector, changes[name](images), batch, device)).value
+    for name, change in shown(steps, title):
+        auc[name] = point("auc", labels, _asked(detector, change(images), batch, device)).value
     return {"faces": len(rows), GROUND: auc.pop(GROUND), "rungs": auc}
 
 
