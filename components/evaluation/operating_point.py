@@ -31,6 +31,7 @@ from components.vocabulary import FORGED, REAL
 
 POINT_FILE, FAMILIARITY_FILE = "operating_point.json", "familiarity.safetensors"
 NOT_CALIBRATED = "it was raised before there were operating points"
+NONE: Mapping[str, Any] = {"point": None, "reason": NOT_CALIBRATED, "ladder": None}
 FORMAT = 1
 
 
@@ -113,7 +114,7 @@ def told(folder: Path) -> dict[str, Any]:
     """``operating_point.json``; where there is no such file, that there is no point, and why."""
     path = folder / POINT_FILE
     if not path.is_file():
-        return {"point": None, "reason": NOT_CALIBRATED, "ladder": None}
+        return dict(NONE)
     said: dict[str, Any] = json.loads(path.read_text())
     return said
 
