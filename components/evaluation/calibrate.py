@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from components import orders, stage
-from components.evaluation import calibration, familiarity, operating_point
+from components.evaluation import calibration, familiarity, point_files
 from components.evaluation.add_benchmark import read_bench
 from components.evaluation.benches import benchmarks
 from components.evaluation.familiarity import Kin, spread
@@ -78,7 +78,7 @@ def calibrate(
         asking = Asking.of(recipe, generation)
         about["ladder"] = {name: asking.ladder(name, table) for name, table in asked.items()} or None
     if why:
-        operating_point.write(operating_point_folder, {**about, "point": None, "reason": why})
+        point_files.write(operating_point_folder, {**about, "point": None, "reason": why})
         print(f"{card['generation']}: no operating point, because there are {why}.", flush=True)
         return
     answers = {name: without(asking.answers(name, table), withdrawn) for name, table in lessons.items()}

@@ -13,7 +13,6 @@ Reading it takes neither torch nor scikit-learn.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +26,8 @@ from safetensors.numpy import load_file, save_file
 from components.errors import BrokenLineage
 from components.evaluation.calibration import Calibration, Floats, balanced_error, log_odds
 from components.evaluation.familiarity import Familiarity
+from components.evaluation.point_files import FAMILIARITY_FILE, POINT_FILE, told, write
 from components.vocabulary import FORGED, REAL
-
-POINT_FILE, FAMILIARITY_FILE = "operating_point.json", "familiarity.safetensors"
-NOT_CALIBRATED = "it was raised before there were operating points"
-NONE: Mapping[str, Any] = {"point": None, "reason": NOT_CALIBRATED, "ladder": None}
-FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -108,23 +103,6 @@ class OperatingPoint:
         write(folder, {**about, "point": point, "reason": None})
         arrays = {name: np.ascontiguousarray(array) for name, array in self.familiarity.arrays.items()}
         save_file(arrays, folder / FAMILIARITY_FILE)
-
-
-def told(folder: Path) -> dict[str, Any]:
-    """``operating_point.json``; where there is no such file, that there is no point, and why."""
-    path = folder / POINT_FILE
-    if not path.is_file():
-        return dict(NONE)
-    said: dict[str, Any] = json.loads(path.read_text())
-    return said
-
-
-def write(folder: Path, said: Mapping[str, Any]) -> None:
-    """Write ``operating_point.json``, alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / FAMILIARITY_FILE).unlink(missing_ok=True)
-    content = {"format": FORMAT, **said}
-    (folder / POINT_FILE).write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
 @dataclass(frozen=True)

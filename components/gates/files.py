@@ -20,7 +20,7 @@ from typing import Any
 from components.documents import load_yaml
 from components.errors import BrokenLineage
 from components.evaluation import MATRIX_FILE
-from components.evaluation.operating_point import POINT_FILE, told
+from components.evaluation.point_files import POINT_FILE, told
 from components.evaluation.scores import METRICS_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD, CURVE, WEIGHTS, code_digest, file_digest, read_card

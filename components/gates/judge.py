@@ -17,7 +17,8 @@ from typing import Any
 from components import stage
 from components.errors import BrokenLineage
 from components.evaluation.matrix import CELL_METRICS, Matrix, Row
-from components.evaluation.operating_point import POINT_FILE, OperatingPoint, told
+from components.evaluation.operating_point import OperatingPoint
+from components.evaluation.point_files import POINT_FILE, told
 from components.evaluation.scores import Scores
 from components.gates.rules import Case, Finding, judged
 from components.gates.verdict import CHAMPION, read_verdict, write_verdict

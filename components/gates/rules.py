@@ -26,7 +26,8 @@ from components import params
 from components.errors import BadParams
 from components.evaluation.comparison import Comparison, compare, holm
 from components.evaluation.matrix import Matrix
-from components.evaluation.operating_point import NOT_CALIBRATED, OperatingPoint, Standing
+from components.evaluation.operating_point import OperatingPoint, Standing
+from components.evaluation.point_files import NOT_CALIBRATED
 from components.evaluation.scores import Scores
 
 SAME_ANSWER = 1e-4  # two processes may differ by rounding, not by more

@@ -32,7 +32,7 @@ from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
 from components.evaluation import MATRIX_FILE
-from components.evaluation.operating_point import POINT_FILE
+from components.evaluation.point_files import POINT_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE

@@ -33,14 +33,14 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from components.errors import BadParams
-from components.evaluation import transfer
+from components.evaluation import point_files, transfer
 from components.evaluation.comparison import holm
 from components.evaluation.estimate import Estimate
 from components.evaluation.gap import Answers, Gap, gap, pulled
 from components.evaluation.matrix import CELL_METRICS, Matrix
 from components.evaluation.metrics import accuracy
-from components.evaluation.operating_point import NOT_CALIBRATED, OperatingPoint, Standing
-from components.evaluation.operating_point import told as told_point
+from components.evaluation.operating_point import OperatingPoint, Standing
+from components.evaluation.point_files import NOT_CALIBRATED
 from components.evaluation.scores import VALIDATION, Scores
 from components.generations.card import CARRY_OVER, read_card
 from components.memory import EXEMPLARS
@@ -180,7 +180,7 @@ def read_run(
         {name: matrix.cell(last, name)["auc"] for name in matrix.benchmarks if name not in tasks},
         tuple(dict.fromkeys((card.get("code") or {}).get("commit") for card in cards)),
         OperatingPoint.read_if_any(place("verdicts", last)),
-        str(told_point(place("verdicts", last))["reason"]),
+        str(point_files.told(place("verdicts", last))["reason"]),
     )
 
 

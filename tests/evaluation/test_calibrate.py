@@ -19,7 +19,8 @@ from components.evaluation.examiner import KEPT
 from components.evaluation.ladder import RUNGS
 from components.evaluation.matrix import Matrix
 from components.evaluation.metrics import clip_scores
-from components.evaluation.operating_point import FAMILIARITY_FILE, POINT_FILE, OperatingPoint, told
+from components.evaluation.operating_point import OperatingPoint
+from components.evaluation.point_files import FAMILIARITY_FILE, POINT_FILE, told
 from components.faces.table import FaceTable, encode
 from components.params import OperatingPointOptions, Withdrawal
 
