@@ -313,7 +313,7 @@ def _alarms(at: str, benchmark: str, share: float | None, most: float) -> Findin
         words = f"On '{benchmark}' no genuine clip was scored, so its false alarms are not known: refused."
         return Finding("operating_point", False, words, measured, required, benchmark)
     passed = share <= most
-    words = f"{at} {share:.3f} of genuine clips of '{benchmark}' are called forged, at most {most:.3f} were allowed: "
+    words = f"{at} the share of genuine clips of '{benchmark}' called forged is {share:.3f}, at most {most:.3f} was allowed: "
     return Finding("operating_point", passed, f"{words}{_outcome(passed)}.", measured, required, benchmark)
 
 

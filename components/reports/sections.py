@@ -138,13 +138,24 @@ def at_threshold(generation: GenerationFiles) -> AtThreshold:
     )
 
 
-def ladder(generation: GenerationFiles) -> list[tuple[str, int, list[tuple[str, float | None]]]]:
-    """Benchmark, faces, and AUC from the clean ones down; none where nobody climbed."""
-    climbed = generation.calibrated["ladder"] or {}
-    return [
-        (name, found["faces"], [("clean", found["clean"]), *((rung, found["rungs"].get(rung)) for rung in RUNGS)])
-        for name, found in climbed.items()
-    ]
+@dataclass(frozen=True)
+class Ladder:
+    """AUC of faces made worse."""
+
+    faces: tuple[tuple[str, int], ...]
+    """By benchmark."""
+    rungs: tuple[tuple[str, tuple[float | None, ...]], ...]
+    """The clean ones first; AUC on each benchmark."""
+
+
+def ladder(generation: GenerationFiles) -> Ladder | None:
+    """None where nobody climbed."""
+    climbed = generation.calibrated["ladder"]
+    if not climbed:
+        return None
+    rungs = [("clean", tuple(found["clean"] for found in climbed.values()))]
+    rungs += [(rung, tuple(found["rungs"].get(rung) for found in climbed.values())) for rung in RUNGS]
+    return Ladder(tuple((name, found["faces"]) for name, found in climbed.items()), tuple(rungs))
 
 
 def _measured(name: str, estimate: Estimate, note: str) -> Tile:
