@@ -82,7 +82,7 @@ def _make(family: str, place: Path, people: int) -> None:
     )
     rules, nothing, any_weights = ValidationOptions(), place / "withdrawn.yaml", place / "weights.txt"
     orders.write(nothing, [])
-    validate(place / "manifest", place / "report", place / "docs", name=family, role="both", validation_params=rules)
+    validate(place / "manifest", place / "report", name=family, role="both", validation_params=rules)
     crop(
         place / "archive", place / "manifest", place / "report", nothing, any_weights, place / "faces",
         name=family, detector="annotated", faces_params=CropOptions(frames=FRAMES, size_px=FACE_PX),

@@ -2,7 +2,7 @@
 
     lab            a small world of people and forgeries, rendered or made of photographs
     archives       clips land: layouts, manifests, expectations          ingest  validate
-    faces          clips become aligned faces                            crop
+    faces          clips become aligned faces                            crop  gauge
     tasks          faces become batches, half of them remembered
     losses         formulas of the papers
     detectors      one file a paper, and the parts they share
@@ -14,7 +14,7 @@
     gates          rules and their verdict                               judge
     registry       MLflow remembers: runs, versions, aliases, ledger     (promote, rollback)
     serving        the champion answers
-    reports        one page a line                                       publish
+    reports        one page a line, Data Docs                            publish
     withdrawal     who is never learned again, and who met them          (withdraw)
 
 A module imports only what stands above it; flows use all of it, and nothing here uses flows.

@@ -37,6 +37,7 @@ STAGES = {
     "ingest": "components.archives.ingest",
     "validate": "components.archives.validate",
     "crop": "components.faces.crop",
+    "gauge": "components.faces.gauge",
     "add_benchmark": "components.evaluation.add_benchmark",
     "evolve": "components.generations.evolve",
     "curate": "components.generations.curate",

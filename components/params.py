@@ -12,11 +12,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from components.documents import load_yaml
 from components.errors import BadParams
+from components.texts import one_text
 from components.vocabulary import NOBODY, Codec
 
 M = TypeVar("M", bound=BaseModel)
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0, le=1)]
+Text = Annotated[str, AfterValidator(one_text)]
 
 
 def _not_reserved(name: str) -> str:
@@ -46,6 +48,9 @@ class Archive(Section):
     validation: Literal["own", "hash"] = "own"
     """Its validation split: the archive's own, if it has one, or training sources held out by a hash of their names. Archives
     that landed before there was a choice keep their own, so that what lives keeps what it saw."""
+    leaks: Literal["kept", "set_aside"] = "kept"
+    """Whether its clips are set aside whose source, person or file an earlier archive has in another split. Archives that
+    landed before there was a choice keep them, so that what lives keeps what it saw."""
     supersedes: str = ""
     """The archive this one is a later version of. What learned that one keeps it; whoever is born later learns this one."""
     at: str = ""
@@ -87,13 +92,25 @@ class CropOptions(Section):
 
 
 class ValidationOptions(Section):
-    """Stage validate, and the end of crop."""
+    """Stages validate and gauge, and the end of crop."""
 
     min_side_px: int = 64
     min_per_class: int = Field(2, ge=1)
     """Clips of each class in every split that is used."""
     min_yield: Share = 0.9
     """Share of clips that must give at least one face."""
+    max_leaking: Share = 0.5
+    """Share of clips that may be set aside because an earlier archive has their source, person or file in another split. The
+    official splits of two archives of the same people agree by chance in about half of them (720 of 1000 videos are
+    training videos of FaceForensics++, 703 of DeeperForensics); where less is left, it is another archive."""
+    max_near_duplicates: Share = 0.05
+    """Share of an archive's clips whose face may look like one of another split, here or in an archive before it. Of the
+    5,196 clips of the DFDC sample 2 do; what lands with copies of its training faces among the test faces has many."""
+    max_drift: Share = 0.1
+    """How unlike the faces learned before it an archive may be before that is said: 0.06 is a shift by half a standard
+    deviation, 0.2 by a whole one (`components.faces.drift`)."""
+    drift: Literal["warns", "refuses"] = "warns"
+    """Whether a drift is reported, or keeps an archive from being learned."""
 
 
 class TrainingOptions(Section):
@@ -162,8 +179,8 @@ class Withdrawal(Section):
     """What may no longer be learned or replayed: a source, an identity, a clip or one face of an archive."""
 
     archive: Name
-    source: str = ""
-    identity: str = ""
+    source: Text = ""
+    identity: Text = ""
     clip: str = ""
     frame: int | None = Field(None, ge=0)
     """Of the clip; where none is named, the whole clip is meant."""
@@ -440,6 +457,13 @@ class Params(Section):
         """The archive and all it supersedes, youngest first."""
         before = self.archives[name].supersedes
         return (name, *self.versions(before)) if before else (name,)
+
+    def since(self, name: str) -> tuple[str, ...]:
+        """The archives that landed after this one and were held against it."""
+        found = [name]
+        for other, entry in self.archives.items():  # those above come first
+            found += [other] if entry.after in found else []
+        return tuple(found[1:])
 
     def latest(self, name: str) -> str:
         """The youngest version of the archive, which may be itself."""

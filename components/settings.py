@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     of a machine with an accelerator, up to 16, and 0 where the CPU computes."""
     decoded_bytes: int = Field(16 * 2**30, ge=0)
     """Of files in ``.perennial/decoded``, where stages keep decoded faces for one another; 0 keeps none."""
+    fetched_bytes: int = Field(64 * 2**30, ge=0)
+    """Of files in ``.perennial/fetched``, where faces whose table lies in an object store are kept; 0 keeps none."""
     workers: int = os.cpu_count() or 1
     """Pipeline stages that may run at once; where there are accelerators, of those that use none."""
     stages_per_device: int = Field(1, ge=1)

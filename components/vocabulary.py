@@ -27,6 +27,9 @@ VAL: Final = "val"
 TEST: Final = "test"
 SPLITS: Final = (TRAIN, VAL, TEST)
 
+FACE: Final = "face"
+FRAME: Final = "frame"  # kinds of pictures that are hashed
+
 GENUINE: Final = "genuine"  # the method of a real clip
 NOBODY: Final = "nobody"  # the teacher of a founder, the archive before the first
 

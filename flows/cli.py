@@ -135,6 +135,8 @@ def land(
     print(f"'{found.name}' {word}: {found.clips} clips, content {found.digest[:12]}. {found.steps[0]}")
     for words in found.steps[1:]:
         print(words)
+    for words in found.set_aside:
+        print(words)
     if found.changes is not None:
         print(f"In place of {entry.supersedes}: {found.changes.words}.")
     if entry.role != "benchmark":
@@ -245,7 +247,7 @@ def status(
     root: Root = None,
 ) -> None:
     """Lines, generations, champions and the matrix, and what today's code would make otherwise."""
-    from flows import examinations, provenance, versions
+    from flows import drift, examinations, near_duplicates, provenance, set_asides, versions
 
     workspace = _workspace(root)
     if why:
@@ -259,11 +261,16 @@ def status(
             "older_code": provenance.outdated(workspace),
             "never_examined": examinations.never_examined(workspace),
             "versions": versions.learned(workspace),
+            "set_aside": set_asides.found(workspace),
+            "near_duplicates": near_duplicates.told(workspace),
+            "drift": drift.found(workspace),
         }
         print(json.dumps({**told, **more}, indent=2))
     else:
         _show(workspace)
         for words in versions.told(versions.learned(workspace)):
+            print(words)
+        for words in [*set_asides.told(set_asides.found(workspace)), *near_duplicates.told(workspace)]:
             print(words)
         for words in examinations.told(examinations.never_examined(workspace)):
             print(words)
@@ -353,6 +360,19 @@ def withdraw(
     else:
         withdrawing.withdraw_archive(workspace, archive, why=why)
         print(f"'{archive}' is out of params.yaml and of the workspace. Once it is mended, it may land again.")
+
+
+@app.command()
+def offload(
+    archive: Annotated[str, typer.Argument(help="The archive whose faces move.", show_default=False)],
+    store: Annotated[str, typer.Argument(help="s3://bucket/prefix.", show_default=False)],
+    root: Root = None,
+) -> None:
+    """Keep the faces of an archive in an object store: stages fetch what they look at, and keep it here."""
+    from flows.offload import offload as _offload
+
+    address = _offload(_workspace(root), archive, store)
+    print(f"The faces of '{archive}' lie in {address}; what is looked at is kept in .perennial/fetched.")
 
 
 @app.command()
@@ -731,7 +751,7 @@ def _verify(path: str, layout: str, as_json: bool) -> NoReturn:
 
 def _show(workspace: Workspace) -> None:
     from components.reports.terminal import status_json, status_table
-    from flows import provenance
+    from flows import drift, provenance
     from flows.serving import champions
     from flows.terminal import console
 
@@ -740,6 +760,8 @@ def _show(workspace: Workspace) -> None:
             status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
         )
     )
+    for words in drift.told(drift.found(workspace)):
+        print(words)
 
 
 def _end(outcome: Outcome | None) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +22,12 @@ import pandas as pd
 from filelock import FileLock
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from components.archives import layouts, manifest, versions
-from components.archives.ingest import prepared
-from components.archives.landing import files_of, stage_copy
+from components.archives import handover, layouts, leaks, manifest, versions
+from components.archives.landing import files_of, stage_copy, sweep
 from components.archives.listing import first, parts_of
+from components.archives.media import Measured
 from components.archives.report import passed
+from components.archives.set_aside import LIST_FILE
 from components.archives.versions import Changes
 from components.errors import BadArchive, BadParams, MissingWeights, NameTaken, PerennialError, UnknownName
 from components.faces import detection, weights
@@ -34,7 +35,7 @@ from components.params import Archive, Params, Withdrawal, parse
 from components.settings import settings
 from components.vocabulary import NOBODY, VAL
 from components.withdrawal import files
-from flows import next_steps, pipeline
+from flows import next_steps, pipeline, set_asides
 from flows.withdraw import name_in
 from flows.workspace import Workspace
 
@@ -61,6 +62,8 @@ class Landed:
     """What can be done now, in words."""
     changes: Changes | None = None
     """Of a later version: what differs from the one it takes the place of."""
+    set_aside: tuple[str, ...] = ()
+    """How many clips were set aside, and why, in words."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,6 @@ def land(
     layout: str = "",
     role: str = "",
     faces: str | None = None,
-    after: str = "",
     link: bool = False,
     version: bool = False,
     again: bool = False,
@@ -94,8 +96,6 @@ def land(
 
     role     both where nothing is said
     faces    the layout's face detector where nothing is said, or another one whose weights are here
-    after    the archive before it, where it is not the youngest: parts of one archive share their genuine clips, so each
-             comes after what was there before the first of them
     link     leave a folder where it is: it is not copied and no version of it is kept
     version  it is a later version of what landed as `name`; what is not said is as it was
     again    land what has that name again with other options; `source` may be left out
@@ -113,17 +113,15 @@ def land(
         known = workspace.params().archives.get(name)
         if known:
             return _landed_already(workspace, name, source, known, said.over(known))
-        return _land(workspace, name, source, said, after=after, link=link)
+        return _land(workspace, name, source, said, link=link)
 
 
-def _land(
-    workspace: Workspace, name: str, source: str, said: Options, *, after: str = "", link: bool, supersedes: str = ""
-) -> Landed:
+def _land(workspace: Workspace, name: str, source: str, said: Options, *, link: bool, supersedes: str = "") -> Landed:
     params = workspace.params()
     if link and source.startswith(CLOUD):
         raise BadParams(f"expected a folder to link to, found '{source}'. Leave --link out: it is fetched.")
     at = str(Path(source).expanduser().resolve()) if link else ""
-    entry = _entry(said, after=after or _predecessor(workspace, params), supersedes=supersedes, at=at)
+    entry = _entry(said, after=_predecessor(workspace, params), supersedes=supersedes, at=at)
     raw = params.model_dump(mode="json", exclude_unset=True)
     parse(Params, raw | {"archives": raw.get("archives", {}) | {name: entry.model_dump()}}, f"archive '{name}'")
     changes: Changes | None = None
@@ -131,17 +129,17 @@ def _land(
 
         def expect(rows: pd.DataFrame) -> None:
             nonlocal entry, changes
-            entry = _with_validation(entry, rows, params)
-            changes = _changes(workspace, params, entry, rows)
+            entry = _with_splits(entry, rows, params)
+            changes = _changes(workspace, params, name, entry, rows)
 
-        _bring(workspace, source, name, entry, attempt, expect)
+        measured = _bring(workspace, source, name, entry, attempt, expect)
         orders = [o.model_copy(update={"archive": name}) for o in params.withdrawn if o.archive == supersedes]
         files.tell_archive(
             workspace.data(), name, params.model_copy(update={"withdrawn": (*params.withdrawn, *orders)})
         )
         weights.tell(workspace.data(), name, entry.faces)
         attempt.announce(lambda document: _announce(document, name, entry, orders))
-        return _ingested(workspace, name, changes=changes)
+        return _ingested(workspace, name, measured, changes=changes)
 
 
 def _entry(said: Options, **more: Any) -> Archive:
@@ -170,13 +168,12 @@ def _faces(layout: str) -> str:
     )
 
 
-def _with_validation(entry: Archive, rows: pd.DataFrame, params: Params) -> Archive:
-    """Whether training sources are held out; a later version does as the one before."""
+def _with_splits(entry: Archive, rows: pd.DataFrame, params: Params) -> Archive:
+    """Whether training sources are held out, where a later version does as the one before; and what leaks is set aside."""
     before = params.archives.get(entry.supersedes)
     needed = entry.role != manifest.BENCHMARK and VAL not in set(rows["split"])
-    return entry.model_copy(
-        update={"validation": "hash" if needed and (not before or before.validation == "hash") else "own"}
-    )
+    chosen = "hash" if needed and (not before or before.validation == "hash") else "own"
+    return entry.model_copy(update={"validation": chosen, "leaks": "set_aside"})
 
 
 def _predecessor(workspace: Workspace, params: Params) -> str:
@@ -233,13 +230,20 @@ def _land_again(workspace: Workspace, name: str, source: str, said: Options) -> 
         _expect_what_landed(workspace, name, source)
     known, target = params.archives[name], workspace.data("archives", name)
     wanted = said.over(known)
+    later = [other for other in params.since(name) if params.archives[other].leaks == "set_aside"]
+    if held := [other for other in later if workspace.lineage().rests_on(other)]:
+        raise BadParams(
+            f"expected nothing to rest on what landed after '{name}' either, found generations that learned {first(held)} or "
+            "are examined on it: their splits were held against those of this one. Land it under another name."
+        )
     entry = _entry(wanted, after=known.after, supersedes=known.supersedes, at=known.at)
-    entry = _with_validation(entry, _read(target, entry), params)
+    rows, measured = _read(target, entry)
+    entry = _with_splits(entry, rows, params)
     before = workspace.params_file.read_text(encoding="utf-8")
     try:
         weights.tell(workspace.data(), name, entry.faces)
         workspace.rewrite(lambda document: _announce(document, name, entry, ()))
-        return _ingested(workspace, name)
+        return _ingested(workspace, name, measured)
     except BaseException:
         workspace.restore(before)
         weights.tell(workspace.data(), name, known.faces)
@@ -281,15 +285,17 @@ def _same(folder: Path, target: Path) -> bool:
     return manifest.tree_digest(folder) == manifest.tree_digest(target)
 
 
-def _changes(workspace: Workspace, params: Params, entry: Archive, rows: pd.DataFrame) -> Changes | None:
+def _changes(workspace: Workspace, params: Params, name: str, entry: Archive, rows: pd.DataFrame) -> Changes | None:
     """Of a later version, what it changes; raises BadArchive where a split would leak into what lives."""
     if not entry.supersedes:
         return None
     folder = workspace.data("manifests", entry.supersedes)
     if not folder.is_dir():
         pipeline.checkout(workspace.root)
-    before = [manifest.read(folder / file) for file in (manifest.MANIFEST_FILE, manifest.SET_ASIDE_FILE)]
-    after = prepared(rows, entry, params)
+    before = [manifest.read(folder / manifest.MANIFEST_FILE), manifest.read_set_aside(folder / LIST_FILE)]
+    landing = params.model_copy(update={"archives": params.archives | {name: entry}})
+    against, _ = leaks.before(name, workspace.data("manifests", entry.after), rows, landing)
+    after = leaks.prepared(rows, entry, params, against)
     torn = versions.torn(before[0], after[0])
     lineage = workspace.lineage()
     if torn and any(lineage.rests_on(name) for name in params.versions(entry.supersedes)):
@@ -338,23 +344,31 @@ class _Attempt:
             pipeline.remove(self._workspace.root, self._workspace.data("archives", self._name), since=self._since)
 
 
-def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt: _Attempt, expect: Expect) -> None:
-    """Put the archive where stages look for it, and its files under version control unless they stay where they are."""
+def _bring(
+    workspace: Workspace, source: str, name: str, entry: Archive, attempt: _Attempt, expect: Expect
+) -> Collection[Measured]:
+    """Put the archive where stages look for it, and its files under version control unless they stay where they are.
+
+    Returns what was measured of it.
+    """
     target = workspace.data("archives", name)
     if not entry.at:
         pipeline.expect_links(workspace.root)
     if source.startswith(CLOUD):  # what does not pass is taken away again
         attempt.begin()
+        pipeline.remove(workspace.root, target)  # of a landing that was killed: DVC would fetch into what is there
         pipeline.import_url(workspace.root, source, target)
-        expect(_read(target, entry))
+        rows, measured = _read(target, entry)
+        expect(rows)
     else:
         folder = Path(source).expanduser().resolve()
         if folder.is_relative_to(target) or target.is_relative_to(folder):
             raise BadArchive(
                 f"expected an archive outside of '{target}', where its copy will lie, found '{folder}'. Move it."
             )
-        names = files_of(folder)
-        expect(_read(folder, entry))
+        names = list(files_of(folder))
+        rows, measured = _read(folder, entry)
+        expect(rows)
         _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))
         attempt.begin()
         if target.is_symlink() or (target.is_dir() and not _same(folder, target)):  # of a landing that was killed
@@ -362,10 +376,12 @@ def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt
         if entry.at:
             target.symlink_to(folder)
             _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))  # a repository inside
-            return
+            return measured
+        sweep(target, 0)  # landings take turns: whoever was copying was killed
         stage_copy(folder, target)
         pipeline.add(workspace.root, target)
     _refuse_left_out(source, parts_of(target) - pipeline.versioned(workspace.root, target))
+    return measured
 
 
 def _refuse_left_out(source: str, names: Iterable[str]) -> None:
@@ -377,13 +393,28 @@ def _refuse_left_out(source: str, names: Iterable[str]) -> None:
         )
 
 
-def _read(folder: Path, entry: Archive) -> pd.DataFrame:
-    return manifest.build(layouts.read(entry.layout, folder), folder, layout=entry.layout, role=entry.role)
+def _read(folder: Path, entry: Archive) -> tuple[pd.DataFrame, Collection[Measured]]:
+    """(the manifest, what was measured)."""
+    clips, measured = layouts.read(entry.layout, folder), dict[str, Measured]()
+    rows = manifest.build(clips, folder, layout=entry.layout, role=entry.role, known=measured)
+    return rows, measured.values()
 
 
-def _ingested(workspace: Workspace, name: str, *, already: bool = False, changes: Changes | None = None) -> Landed:
+def _ingested(
+    workspace: Workspace,
+    name: str,
+    measured: Collection[Measured] = (),
+    *,
+    already: bool = False,
+    changes: Changes | None = None,
+) -> Landed:
     """Bring the manifest up to date and say what it holds."""
-    pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
+    folder = workspace.root / handover.FOLDER
+    handover.write(folder, name, measured)
+    try:
+        pipeline.reproduce(workspace.root, f"ingest@{name}", timeout_s=settings().stage_timeout_s)
+    finally:
+        handover.forget(folder, name)
     rows = manifest.read(workspace.data("manifests", name) / manifest.MANIFEST_FILE)
     return Landed(
         name,
@@ -393,6 +424,7 @@ def _ingested(workspace: Workspace, name: str, *, already: bool = False, changes
         int((rows["split"] == VAL).sum()),
         next_steps.after_landing(workspace, name, rows),
         changes,
+        set_asides.words_of(workspace, name),
     )
 
 

@@ -25,7 +25,7 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import engine, pipeline, provenance
+from flows import engine, near_duplicates, pipeline, provenance
 from flows.durations import clock
 from flows.pending import (
     ARCHIVE_STAGES,
@@ -145,20 +145,25 @@ def only_one(workspace: Workspace, patience_s: float) -> Iterator[None]:
 
 
 def prepare(workspace: Workspace, outcome: Outcome) -> None:
-    """Ingest, validate and crop what landed; a failing archive stops itself only."""
+    """Ingest, validate and crop what landed, then gauge it; a failing archive stops itself only."""
+    *until_cropped, gauge = ARCHIVE_STAGES
+    names = faceless(workspace, stale(workspace))
     chains = []
     ingested: dict[str, PrefectFuture[bool]] = {}
     archives = workspace.params().archives
-    for name in faceless(workspace, stale(workspace)):
+    for name in names:
         before = [ingested[archives[name].after]] if archives[name].after in ingested else []
-        chain = _chain(workspace, [f"{stage}@{name}" for stage in ARCHIVE_STAGES], before)
+        chain = _chain(workspace, [f"{stage}@{name}" for stage in until_cropped], before)
         ingested[name] = chain[f"ingest@{name}"]
         chains.append(chain)
     _settle({stage: future for chain in chains for stage, future in chain.items()}, outcome)
+    cropped = [name for name, chain in zip(names, chains, strict=True) if chain[f"crop@{name}"].state.is_completed()]
+    _settle({f"{gauge}@{name}": _submit(workspace, f"{gauge}@{name}") for name in cropped}, outcome)
 
 
 def plan(workspace: Workspace, outcome: Outcome) -> None:
-    """Append a row and a recipe for every task a line has not learned yet."""
+    """Append a row and a recipe for every task a line has not learned yet; not of an archive that looks like another."""
+    outcome.failed |= {f"near duplicates of {name}": why for name, why in near_duplicates.screen(workspace).items()}
     additions = proposal(workspace)
     if additions.lineage != workspace.lineage():
         _append(workspace, additions)
@@ -166,7 +171,8 @@ def plan(workspace: Workspace, outcome: Outcome) -> None:
 
 
 def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
-    """`perennial plan`: the rows appended, in words, and what still waits for its faces."""
+    """`perennial plan`: the rows appended, in words, and what still waits for its faces, or looks like another archive."""
+    near_duplicates.screen(workspace)
     additions = proposal(workspace, waiting(workspace))
     _append(workspace, additions)
     rows = {
@@ -238,7 +244,8 @@ def _benches(workspace: Workspace) -> dict[str, PrefectFuture[bool]]:
 
 
 def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
-    """One page for every line that has news."""
+    """One page for every line that has news, and Data Docs, which also tell of archives that nobody may learn."""
+    workspace.write_docs()
     lineage = workspace.lineage()
     news = {lineage.generations[name].line for name in births} | set(outdated(workspace, stale(workspace)))
     heads = {line: lineage.heads[line] for line in sorted(news)}
@@ -350,6 +357,8 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
         tracking=tracking,
         report=page if page.is_file() else None,
         today=code.raised_by(provenance.today(workspace), row.detector, row.strategy),
+        drift=workspace.data("drift", row.learns),
+        docs=workspace.write_docs(),
     )
     said: dict[str, Any] = {}
     if read_verdict(verdict)["opens"]:

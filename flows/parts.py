@@ -12,22 +12,18 @@ from flows.land import land
 from flows.workspace import Workspace
 
 
-def bring(own: Workspace, workspace: Workspace, name: str, part: Part, role: str, among: Mapping[str, Part]) -> None:
+def bring(own: Workspace, workspace: Workspace, name: str, part: Part, role: str) -> None:
     """Land in `own`, as `name`, the part of an archive that landed in `workspace`.
 
-    among: every task with its part. Those of one archive share its genuine clips, so none is held against the others; what
-    the archive itself shares with others was looked at when it landed.
+    Parts of one archive share its genuine clips, which are in the same split in each of them.
     """
     known, source = workspace.params().archives[part.archive], workspace.data("archives", part.archive)
     if not part.methods:
         land(own, name, str(source), layout=known.layout, role=role, faces=known.faces)
         return
-    there = own.params().archives
-    siblings = [there[other].after for other in among if other in there and among[other].archive == part.archive]
     room = own.root / ".perennial" / "parts" / name
     parts.write(source, room, layout=known.layout, methods=part.methods)
-    after = siblings[0] if siblings else ""
-    land(own, name, str(room), layout=known.layout, role=role, faces=known.faces, after=after)
+    land(own, name, str(room), layout=known.layout, role=role, faces=known.faces)
     shutil.rmtree(room)
 
 

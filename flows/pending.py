@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from components import code
+from components.archives.report import passed
 from components.evaluation import late
 from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
@@ -19,10 +20,10 @@ from components.generations.lineage import Proposal, check, propose
 from components.params import Params
 from components.settings import settings
 from components.writing import replace_text
-from flows import pipeline
+from flows import near_duplicates, pipeline
 from flows.workspace import Workspace
 
-ARCHIVE_STAGES = ("ingest", "validate", "crop")
+ARCHIVE_STAGES = ("ingest", "validate", "crop", "gauge")
 GENERATION_STAGES = ("evolve", "curate", "evaluate", "calibrate", "judge")
 
 
@@ -83,7 +84,8 @@ def proposal(workspace: Workspace, waiting: Collection[str] = ()) -> Proposal:
     params, lineage = workspace.params(), workspace.lineage()
     check(lineage, workspace.recipes, workspace.data("generations"))
     _check_choices(workspace, params)
-    return propose(params, lineage, ready(workspace, params).difference(waiting), checked=True)
+    kept_back = {*waiting, *near_duplicates.refused(workspace)}
+    return propose(params, lineage, ready(workspace, params) - kept_back, checked=True)
 
 
 def waiting(workspace: Workspace) -> tuple[str, ...]:
@@ -123,8 +125,10 @@ def untold(workspace: Workspace) -> tuple[str, ...]:
 
 
 def ready(workspace: Workspace, params: Params) -> set[str]:
-    """Archives whose faces are there."""
-    return {name for name in params.archives if (workspace.data("faces", name) / FACES_FILE).is_file()}
+    """Archives whose faces are there, but for those that drift too far to be learned, which holds until they are."""
+    there = {name for name in params.archives if (workspace.data("faces", name) / FACES_FILE).is_file()}
+    far = {name for name in there if passed(workspace.data("drift", name)) is False}
+    return there - {name for name in far if not workspace.lineage().rests_on(name)}
 
 
 def judged(workspace: Workspace, generation: str) -> bool:

@@ -204,11 +204,15 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
             for stage in repo.index.stages
             if not stage.is_data_source
             and stage.name != CODE
-            and all(out.hash_info or out.def_path in changed for out in stage.outs)
+            and any(out.hash_info or out.def_path in changed for out in stage.outs)
         ]
         today = {}
-        for output in (out for stage in made for out in stage.outs if out.def_path in changed):
+        for output in (out for stage in made for out in stage.outs if out.def_path in changed or not out.hash_info):
             before = output.hash_info
+            folder = Path(output.fs_path)
+            if not before and not any(folder.glob("*")):  # what an older version did not write
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / ".gitkeep").touch()
             output.save()
             output.commit()
             today[output.def_path] = (before, output)
@@ -221,6 +225,24 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
                     dep.hash_info, dep.meta = output.hash_info, output.meta
             stage.dump(update_pipeline=False)
     return len(made)
+
+
+def commit_moved(root: Path, output: str) -> None:
+    """Note that an output lies in another form than its stage made it in; whatever was made of it stands."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo, repo.lock:
+        stages = [stage for stage in repo.index.stages if not getattr(stage, "cmd_changed", False)]
+        (maker, moved) = next((stage, out) for stage in stages for out in stage.outs if out.def_path == output)
+        before = moved.hash_info
+        moved.save()
+        moved.commit()
+        maker.dump(update_pipeline=False)
+        for stage in stages:
+            if rests := [dep for dep in stage.deps if dep.def_path == output and dep.hash_info == before]:
+                for dep in rests:
+                    dep.hash_info, dep.meta = moved.hash_info, moved.meta
+                stage.dump(update_pipeline=False)
 
 
 def _rename_stages(lock: Path, renamed: Mapping[str, str]) -> None:
@@ -372,9 +394,20 @@ def remove(root: Path, target: Path, *, since: float | None = None) -> None:
         _must(root, ["remove", str(target.relative_to(root)) + ".dvc"])
     if target.is_symlink():
         target.unlink()
-    shutil.rmtree(target, ignore_errors=True)
+    elif target.is_dir():
+        with _locked(root):  # a DVC whose landing was killed may still be filling it
+            shutil.rmtree(target, ignore_errors=True)
     if brought:
         _purge(root, brought, lambda file: file.stat().st_mtime >= (since or 0) - 1)
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """While no DVC is at work in the repository; waits for one that is."""
+    from dvc.repo import Repo
+
+    with Repo(str(root), _wait_for_lock=True) as repo, repo.lock:
+        yield
 
 
 def _digests(target: Path) -> set[str]:

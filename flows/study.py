@@ -128,7 +128,7 @@ def prepare(workspace: Workspace, study: Study) -> Workspace:
     for name in (*study.sequence, *study.benchmarks):
         if name not in own.params().archives:
             part = study.of(name)
-            parts.bring(own, workspace, name, part, _role(study, name, known[part.archive]), study.parts)
+            parts.bring(own, workspace, name, part, _role(study, name, known[part.archive]))
     _write_lines(own, study)
     return own
 

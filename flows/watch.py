@@ -86,6 +86,8 @@ class InboxWatch:
                 self._tell_once(f"'{arrival.name}' did not land: {fault}")
             else:
                 tell(f"'{landed.name}' landed: {landed.clips} clips, content {landed.digest[:12]}")
+                for words in landed.set_aside:
+                    tell(words)
                 yield landed
                 _remember(self.workspace, arrival)
 

@@ -19,7 +19,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import SingleQuotedScalarString
 
 from components.errors import BadParams, BrokenLineage, PerennialError, UnknownName
-from components.faces import decoded, weights
+from components.faces import decoded, elsewhere, weights
 from components.params import Withdrawal
 from components.settings import settings
 from components.vocabulary import NOBODY
@@ -61,6 +61,7 @@ def withdraw(
             saw = {name: asdict(counts) for name, counts in everybody.seen([order]).items()}
             notes.note(workspace.ledger, order.model_dump(exclude_defaults=True), why, saw)
         decoded.forget(workspace.root)
+        elsewhere.forget(workspace.root)
         params = workspace.params()
         files.resolve(data, params, lineage)
         for name in everybody.holding(orders):
@@ -96,8 +97,10 @@ def withdraw_archive(workspace: Workspace, name: str, *, why: str) -> None:
         files.forget_archive(workspace.data(), name)
         weights.forget(workspace.data(), name)
         decoded.forget(workspace.root)
+        elsewhere.forget(workspace.root)
         pipeline.remove(workspace.root, workspace.data("archives", name))
         workspace.forget_archive(name)
+        workspace.write_docs()
 
 
 @contextmanager

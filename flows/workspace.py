@@ -32,7 +32,13 @@ NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts", "exami
 WIRED = ("archives", "faces", "validation")
 """Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
 
-WIRING = ("\n  examine:", "\n  calibrate:", "- archives.${key}", "data/verdicts/${item.teacher}/champion")
+WIRING = (
+    "\n  examine:",
+    "- archives.${key}",
+    "data/verdicts/${item.teacher}/champion",
+    "\n  gauge:",
+    "\n  calibrate:",
+)
 """Signs of today's ``dvc.yaml`` that older workspaces do not have."""
 EXAMINATIONS = "\nexaminations:"
 """Of the rows of the stage `examine` in ``lineage.yaml``: workspaces of 0.2 have none."""
@@ -141,6 +147,14 @@ class Workspace:
     def page(self, line: str) -> Path:
         return self.root / "reports" / "lines" / line / PAGE_FILE
 
+    def write_docs(self) -> Path:
+        """Bring Data Docs up to date, and say where they are."""
+        from components.reports.data_docs import write_docs
+
+        folder = self.root / "reports" / "data_docs"
+        write_docs(folder, self.data, tuple(self.params().archives))
+        return folder / PAGE_FILE
+
     def params(self) -> Params:
         """``params.yaml``; raises BadParams, also where a section is left out that the wiring needs."""
         params = load(self.params_file)
@@ -172,9 +186,8 @@ class Workspace:
 
     def made_of(self, archive: str) -> list[Path]:
         """Folders of what was made of an archive."""
-        docs = self.root / "reports" / "data_docs"
-        made = [self.data(kind, archive) for kind in ("manifests", "validation", "faces")]
-        return [*made, docs / archive, docs / f"{archive}_faces"]
+        kinds = ("manifests", "validation", "faces", "face_validation", "drift")
+        return [*(self.data(kind, archive) for kind in kinds), self.root / "reports" / "near_duplicates" / archive]
 
     def forget_archive(self, archive: str) -> None:
         """Delete what was made of an archive that leaves."""

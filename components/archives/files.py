@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -99,10 +100,15 @@ def recognised(head: bytes) -> Format:
     raise UnreadableError(f"it is {seems}" if seems else "it begins like no still and no video that is read here")
 
 
+def expect_regular(path: Path) -> None:
+    """Raise UnreadableError for what is no file: reading a pipe would wait for ever."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UnreadableError("it is no regular file")
+
+
 def format_of(path: Path) -> Format:
     """What kind of still or video a file is; raises UnreadableError, OSError."""
-    if path.exists() and not path.is_file():  # reading a pipe would wait for ever
-        raise UnreadableError("it is no regular file")
+    expect_regular(path)
     with path.open("rb") as file:
         return recognised(file.read(HEAD_BYTES))
 

@@ -22,10 +22,12 @@ MOST: Final = 0.25
 """Of the training clips; an archive that would need more is too small."""
 
 
-def hold_out(manifest: pd.DataFrame, few: int) -> pd.DataFrame:
+def hold_out(manifest: pd.DataFrame, few: int, told: pd.Series[str] | None = None) -> pd.DataFrame:
     """The manifest with a validation split of about `SHARE` of its training sources.
 
-    few  clips of each class that every split must have
+    few   clips of each class that every split must have
+    told  the split, train or val, of clips that share a source, a person or a file with an earlier archive, by their index:
+          what validated there is held out here, and what was learned there is not
     It is left as it is where it has a validation split, or is too small for one.
     """
     training = manifest[manifest["split"] == TRAIN]
@@ -34,9 +36,12 @@ def hold_out(manifest: pd.DataFrame, few: int) -> pd.DataFrame:
     kin = _kin(training)
     counted = pd.DataFrame({label: training["label"] == label for label in LABELS}).groupby(kin).sum()
     clips = dict(zip(counted.index, counted.to_numpy(), strict=True))  # of each label, by the first name of the kin
+    said = {} if told is None else told.reindex(kin.index).dropna().groupby(kin).min().to_dict()  # train before val
     held, chosen = np.zeros(len(LABELS), int), set[str]()
-    for fraction, name in sorted((position(name), name) for name in clips):
-        wanted = fraction < SHARE or bool(((held < few) & (clips[name] > 0)).any())
+    for asked, fraction, name in sorted((said.get(name) != VAL, position(name), name) for name in clips):
+        if said.get(name) == TRAIN:
+            continue
+        wanted = not asked or fraction < SHARE or bool(((held < few) & (clips[name] > 0)).any())
         if wanted and (held + clips[name]).sum() <= MOST * len(training):
             held = held + clips[name]
             chosen.add(name)

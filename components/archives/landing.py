@@ -179,7 +179,7 @@ def _trouble_as(error: Callable[[str], Exception], address: str) -> Iterator[Non
 def _all_or_nothing(target: Path) -> Iterator[Path]:
     """A folder to fill, which becomes `target` when the block ends well and disappears when it does not."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(target)
+    sweep(target)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".partial", dir=target.parent) as hidden:
         room = Path(hidden, target.name)
         room.mkdir()
@@ -190,9 +190,10 @@ def _all_or_nothing(target: Path) -> Iterator[Path]:
             room.replace(target)
 
 
-def _sweep(target: Path) -> None:
+def sweep(target: Path, older_than_s: float = _ABANDONED_S) -> None:
+    """Delete what was half copied for `target` by processes that were killed."""
     for left in target.parent.glob(f".{target.name}.*.partial"):
-        if time.time() - left.stat().st_mtime > _ABANDONED_S:
+        if time.time() - left.stat().st_mtime >= older_than_s:
             shutil.rmtree(left, ignore_errors=True)
 
 
@@ -217,10 +218,13 @@ def _look(folder: Path) -> Arrival:
 
 
 def _copy(files: Mapping[str, Path], room: Path) -> None:
+    there = room
     for name, path in files.items():
         copy = room / name
         with troubles_with(path):
-            copy.parent.mkdir(parents=True, exist_ok=True)
+            if copy.parent != there:
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                there = copy.parent
             shutil.copyfile(path, copy)
 
 
@@ -236,18 +240,20 @@ def files_of(root: Path) -> dict[str, Path]:
     files: dict[str, Path] = {}
     for folder, folders, names in walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        inside = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
         for path in (folder / name for name in [*folders, *names]):
             if not is_text(path.name):
                 raise BadArchive(
                     f"'{spelled(path)}' has a name in another code page than UTF-8. Rename it (convmv, or mv)."
                 )
-            strays = path.is_symlink() and (path.is_dir() or not path.resolve().is_relative_to(real_root))
-            if strays or not (path.is_dir() or path.is_file()):
+            is_file = path.is_file()
+            strays = path.is_symlink() and (not is_file or not path.resolve().is_relative_to(real_root))
+            if strays or not (is_file or path.is_dir()):
                 raise BadArchive(
                     f"'{path}' is a link out of the archive, a link to a folder, or no regular file. "
                     "Put the file itself in its place."
                 )
-            if path.is_file() and is_part(name := path.relative_to(root).as_posix()):
+            if is_file and is_part(name := f"{inside}{path.name}"):
                 files[name] = path
     if not files:
         raise BadArchive(f"expected an archive at '{root}', found no file. Check the path.")

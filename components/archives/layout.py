@@ -30,6 +30,7 @@ from typing import Any, Final
 from components.archives.held_out import position
 from components.archives.listing import IMAGE_SUFFIXES, MEDIA_SUFFIXES, VIDEO_SUFFIXES, Clip, Faults, files_under
 from components.errors import BadArchive
+from components.texts import one_text, texts
 from components.vocabulary import FORGED, GENUINE, LABEL_NAMES, REAL, SPLITS, TEST, TRAIN, VAL
 
 VIDEO: Final = rf"\.(?:{'|'.join(sorted(suffix[1:] for suffix in VIDEO_SUFFIXES))})"
@@ -144,8 +145,10 @@ class Place:
 
         Of several files the one below the same first folder as the list, `near`, is meant. `among` is a pattern.
         """
-        parts = path.split("/")
-        fits = [file for file in self._by_end.get("/".join(parts[-2:]), ()) if _is_end(file.split("/"), parts)]
+        parts = one_text(path).split("/")
+        fits = [
+            file for file in self._by_end.get("/".join(parts[-2:]), ()) if _is_end(one_text(file).split("/"), parts)
+        ]
         fits = [file for file in fits if _compiled(among).fullmatch(file)]
         if len(fits) > 1:
             fits = [file for file in fits if file.partition("/")[0] == near.partition("/")[0]]
@@ -155,31 +158,41 @@ class Place:
     def _by_end(self) -> dict[str, list[str]]:
         ends: dict[str, list[str]] = {}
         for file in self.files:
-            ends.setdefault("/".join(file.split("/")[-2:]), []).append(file)
+            ends.setdefault("/".join(one_text(file).split("/")[-2:]), []).append(file)
         return ends
+
+    def spelled(self, path: str) -> str:
+        """The file with this name, as the disk spells it; "" where there is none."""
+        return self._by_text.get(one_text(path), "")
+
+    @cached_property
+    def _by_text(self) -> dict[str, str]:
+        return {one_text(file): file for file in self.files}
 
     def lines(self, name: str) -> list[str]:
         """The lines of a text that say something; raises BadArchive where it is none."""
         try:
-            return [line for line in (self.base / name).read_text("utf-8-sig").splitlines() if line.strip()]
+            lines = map(one_text, (self.base / name).read_text("utf-8-sig").splitlines())
+            return [line for line in lines if line]
         except (OSError, UnicodeDecodeError) as fault:
             raise _unread(self.base / name, "a list in UTF-8", fault) from fault
 
     def table(self, name: str, *columns: str) -> list[Facts]:
         """The rows of a CSV file with at least these columns; blank ones apart; raises BadArchive."""
         first, *rows = csv.reader(self.lines(name)) or [[]]
-        header = [cell.strip() for cell in first]
+        header = [one_text(cell) for cell in first]
         if missing := [column for column in columns if column not in header]:
             raise BadArchive(
                 f"expected the columns {', '.join(columns)} in '{self.base / name}', found no {', '.join(missing)}. "
                 "Copy the official list again."
             )
-        return [dict(zip(header, row, strict=False)) for row in rows if any(cell.strip() for cell in row)]
+        said = ([one_text(cell) for cell in row] for row in rows)
+        return [dict(zip(header, row, strict=False)) for row in said if any(row)]
 
     def json(self, name: str) -> Any:
         """Raises BadArchive where the file is no JSON."""
         try:
-            return json.loads((self.base / name).read_text("utf-8-sig"))
+            return texts(json.loads((self.base / name).read_text("utf-8-sig")))
         except (OSError, ValueError) as fault:
             raise _unread(self.base / name, "JSON", fault) from fault
 
@@ -269,12 +282,12 @@ def survey(layout: Layout, name: str, root: Path) -> Survey:
     seen.faults.settle()
     prefix = _prefix(files, layout.rules)
     place = Place(root / prefix, frozenset(path[len(prefix) :] for path in files if path.startswith(prefix)))
-    index = layout.index(place, seen) if layout.index else {}
+    index = {one_text(path): told for path, told in (layout.index(place, seen) if layout.index else {}).items()}
     listed = set(index)
     for path in sorted(files):
         if PurePosixPath(path).suffix.lower() in MEDIA_SUFFIXES:
             _look(path, path[len(prefix) :] if path.startswith(prefix) else "", layout, index, place, prefix, seen)
-            listed.discard(path[len(prefix) :])
+            listed.discard(one_text(path[len(prefix) :]))
     seen.missing += sorted(listed)
     if layout.assign:
         layout.assign(seen.found, place, seen)
@@ -327,7 +340,7 @@ def _look(
     rule, groups = matched
     if rule.silent:
         return
-    told = index.get(inner)
+    told = index.get(one_text(inner))
     rows = told if isinstance(told, list) else [told or {}]
     if rule.aside or ASIDE in rows[0]:
         seen.leave_out(rule.aside or rows[0][ASIDE], path)
@@ -353,7 +366,7 @@ def _take(path: str, rule: Rule, groups: Facts, told: Facts, place: Place, prefi
 
 def _found(path: str, rule: Rule, facts: Facts, place: Place, prefix: str) -> Found:
     label = rule.label if rule.label is not None else label_of(facts["label"])
-    mask = _filled(rule.mask, facts)
+    mask = place.spelled(_filled(rule.mask, facts)) if rule.mask else ""
     split = _filled(rule.split, facts)
     return Found(
         path=path,
@@ -364,7 +377,7 @@ def _found(path: str, rule: Rule, facts: Facts, place: Place, prefix: str) -> Fo
         people=tuple(who for who in (_filled(person, facts) for person in rule.people) if who),
         split=split_of(split) if split else "",
         part=_filled(rule.part, facts),
-        mask=prefix + mask if label == FORGED and mask in place.files else "",
+        mask=prefix + mask if label == FORGED and mask else "",
     )
 
 
@@ -415,7 +428,7 @@ def _clip(found: Found) -> Clip:
 def _rule(rules: Iterable[Rule], path: str) -> tuple[Rule, Facts] | None:
     for rule in rules:
         if match := _compiled(rule.pattern).fullmatch(path):
-            return rule, {name: text for name, text in match.groupdict().items() if text is not None}
+            return rule, {name: one_text(text) for name, text in match.groupdict().items() if text is not None}
     return None
 
 

@@ -7,13 +7,15 @@ every disagreement in `Faults`; a path from an index is believed only if it stay
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from components.archives.files import UnreadableError, format_of, is_text, spelled, troubles_with, walk
 from components.errors import BadArchive
+from components.texts import one_text
 from components.vocabulary import FORGED, GENUINE, LABELS, REAL, SPLITS
 
 VIDEO_SUFFIXES: Final = frozenset(
@@ -31,6 +33,8 @@ MASK: Final = "mask"
 
 _SHOWN: Final = 5  # rows or files a message names before it only counts
 _LABEL_TEXTS: Final = frozenset(str(label) for label in LABELS)
+_DRIVE: Final = re.compile("[A-Za-z]:")  # of Windows
+_NOWHERE: Final = frozenset({"", ".", ".."})  # parts of a path that is absolute, not plain, or leads elsewhere
 _REAL_METHODS: Final = frozenset({"", GENUINE, "real", "original", "pristine"})
 
 
@@ -88,7 +92,7 @@ class Row(dict[str, str]):
 def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] = ()) -> list[Row]:
     """Rows of a CSV file with exactly these columns, and perhaps some optional ones; raises BadArchive.
 
-    Lines without any field that says something are passed over, as spreadsheets leave them.
+    Lines without any field that says something are passed over, as spreadsheets leave them. Fields are `one_text`.
     """
     if not path.is_file():
         raise BadArchive(
@@ -98,7 +102,8 @@ def read_table(path: Path, columns: tuple[str, ...], optional: tuple[str, ...] =
     try:
         with troubles_with(path), path.open(newline="", encoding="utf-8-sig") as lines:
             reader = csv.reader(lines, strict=True)
-            said = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
+            read = ((reader.line_num, [one_text(field) for field in row]) for row in reader)
+            said = [(line, row) for line, row in read if any(row)]
     except (csv.Error, UnicodeDecodeError) as fault:
         raise BadArchive(f"'{path}' is not a CSV file in UTF-8: {fault}. Export it again.") from fault
     (_, header), *rows = said or [(0, [])]
@@ -135,6 +140,15 @@ def read_labelled(index: Path, columns: tuple[str, ...], faults: Faults) -> list
         if not wrong:
             clips.append(_clip(row))
     return clips
+
+
+def as_on_disk(clips: Iterable[Clip], files: Iterable[str]) -> list[Clip]:
+    """The clips and masks under the names their files have on the disk, which may be another form of the same text."""
+    spelled_as = {one_text(name): name for name in files}
+    return [
+        replace(clip, path=spelled_as.get(clip.path, clip.path), mask=spelled_as.get(clip.mask, clip.mask))
+        for clip in clips
+    ]
 
 
 def compare(clips: Collection[Clip], files: set[str], notes: set[str], faults: Faults) -> None:
@@ -213,9 +227,8 @@ def looks_like_media(path: Path) -> bool:
 
 def is_inside(name: str) -> bool:
     """Whether a path from an index is plain, relative and cannot leave its root."""
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    plain = bool(name) and str(posix) == name and "\\" not in name and "\0" not in name
-    return plain and not posix.is_absolute() and not windows.drive and ".." not in posix.parts
+    plain = "\\" not in name and "\0" not in name and not _DRIVE.match(name)
+    return plain and _NOWHERE.isdisjoint(name.split("/"))
 
 
 def is_part(name: str) -> bool:
@@ -236,7 +249,16 @@ def files_under(root: Path, faults: Faults) -> set[str]:
     faults.extend("link to nothing", lost)
     odd = (f"'{spelled(name)}'" for name in sorted(found) if not is_text(name))
     faults.extend("name in another code page than UTF-8: rename it", odd)
+    faults.extend("two names that are one text: rename or delete one", _same_texts(found))
     return found
+
+
+def _same_texts(names: Iterable[str]) -> Iterable[str]:
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        other = seen.setdefault(one_text(name), name)
+        if other != name:
+            yield f"{other!r} and {name!r}"
 
 
 def parts_of(root: Path) -> set[str]:
@@ -244,7 +266,8 @@ def parts_of(root: Path) -> set[str]:
     found: set[str] = set()
     for folder, folders, names in walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        found |= {(folder / name).relative_to(root).as_posix() for name in names}
+        here = folder.relative_to(root)
+        found |= {f"{here.as_posix()}/{name}" if here.parts else name for name in names}
     return {name for name in found if is_part(name)}
 
 

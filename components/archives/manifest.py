@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -56,28 +57,40 @@ SCHEMA: Final = pa.schema(
     ]
 )
 MASKED_SCHEMA: Final = SCHEMA.append(pa.field(MASK, pa.string()))
-EARLIER: Final = pa.schema([("sha256", pa.string()), ("archive", pa.string())])
+EARLIER: Final = pa.schema(
+    [("name", pa.string()), ("label", pa.int8()), ("split", pa.string()), ("archive", pa.string())]
+)
+"""What landed earlier, files and names (`archives.leaks`)."""
+WHY: Final = (pa.field("why", pa.string()), pa.field("shared", pa.string()))
+"""Of a row that is set aside: the reason, and what it shares with an earlier archive."""
+
+_EARLIER_IN_0_2: Final = pa.schema([("sha256", pa.string()), ("archive", pa.string())])
 
 BENCHMARK: Final = "benchmark"
 MANIFEST_FILE: Final = "manifest.parquet"
 EARLIER_FILE: Final = "earlier.parquet"
-SET_ASIDE_FILE: Final = "set_aside.parquet"
 MAX_SET_ASIDE: Final = 0.01  # share of an archive; more is no accident
 
 _GUARDED: Final = (TRAIN, VAL, TEST)  # the later, the less may be learned from it
 _CONTENT: Final = ("path", "sha256", "label", "method", "identity", "source", "split")
+_AT_ONCE: Final = 16  # files a thread is asked for: asking costs as much as measuring a small one
 _SLOW_FILES: Final = 2000  # below, measuring takes no two seconds
 
 
-def build(clips: list[Clip], root: Path, *, layout: str, role: str) -> pd.DataFrame:
-    """Measure every clip and lay both accounts side by side; raises BadArchive naming every unreadable file."""
+def build(
+    clips: list[Clip], root: Path, *, layout: str, role: str, known: dict[str, Measured] | None = None
+) -> pd.DataFrame:
+    """Measure every clip and lay both accounts side by side; raises BadArchive naming every unreadable file.
+
+    `known`: what files are, by digest, that need not be measured again; what is measured is added to it.
+    """
     if not clips:
         raise BadArchive(f"expected clips in '{root}', found none. Check the path and the layout '{layout}'.")
     faults = Faults(root, layout)
     rows = []
-    masks = _masks_of(clips, root)
-    files = sorted({part_of(clip.path).file for clip in clips})
-    measured = dict(zip(files, _measured(files, root), strict=True))
+    known = {} if known is None else known
+    masks = _measured({clip.mask for clip in clips if clip.mask}, root, known)
+    measured = _measured({part_of(clip.path).file for clip in clips}, root, known)
     for clip in clips:
         found = _of_part(clip.path, measured)
         if isinstance(found, UnreadableError):
@@ -109,14 +122,9 @@ def join_twins(manifest: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     return joined[~torn].reset_index(drop=True), joined[torn].reset_index(drop=True)
 
 
-def earlier(predecessor: Path) -> pd.DataFrame:
-    """sha256 -> archive of everything that landed up to the predecessor; empty for `nobody`."""
-    if not (predecessor / MANIFEST_FILE).is_file():
-        return _frame([], EARLIER)
-    before = read_earlier(predecessor / EARLIER_FILE)
-    own = read(predecessor / MANIFEST_FILE)[["sha256"]].assign(archive=predecessor.name)
-    chain = pd.concat([before, own], ignore_index=True).drop_duplicates("sha256")
-    return chain.sort_values("sha256", ignore_index=True)
+def empty(schema: pa.Schema) -> pd.DataFrame:
+    """No rows of a table written by `write`."""
+    return _frame([], schema)
 
 
 def write(frame: pd.DataFrame, path: Path, schema: pa.Schema = SCHEMA) -> None:
@@ -127,14 +135,30 @@ def write(frame: pd.DataFrame, path: Path, schema: pa.Schema = SCHEMA) -> None:
     pq.write_table(table, path, compression="zstd", version="2.6", store_schema=False)
 
 
+def write_set_aside(rows: pd.DataFrame, path: Path) -> None:
+    """The rows of a manifest that are set aside, each with `WHY`."""
+    schema = MASKED_SCHEMA if MASK in rows else SCHEMA
+    write(rows, path, pa.schema([*schema, *WHY]))
+
+
 def read(path: Path) -> pd.DataFrame:
     """A manifest written by `write`; raises BadArchive if it is none."""
     return _read(path, SCHEMA, MASKED_SCHEMA)
 
 
 def read_earlier(path: Path) -> pd.DataFrame:
-    """What `earlier` made, written by `write`; raises BadArchive if it is something else."""
-    return _read(path, EARLIER)
+    """What `leaks.known` found, written by `write`; raises BadArchive if it is something else.
+
+    Version 0.2 kept files alone, without a split: there it is "".
+    """
+    found = _read(path, EARLIER, _EARLIER_IN_0_2)
+    return found if "name" in found else found.rename(columns={"sha256": "name"}).assign(label=-1, split="")
+
+
+def read_set_aside(path: Path) -> pd.DataFrame:
+    """What `write_set_aside` wrote; version 0.2 wrote no reason: there it is "". Raises BadArchive."""
+    found = _read(path, *(pa.schema([*schema, *why]) for schema in (SCHEMA, MASKED_SCHEMA) for why in (WHY, ())))
+    return found if "why" in found else found.assign(why="", shared="")
 
 
 def content_digest(manifest: pd.DataFrame) -> str:
@@ -185,7 +209,8 @@ def _joined_sources(manifest: pd.DataFrame) -> pd.Series[str]:
             source = leader[source]
         return source
 
-    for _, sources in manifest.groupby(["sha256", "label"], sort=True)["source"]:
+    twins = manifest[manifest.duplicated(["sha256", "label"], keep=False)]
+    for _, sources in twins.groupby(["sha256", "label"], sort=True)["source"]:
         first, *others = sorted({lead(source) for source in sources})
         leader |= dict.fromkeys(others, first)
     return manifest["source"].map(lead)
@@ -205,11 +230,6 @@ def _of_part(path: str, measured: Mapping[str, Measured | UnreadableError]) -> M
     return Measured(digest, whole.kind, last - first + 1, whole.width, whole.height)
 
 
-def _masks_of(clips: list[Clip], root: Path) -> dict[str, Measured | UnreadableError]:
-    masks = sorted({clip.mask for clip in clips if clip.mask})
-    return dict(zip(masks, _measured(masks, root), strict=True))
-
-
 def _compare_mask(clip: Clip, found: Measured, mask: Measured | UnreadableError, faults: Faults) -> None:
     """A mask may end before its clip: what was manipulated of the frames after it is then unknown."""
     if isinstance(mask, UnreadableError):
@@ -219,16 +239,23 @@ def _compare_mask(clip: Clip, found: Measured, mask: Measured | UnreadableError,
         faults.add("mask unlike its clip", f"'{clip.mask}' ({of_the_mask}; '{clip.path}': {of_the_clip})")
 
 
-def _measured(paths: list[str], root: Path) -> Iterable[Measured | UnreadableError]:
+def _measured(names: Collection[str], root: Path, known: dict[str, Measured]) -> dict[str, Measured | UnreadableError]:
+    """What each of these files is; a `known` one is only hashed, and what is measured is added to those."""
+
     def look(path: str) -> Measured | UnreadableError:
         try:
-            return measure(root / path)
+            return measure(root / path, known)
         except UnreadableError as fault:
             return fault
 
+    paths = sorted(names)
+    pieces = [paths[start : start + _AT_ONCE] for start in range(0, len(paths), _AT_ONCE)]
     quiet = len(paths) < _SLOW_FILES and all(path.endswith((".jpg", ".png")) for path in paths)
     with ThreadPoolExecutor(_threads()) as pool:
-        yield from shown(pool.map(look, paths), f"measuring {root.name}", total=len(paths), quiet=quiet)
+        found = chain.from_iterable(pool.map(lambda piece: [look(path) for path in piece], pieces))
+        measured = dict(zip(paths, shown(found, f"measuring {root.name}", total=len(paths), quiet=quiet), strict=True))
+    known |= {one.sha256: one for one in measured.values() if isinstance(one, Measured)}
+    return measured
 
 
 def _frame(rows: Sequence[tuple[object, ...]], schema: pa.Schema) -> pd.DataFrame:

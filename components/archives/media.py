@@ -16,9 +16,10 @@ laid on black.
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -31,7 +32,16 @@ import numpy.typing as npt
 from av.stream import Disposition
 from PIL import Image
 
-from components.archives.files import CLIP, HEAD_BYTES, IMAGE, UnreadableError, advice, format_of, recognised
+from components.archives.files import (
+    CLIP,
+    HEAD_BYTES,
+    IMAGE,
+    UnreadableError,
+    advice,
+    expect_regular,
+    format_of,
+    recognised,
+)
 
 Images = npt.NDArray[np.uint8]
 
@@ -43,6 +53,7 @@ _SMALLEST_PICTURE_BYTES: Final = 16  # a placeholder of MPEG-4 has 7, a delimite
 _TAIL_PACKETS: Final = 2  # behind the last picture, of which the decoder makes nothing
 _HIDING_CODECS: Final = frozenset({"vp8"})  # some packets are pictures to predict from, never shown
 _LOOSE_CONTAINERS: Final = frozenset({"mpegts", "mpeg"})  # a packet may be half a picture
+_SMALL_BYTES: Final = 1 << 16
 _ORIENTATION: Final = 0x0112
 _TURNS: Final[dict[object, Image.Transpose]] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -70,15 +81,33 @@ class Measured:
     height: int
 
 
-def measure(path: Path) -> Measured:
-    """Read a file to its end; raises UnreadableError."""
+NOTHING: Final[Mapping[str, Measured]] = {}
+
+
+def measure(path: Path, known: Mapping[str, Measured] = NOTHING) -> Measured:
+    """Read a file to its end; raises UnreadableError. `known`: what files are, by digest, that need not be measured again."""
     with _system_faults():
-        if format_of(path).kind == CLIP:
-            return Measured(sha256_of(path), CLIP, *_counted(path))
-        with path.open("rb") as file:
+        expect_regular(path)
+        with path.open("rb") as opened:
+            file = _held(opened)
+            is_still = recognised(file.read(HEAD_BYTES)).kind == IMAGE
+            file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            with _still(file) as image:
-                return Measured(digest, IMAGE, 1, *_upright_size(image))
+            if digest in known:
+                return known[digest]
+            if is_still:
+                with _still(file) as image:
+                    return Measured(digest, IMAGE, 1, *_upright_size(image))
+        return Measured(digest, CLIP, *_counted(path))
+
+
+def _held(file: io.BufferedReader) -> io.BufferedReader | io.BytesIO:
+    """A small file in memory, where it is read several times at the cost of once; a large one as it is."""
+    start = file.read(_SMALL_BYTES)
+    if len(start) < _SMALL_BYTES:
+        return io.BytesIO(start)
+    file.seek(0)
+    return file
 
 
 def sha256_of(path: Path) -> str:

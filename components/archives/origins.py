@@ -65,3 +65,9 @@ def two_ids(pair: object) -> tuple[str, str]:
         case [str(a), str(b)] if a != b and re.fullmatch(r"\d{3}", a) and re.fullmatch(r"\d{3}", b):
             return a, b
     raise ValueError(f"found {pair!r}")
+
+
+def stands_for(name: str) -> tuple[str, ...]:
+    """Whom a name that holds in every archive means: itself, and of a pair (`ffpp:033_097`) its two members."""
+    pair = re.fullmatch(r"ffpp:(\d{3})_(\d{3})", name)
+    return (f"ffpp:{pair[1]}", f"ffpp:{pair[2]}") if pair else tuple(filter(None, (name,)))

@@ -19,6 +19,7 @@ from components.archives import layouts
 from components.archives.fragments import part_of
 from components.archives.listing import MARKER, Clip
 from components.errors import BadArchive, UnknownName
+from components.texts import one_text
 from components.vocabulary import FORGED, REAL
 
 
@@ -83,7 +84,7 @@ def _shorten(path: Path, gone: Collection[str]) -> None:
     rows = pd.read_csv(path, dtype=str, keep_default_na=False) if path.suffix == ".csv" else pd.read_parquet(path)
     if "file" not in rows:
         return
-    left = rows[~rows["file"].isin(gone)]
+    left = rows[~rows["file"].map(one_text).isin({one_text(name) for name in gone})]
     path.unlink()
     if path.suffix == ".csv":
         left.to_csv(path, index=False)

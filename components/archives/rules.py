@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.archives.listing import MASK
 from components.archives.manifest import BENCHMARK
@@ -41,6 +42,8 @@ class ColumnRule:
     """Columns quoted beside a row that broke it."""
     warns: bool = False
     """Reported, but no reason to stop."""
+    advice: str = ""
+    """What to do where it is broken, if that is not what is always said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,15 @@ class Table:
     rules: tuple[ColumnRule, ...]
 
 
+_AT_ONCE: Final = 4096  # rows whose landmarks are numbers of Python at a time
 YIELD_RULES: Final = ("yield", "yield_of_real", "yield_of_forged")
+LEAST_NEW: Final = 0.5
+"""Share of forged files that no earlier archive brought. Genuine ones are shared: DeeperForensics, DF40 and Celeb-DF++ have
+those of FaceForensics++ and Celeb-DF v2, and Celeb-DF++ a tenth of its forgeries too."""
 
 
 def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, params: ValidationOptions) -> Table:
-    """The manifest with what must hold for it; `earlier` maps sha256 to the archive that brought it."""
+    """The manifest with what must hold for it; `earlier` is what landed before it (`archives.leaks`)."""
     splits = (TEST,) if role == BENCHMARK else SPLITS
     used = (TEST,) if role == BENCHMARK else (TRAIN, TEST)
     few = params.min_per_class
@@ -73,7 +80,24 @@ def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, par
         ),
         ColumnRule("bytes_labels", "no file has both labels", "labels_of_bytes", most=1, shows=("label", "bytes")),
         ColumnRule("bytes_splits", "no file is in two splits", "splits_of_bytes", most=1, shows=("split", "bytes")),
-        ColumnRule("bytes_archives", "no file has landed before", "landed_in", empty=True, shows=("landed_in",)),
+        ColumnRule(
+            "bytes_archives",
+            f"{LEAST_NEW:.0%} or more of the forged files have not landed before",
+            "is_new_forgery",
+            least=1,
+            share=LEAST_NEW,
+            shows=("landed_in",),
+        ),
+        ColumnRule(
+            "bytes_shared", "no file has landed before", "landed_in", empty=True, shows=("landed_in",), warns=True
+        ),
+        ColumnRule(
+            "bytes_labels_archives",
+            "no file landed before under the other label",
+            "other_label_in",
+            empty=True,
+            shows=("label", "other_label_in"),
+        ),
         ColumnRule("bytes_once", "no file is there twice", "copies", most=1, shows=("bytes",), warns=True),
         ColumnRule(
             "sides",
@@ -86,6 +110,24 @@ def manifest_table(manifest: pd.DataFrame, earlier: pd.DataFrame, role: str, par
         *_mask_rules(manifest),
     )
     return Table("manifest", _compared(manifest, earlier), "path", rules)
+
+
+def leak_table(manifest: pd.DataFrame, set_aside: pd.DataFrame, params: ValidationOptions) -> Table:
+    """All clips of an archive, those that were set aside as leaks among them."""
+    leaks = set_aside[set_aside["shared"] != ""]
+    aside = leaks[["path", "why"]].rename(columns={"why": "because"}).assign(leaks=1)
+    rows = pd.concat([manifest[["path"]].assign(leaks=0, because=""), aside])
+    rule = ColumnRule(
+        "leaks",
+        f"{1 - params.max_leaking:.0%} or more of the clips share nothing with another split of an earlier archive",
+        "leaks",
+        most=0,
+        share=1 - params.max_leaking,
+        shows=("because",),
+        advice="Withdraw it (perennial withdraw --archive NAME) and land it with --role benchmark, where all its clips are "
+        "test clips, or before the archives it shares people with, or raise validation.max_leaking.",
+    )
+    return Table("set_aside", rows.sort_values("path", ignore_index=True), "path", (rule,))
 
 
 def face_tables(
@@ -135,6 +177,8 @@ def _compared(manifest: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
     named = manifest["identity"].where(manifest["identity"] != "")
     splits_of_identity = manifest.groupby("identity")["split"].transform("nunique").where(named.notna())
     by_bytes = manifest.groupby("sha256")
+    landed = earlier[earlier["name"].isin(manifest["sha256"])].drop_duplicates(["name", "label"])
+    landed_in = manifest["sha256"].map(landed.drop_duplicates("name").set_index("name")["archive"])
     return manifest.assign(
         splits_of_source=manifest.groupby("source")["split"].transform("nunique"),
         splits_of_identity=splits_of_identity,
@@ -142,11 +186,20 @@ def _compared(manifest: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
         splits_of_bytes=by_bytes["split"].transform("nunique"),
         bytes=manifest["sha256"].str.slice(0, 12),
         copies=by_bytes["path"].transform("size"),
-        landed_in=manifest["sha256"].map(dict(zip(earlier["sha256"], earlier["archive"], strict=True))),
+        landed_in=landed_in,
+        is_new_forgery=landed_in.isna().astype(float).where(manifest["label"] == FORGED),
+        other_label_in=_other_label_in(manifest, landed),
         shorter_side_px=manifest[["width", "height"]].min(axis=1),
         **_masks_of_genuine(manifest),
         **_clips_of_split(manifest, "path"),
     )
+
+
+def _other_label_in(manifest: pd.DataFrame, landed: pd.DataFrame) -> pd.Series[str]:
+    """The archive that brought the same file under the other label."""
+    by_label = {label: landed[landed["label"] == label].set_index("name")["archive"] for label in LABELS}
+    others = {label: manifest["sha256"].map(by_label[1 - label]) for label in LABELS}
+    return others[REAL].where(manifest["label"] == REAL, others[FORGED])
 
 
 def _masks_of_genuine(manifest: pd.DataFrame) -> dict[str, pd.Series[str]]:
@@ -172,18 +225,20 @@ def _faces_compared(rows: pd.DataFrame, manifest: pd.DataFrame, size_px: int | N
     return faces.assign(
         is_of_a_clip=known.astype(int).to_numpy(),
         disagreements=np.where(known, differs, 0),
-        landmark_outside_px=[_outside_px(points, size_px) for points in rows["landmarks"]],
+        landmark_outside_px=_outside_px(rows["landmarks"], size_px),
         **_clips_of_split(faces, "clip"),
     )
 
 
-def _outside_px(points: object, size_px: int | None) -> float:
-    """How far the outermost landmark lies outside the crop; NaN where there are no landmarks."""
-    values = np.asarray(points, dtype=np.float64).ravel()
-    if not values.size or np.isnan(values).all():
-        return np.nan
-    low, high = -values.min(), values.max() - (size_px or np.inf)
-    return float(np.nan_to_num(max(low, high, 0.0), nan=np.inf))
+def _outside_px(landmarks: pd.Series[Any], size_px: int | None) -> NDArray[np.float64]:
+    """How far each row's outermost landmark lies outside the crop; NaN where there are no landmarks."""
+    found = np.empty(len(landmarks))
+    for start in range(0, len(landmarks), _AT_ONCE):
+        points = np.array(landmarks.iloc[start : start + _AT_ONCE].tolist(), dtype=np.float64)
+        low, high = -points.min(axis=1), points.max(axis=1) - (size_px or np.inf)
+        outside = np.nan_to_num(np.maximum(np.maximum(low, high), 0.0), nan=np.inf)
+        found[start : start + _AT_ONCE] = np.where(np.isnan(points).all(axis=1), np.nan, outside)
+    return found
 
 
 def _yield(rows: pd.DataFrame, manifest: pd.DataFrame) -> pd.DataFrame:

@@ -69,12 +69,11 @@ class Examiner:
         return kept
 
     def _score(self, detector: Detector, table: FaceTable, rows: np.ndarray, title: str, kept: Path) -> None:
-        answers = table.rows.iloc[rows].assign(
-            p_fake=scoring.score(detector, table, rows, self.recipe.evaluation.batch, self.device, title)
-        )
+        p_fake = scoring.score(detector, table, rows, self.recipe.evaluation.batch, self.device, title)
+        answers = table.rows[COLUMNS[:-1]].iloc[rows].assign(p_fake=p_fake)
         kept.parent.mkdir(parents=True, exist_ok=True)
         partial = kept.with_name(f"{kept.name}.{os.getpid()}")
-        write_parquet(answers[COLUMNS], partial)
+        write_parquet(answers, partial)
         partial.replace(kept)
 
     def _manner(self, card: Mapping[str, object]) -> str:

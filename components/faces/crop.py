@@ -26,19 +26,21 @@ from components.archives.fragments import part_of
 from components.archives.listing import MASK, is_inside
 from components.archives.report import passed
 from components.errors import BadArchive, NoFaceFound
-from components.faces import detection, weights
+from components.faces import detection, hashes, weights
 from components.faces.detection import FaceDetector
-from components.faces.extraction import OK, Crop, Outcome, extract, profile_of
+from components.faces.extraction import OK, Outcome, extract, profile_of
 from components.faces.table import FaceTable, Writer, encode, encode_mask
 from components.params import CropOptions, ValidationOptions
 from components.progress import shown
+from components.vocabulary import FACE, FRAME
 
 STILLS_A_JOB = 32  # stills share the detector's batches
 NAMED = 10  # clips a message names before it only counts
 THREADS = min(8, os.cpu_count() or 1)
 
 Job = list[tuple[str, Path]]  # clips: path in the manifest, file
-Found = tuple[Outcome, bytes, bytes | None]  # what became of a frame, the face where there is one, the mask if known
+Found = tuple[Outcome, bytes, bytes | None, bytes]
+"""What became of a frame, the face where there is one, the mask if known, the hash of the face where one is kept."""
 
 
 def crop(
@@ -53,9 +55,9 @@ def crop(
     detector: str,
     faces_params: CropOptions,
     validation_params: ValidationOptions,
-    docs: str = "",
+    report: str = "",
 ) -> FaceTable:
-    """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `docs`.
+    """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `report`.
 
     archive, manifest and validation are the folders of the stages before; what `withdrawn_file` names is left out,
     and `weights_file` says which weights find the faces. Raises BadArchive naming a clip that cannot be read or other
@@ -80,20 +82,26 @@ def crop(
     about = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict("index")
     single = {(order.clip, order.frame) for order in withdrawn if order.archive == name and order.frame is not None}
     outcomes: list[tuple[str, str, int, str]] = []
+    hashed: list[tuple[str, int, str, bytes]] = []
     with Writer(faces, profile_of(finder, faces_params), masks=bool(masks)) as writer:
         found = shown(_found(jobs, finder, faces_params, masks, lengths), f"cropping {name}", total=len(jobs))
-        for outcome, image, mask in chain.from_iterable(found):
+        for outcome, image, mask, face_hash in chain.from_iterable(found):
             if (outcome.clip, outcome.frame) in single:
                 continue
             outcomes.append((name, outcome.clip, outcome.frame, outcome.outcome))
             if outcome.crop is not None:
                 writer.add(_row(outcome, name, about[outcome.clip]), image, mask)
+            if face_hash:
+                kinds = {FACE: face_hash, FRAME: outcome.frame_hash}
+                hashed += [(outcome.clip, outcome.frame, kind, value) for kind, value in kinds.items()]
         seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
         _expect_yield(seen, name, detector, validation_params.min_yield)
         expectations.check_faces(
-            writer.rows, clips, validation_params, Path(docs) if docs else None, size_px=faces_params.size_px
+            writer.rows, clips, validation_params, Path(report) if report else None, size_px=faces_params.size_px
         )
-        return writer.finish(seen)
+        table = writer.finish(seen)
+    hashes.write(hashed, faces)
+    return table
 
 
 def _jobs(archive: Path, clips: pd.DataFrame) -> list[Job]:
@@ -135,7 +143,7 @@ def _found(
 
     def work(job: Job) -> list[Found]:
         known = {clip: masks[clip] for clip, _ in job if clip in masks}
-        return [(outcome, *_encoded(outcome.crop)) for outcome in extract(job, finder, params, known, lengths)]
+        return [(outcome, *_encoded(outcome)) for outcome in extract(job, finder, params, known, lengths)]
 
     running: deque[Future[list[Found]]] = deque()
     with _one_opencv_thread(), ThreadPoolExecutor(THREADS) as pool:
@@ -147,10 +155,12 @@ def _found(
             yield running.popleft().result()
 
 
-def _encoded(crop: Crop | None) -> tuple[bytes, bytes | None]:
+def _encoded(outcome: Outcome) -> tuple[bytes, bytes | None, bytes]:
+    crop = outcome.crop
     if crop is None:
-        return b"", None
-    return encode(crop.image), None if crop.mask is None else encode_mask(crop.mask)
+        return b"", None, b""
+    mask = None if crop.mask is None else encode_mask(crop.mask)
+    return encode(crop.image), mask, hashes.hash_of(crop.image) if outcome.frame_hash else b""
 
 
 @contextmanager

@@ -8,8 +8,9 @@ not believed, because nobody knows in which order it had written.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,8 @@ import psutil
 
 FOLDER = Path(".perennial/decoded")
 Images = npt.NDArray[np.uint8]
+Indices = Sequence[int] | npt.NDArray[np.integer[Any]]
+Kept = TypeVar("Kept")
 
 
 class InMemory:
@@ -36,6 +39,10 @@ class InMemory:
             self._kept[index] = image
         return image
 
+    def missing(self, indices: Indices) -> list[int]:
+        """Those of these faces that would have to be decoded."""
+        return [index for index in map(int, indices) if index not in self._kept]
+
     def __len__(self) -> int:
         return len(self._kept)
 
@@ -44,14 +51,18 @@ class OnDisk:
     """All faces of a table in `folder`: ``faces`` (N, H, W, 3) bytes and ``there`` (N,) bytes, 1 where a face is decoded."""
 
     def __init__(self, folder: Path, shape: tuple[int, int, int, int]) -> None:
-        self._faces = _mapped(folder / "faces", shape)
-        self._there = _mapped(folder / "there", shape[:1])
+        self._faces = mapped(folder / "faces", shape)
+        self._there = mapped(folder / "there", shape[:1])
 
     def get(self, index: int, decode: Callable[[], Images]) -> Images:
         if not self._there[index]:
             self._faces[index] = decode()
             self._there[index] = 1
         return np.asarray(self._faces[index])
+
+    def missing(self, indices: Indices) -> list[int]:
+        """Those of these faces that would have to be decoded."""
+        return [index for index in map(int, indices) if not self._there[index]]
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._there))
@@ -63,16 +74,20 @@ def kept_for(digest: str, shape: tuple[int, int, int, int], limit_bytes: int) ->
     Tables that were not asked for since are let go, the longest unused first, until these fit beside the others. One
     that is mapped somewhere stays readable there.
     """
-    size = int(np.prod(shape))
+    here = FOLDER / f"{digest[:32]}-{int(psutil.boot_time())}"
+    return with_room(here, int(np.prod(shape)), limit_bytes, lambda: OnDisk(here, shape))
+
+
+def with_room(here: Path, size: int, limit_bytes: int, make: Callable[[], Kept]) -> Kept | None:
+    """What `make` keeps in folder `here`, of `size` bytes, once the folders beside it leave room; None where they cannot."""
     if size > limit_bytes:
         return None
-    here = FOLDER / f"{digest[:32]}-{int(psutil.boot_time())}"
     try:
         _make_room(limit_bytes - size, but=here)
         here.mkdir(parents=True, exist_ok=True)
         if shutil.disk_usage(here).free < 2 * size:  # a disk that fills up under a mapped file kills who writes
             return None
-        kept = OnDisk(here, shape)
+        kept = make()
         here.touch()  # it was asked for now
     except OSError:  # a full or read-only disk, which a cache must not make anybody's trouble
         return None
@@ -86,14 +101,14 @@ def forget(workspace: Path) -> None:
 
 
 def _make_room(limit_bytes: int, *, but: Path) -> None:
-    others = sorted((p for p in FOLDER.glob("*") if p != but), key=lambda p: p.stat().st_mtime, reverse=True)
+    others = sorted((p for p in but.parent.glob("*") if p != but), key=lambda p: p.stat().st_mtime, reverse=True)
     for folder in others:
         limit_bytes -= sum(file.stat().st_size for file in folder.iterdir())
         if limit_bytes < 0:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _mapped(file: Path, shape: tuple[int, ...]) -> Images:
+def mapped(file: Path, shape: tuple[int, ...]) -> Images:
     """Bytes of this shape in a file, zeros where nothing was written yet; it takes the disk only as it fills."""
     size = int(np.prod(shape))
     with file.open("ab") as opened:

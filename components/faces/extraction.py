@@ -9,6 +9,7 @@ Differs   a frame without a face is replaced by the nearest unused ones, at most
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, islice
@@ -21,6 +22,7 @@ from components.archives.fragments import part_of
 from components.errors import NoFaceFound
 from components.faces import alignment, detection, frames
 from components.faces.detection import Face, FaceDetector, Frame
+from components.faces.hashes import hash_of, is_hashed
 from components.faces.table import Images
 from components.params import CropOptions
 
@@ -62,6 +64,8 @@ class Outcome:
     crop: Crop | None = None
     others: tuple[Crop, ...] = ()
     """Further faces of the frame, of a clip whose mask is still to choose among them."""
+    frame_hash: bytes = b""
+    """Of one of the few frames of a clip that are hashed (`components.faces.hashes`), where it gave a face."""
 
 
 def extract(
@@ -132,7 +136,7 @@ def _span(clip: str, path: Path, lengths: Mapping[str, int]) -> tuple[int, int]:
 def _outcomes(
     seen: Iterable[Frame], detector: FaceDetector, params: CropOptions, masked: Container[str]
 ) -> Iterator[Outcome]:
-    remaining = iter(seen)
+    remaining, looked = iter(seen), Counter[str]()
     while batch := list(islice(remaining, BATCH)):
         for frame, faces in zip(batch, detector.detect(batch), strict=True):
             box = part_of(frame.clip).box
@@ -141,6 +145,9 @@ def _outcomes(
             if frame.clip in masked and len(faces) > 1:
                 every = (_outcome(frame, face, params).crop for face in faces if face is not chosen)
                 outcome = replace(outcome, others=tuple(crop for crop in every if crop))
+            if outcome.crop is not None and is_hashed(looked[frame.clip], params.frames):
+                outcome = replace(outcome, frame_hash=hash_of(frame.pixels))
+            looked[frame.clip] += 1
             yield outcome
 
 

@@ -22,7 +22,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
@@ -40,6 +40,7 @@ from PIL import Image
 from components.errors import BadArchive, NoFaceFound
 from components.faces import decoded
 from components.faces.about import FACES_FILE, read_about
+from components.faces.elsewhere import Elsewhere, is_elsewhere
 from components.vocabulary import Codec
 
 Images = npt.NDArray[np.uint8]
@@ -70,8 +71,10 @@ _SCHEMA = pa.schema(
 )
 _MASKED_SCHEMA = _SCHEMA.append(pa.field("mask", _SCHEMA.field("image").type))
 _IMAGES = ("image", "mask")
+_LISTS = {field.type: pd.ArrowDtype(field.type) for field in _SCHEMA if pa.types.is_fixed_size_list(field.type)}
 _LOSSY = {"webp": (".webp", cv2.IMWRITE_WEBP_QUALITY), "jpeg": (".jpg", cv2.IMWRITE_JPEG_QUALITY)}
 COLUMNS = tuple(name for name in _SCHEMA.names if name not in _IMAGES)
+_ROWS = pa.schema([_SCHEMA.field(name) for name in COLUMNS])
 
 
 class FaceTable:
@@ -83,14 +86,13 @@ class FaceTable:
     """
 
     def __init__(
-        self, path: Path, table: pa.Table, about: Mapping[str, Any], cache_bytes: int, shared_bytes: int
+        self, path: Path, source: Here | Elsewhere, about: Mapping[str, Any], cache_bytes: int, shared_bytes: int
     ) -> None:
         self.path = path
         self.digest: str = about["digest"]
         self.profile: dict[str, Any] = dict(about["profile"])
-        self.rows: pd.DataFrame = table.select(COLUMNS).to_pandas()
-        self._bytes = _bytes_of(table["image"])
-        self._masks = _bytes_of(table["mask"]) if "mask" in table.column_names else None
+        self.rows: pd.DataFrame = _frame(source.rows)
+        self._source = source
         self._cache_bytes, self._shared_bytes = cache_bytes, shared_bytes
 
     @classmethod
@@ -103,15 +105,14 @@ class FaceTable:
         """
         about = read_about(path)
         try:
-            table = pa.concat_tables([_shard(file) for file in sorted(path.glob("data-*.arrow"))])
-            table = table.cast(_MASKED_SCHEMA if "mask" in table.column_names else _SCHEMA)
-        except (ValueError, OSError, pa.ArrowException) as fault:
+            source = Elsewhere(path, about["digest"]) if is_elsewhere(path) else Here(path)
+        except (ValueError, OSError, KeyError, pa.ArrowException) as fault:
             raise BadArchive(f"the face table in '{path}' is damaged ({fault}). Make it again.") from fault
-        if table.num_rows != about["faces"]:
+        if source.rows.num_rows != about["faces"]:
             raise BadArchive(
-                f"the face table in '{path}' should hold {about['faces']} faces, found {table.num_rows}. Make it again."
+                f"the face table in '{path}' should hold {about['faces']} faces, found {source.rows.num_rows}. Make it again."
             )
-        return cls(path, table, about, cache_bytes, shared_bytes)
+        return cls(path, source, about, cache_bytes, shared_bytes)
 
     @classmethod
     def write(
@@ -129,14 +130,15 @@ class FaceTable:
         """
         known = [None] * len(rows) if masks is None else masks
         with Writer(path, profile, masks=any(mask is not None for mask in known)) as writer:
-            for row, image, mask in zip(rows[_present(rows)].to_dict("records"), encoded, known, strict=True):
-                writer.add({str(column): value for column, value in row.items()}, image, mask)
+            for row, image, mask in zip(_records(rows), encoded, known, strict=True):
+                writer.add(row, image, mask)
             return writer.finish(outcomes)
 
     def take(self, indices: Indices, path: Path) -> FaceTable:
         """A table of these faces, in this order, in folder `path`."""
-        faces, masks = self.encoded(indices), self.encoded_masks(indices)
-        return self.write(path, self.rows.iloc[list(indices)], faces, self.profile, masks=masks)
+        with Writer(path, self.profile, masks=self.knows_masks(indices)) as writer:
+            writer.add_from(self, indices)
+            return writer.finish()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -154,21 +156,25 @@ class FaceTable:
 
     def encoded(self, indices: Indices) -> list[bytes]:
         """The encoded bytes of these faces."""
-        return [self._bytes[int(i)].as_py() for i in indices]
+        self._source.fetch(indices)
+        return [bytes(self._source.image(int(i))) for i in indices]
 
     def encoded_bytes(self, indices: Indices) -> int:
         """How many bytes these faces take, encoded."""
-        return int(pc.binary_length(self._bytes).to_numpy()[list(indices)].sum())
+        return int(self._source.image_bytes[np.asarray(indices, np.intp)].sum())
+
+    def knows_masks(self, indices: Indices) -> bool:
+        """Whether the mask of one of these faces is known."""
+        return bool(self._source.masked[np.asarray(indices, np.intp)].any())
 
     def encoded_masks(self, indices: Indices) -> list[bytes | None]:
         """The WebP bytes of the masks of these faces, None for each that is not known."""
-        return [None if self._masks is None else self._masks[int(i)].as_py() for i in indices]
+        masks = (self._source.mask(int(i)) for i in indices)
+        return [None if mask is None else bytes(mask) for mask in masks]
 
     def masks(self, indices: Indices) -> Shares | None:
         """Which share of each cell of these faces was manipulated, (N, h, w) in [0, 1] and NaN throughout where nobody
         knows; None where nobody knows of any."""
-        if self._masks is None:
-            return None
         known = {place: decode_mask(mask) for place, mask in enumerate(self.encoded_masks(indices)) if mask is not None}
         if not known:
             return None
@@ -179,17 +185,18 @@ class FaceTable:
 
     def images(self, indices: Indices) -> Images:
         """Decoded faces, (N, H, W, 3) uint8 RGB."""
+        self._source.fetch(self._decoded.missing(indices))
         images = [self.image(int(i)) for i in indices]
         return np.stack(images) if images else np.empty((0, *self.shape), np.uint8)
 
     def image(self, index: int) -> Images:
         """One decoded face, (H, W, 3) uint8 RGB, which is not to be written on."""
-        return self._decoded.get(index, lambda: decode(self._bytes[index].as_buffer()))
+        return self._decoded.get(index, lambda: decode(self._source.image(index)))
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """(H, W, 3) of every face."""
-        width, height = _size_px(self._bytes[0].as_py())
+        width, height = _size_px(bytes(self._source.image(0)))
         return height, width, 3
 
     @cached_property
@@ -201,8 +208,41 @@ class FaceTable:
         return decoded.InMemory(self._cache_bytes)
 
 
+class Here:
+    """The images of a table whose shards are in its folder, mapped."""
+
+    def __init__(self, path: Path) -> None:
+        table = pa.concat_tables([_shard(file) for file in sorted(path.glob("data-*.arrow"))])
+        self.rows = table.cast(_MASKED_SCHEMA if "mask" in table.column_names else _SCHEMA)
+        self._images = _bytes_of(self.rows["image"])
+        self._masks = _bytes_of(self.rows["mask"]) if "mask" in self.rows.column_names else None
+
+    @property
+    def image_bytes(self) -> npt.NDArray[np.int64]:
+        """How many bytes each image takes."""
+        lengths: npt.NDArray[np.int64] = pc.binary_length(self._images).to_numpy()
+        return lengths
+
+    @property
+    def masked(self) -> npt.NDArray[np.bool_]:
+        """Whether each face has a mask that is known."""
+        if self._masks is None:
+            return np.zeros(len(self._images), bool)
+        known: npt.NDArray[np.bool_] = pc.is_valid(self._masks).to_numpy()
+        return known
+
+    def image(self, index: int) -> Any:
+        return self._images[index].as_buffer()
+
+    def mask(self, index: int) -> Any:
+        return None if self._masks is None else self._masks[index].as_py()
+
+    def fetch(self, indices: Indices) -> None:
+        """They are here."""
+
+
 class Writer:
-    """Writes a face table while the faces come, holding no more than a batch of images.
+    """Writes a face table while the faces come, holding no more than a batch of images and some 150 bytes a row beside.
 
         with Writer(path, profile) as writer:
             writer.add(row, image)
@@ -216,8 +256,10 @@ class Writer:
         self._schema = _MASKED_SCHEMA if masks else _SCHEMA
         self._profile = named_profile(profile)
         self._partial = path.with_name(f".{path.name}.partial")
-        self._rows: list[dict[str, Any]] = []
-        self._images: list[bytes] = []  # of the batch being filled
+        self._written: list[pa.RecordBatch] = []  # without their images
+        self._flushed = 0
+        self._rows: list[dict[str, Any]] = []  # of the batch being filled, as what follows
+        self._images: list[bytes] = []
         self._masks: list[bytes | None] = []
         self._digest = hashlib.sha256()
         self._size: tuple[int, int] | None = None
@@ -237,7 +279,11 @@ class Writer:
     @property
     def rows(self) -> pd.DataFrame:
         """The rows added so far."""
-        return pd.DataFrame(self._rows, columns=list(COLUMNS))
+        filling = _batch(self._rows, self._images, self._masks, self._schema).select(COLUMNS)
+        return _frame(pa.Table.from_batches([*self._written, filling]))
+
+    def __len__(self) -> int:
+        return self._flushed + len(self._rows)
 
     def add(self, row: Mapping[str, Any], image: bytes, mask: bytes | None = None) -> None:
         """Append a face: a value for every column but the images, its encoded bytes, and its mask's, if known."""
@@ -250,9 +296,16 @@ class Writer:
         if len(self._images) == BATCH_ROWS:
             self._flush()
 
+    def add_from(self, table: FaceTable, indices: Indices, encoded: Callable[[int], bytes] | None = None) -> None:
+        """Append faces of another table, in this order and with their masks, encoded as there unless something is said."""
+        chosen = np.asarray(indices, np.intp)
+        for row, index in zip(_records(table.rows, chosen), chosen.tolist(), strict=True):
+            (mask,) = table.encoded_masks([index])
+            self.add(row, encoded(index) if encoded else table.encoded([index])[0], mask)
+
     def finish(self, outcomes: pd.DataFrame | None = None) -> FaceTable:
         """Move the whole table to its place."""
-        if not self._rows:
+        if not len(self):
             raise NoFaceFound(
                 f"a face table needs at least one face, found none for '{self._path}'. "
                 "Look at the archive, the face detector and faces.min_score in params.yaml."
@@ -262,6 +315,7 @@ class Writer:
         self._write_descriptions()
         if outcomes is not None:
             write_parquet(outcomes, self._partial / "outcomes.parquet")
+        self._written = []
         shutil.rmtree(self._path, ignore_errors=True)
         self._partial.rename(self._path)
         return FaceTable.load(self._path)
@@ -292,9 +346,12 @@ class Writer:
         if self._sink is None:
             self._shards.append(self._partial / f"shard-{len(self._shards):05d}")
             self._sink = pa.ipc.new_stream(str(self._shards[-1]), self._schema.with_metadata(_metadata(self._schema)))
-        self._sink.write_batch(_batch(self._rows[-len(self._images) :], self._images, self._masks, self._schema))
-        self._images, self._masks = [], []
-        if len(self._rows) % SHARD_ROWS == 0:
+        batch = _batch(self._rows, self._images, self._masks, self._schema)
+        self._sink.write_batch(batch)
+        self._written.append(batch.select(COLUMNS))
+        self._flushed += batch.num_rows
+        self._rows, self._images, self._masks = [], [], []
+        if len(self) % SHARD_ROWS == 0:
             self._close_shard()
 
     def _close_shard(self) -> None:
@@ -319,7 +376,7 @@ class Writer:
         }
         _write_json(self._partial / "state.json", state)
         _write_json(self._partial / "dataset_info.json", {"features": _features(self._schema)})
-        about = {"digest": digest, "faces": len(self._rows), "profile": self._profile}
+        about = {"digest": digest, "faces": len(self), "profile": self._profile}
         _write_json(self._partial / FACES_FILE, about)
 
 
@@ -382,6 +439,25 @@ def _present(rows: pd.DataFrame) -> list[str]:
     return list(COLUMNS)
 
 
+def _frame(table: pa.Table) -> pd.DataFrame:
+    """The rows without images, lists of numbers as Arrow holds them: as objects they take ten times the memory.
+
+    In one piece: of many, Arrow makes one whenever some rows are taken.
+    """
+    whole = table.select(COLUMNS).cast(_ROWS).combine_chunks()
+    rows: pd.DataFrame = whole.to_pandas(types_mapper=_LISTS.get)
+    return rows
+
+
+def _records(rows: pd.DataFrame, order: npt.NDArray[np.intp] | None = None) -> Iterator[dict[str, Any]]:
+    """Rows as `Writer.add` takes them, all or these in their order, a batch of them at a time."""
+    columns, count = _present(rows), len(rows) if order is None else len(order)
+    for start in range(0, count, BATCH_ROWS):
+        piece = slice(start, start + BATCH_ROWS)
+        for row in rows.iloc[piece if order is None else order[piece]][columns].to_dict("records"):
+            yield {str(column): value for column, value in row.items()}
+
+
 def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
     """`row` in the order and the types of the table, so that the digest does not depend on who wrote it."""
     typed: dict[str, Any] = {}
@@ -411,7 +487,7 @@ def _batch(
     for column in COLUMNS:
         values = [row[column] for row in rows]
         if column in _LENGTHS:
-            flat = pa.array(np.concatenate(values), pa.float32(), from_pandas=False)
+            flat = pa.array(np.concatenate(values or [np.empty(0)]), pa.float32(), from_pandas=False)
             columns.append(pa.FixedSizeListArray.from_arrays(flat, _LENGTHS[column]))
         else:
             columns.append(pa.array(values, schema.field(column).type))

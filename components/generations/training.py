@@ -33,7 +33,7 @@ from components.strategies import Strategy
 from components.tasks import loading
 from components.tasks.dataset import Faces
 from components.tasks.loading import Draw, Loader, Recoding
-from components.tasks.sampling import Remembered, epoch_batches, paired_batches
+from components.tasks.sampling import Remembered, as_numbers, epoch_batches, paired_batches
 from components.vocabulary import Compiled
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ class Epochs:
         self._new = _new_faces(lesson.memory, lesson.options, lesson.strategy.tasks_alike or lesson.options.alike)
         by_lot = lesson.keeps is not None and lesson.keeps.policy == "reservoir_proportional"
         self._memory = None if lesson.memory is None else Remembered(lesson.memory.rows, alike=not by_lot)
-        self._rows = lesson.task.rows
+        self._rows = as_numbers(lesson.task.rows)
         self._steps: dict[int, int] = {}
 
     def steps(self, epoch: int) -> int:

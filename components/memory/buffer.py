@@ -10,7 +10,7 @@ sha256    of the encoded face
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from components.errors import BadParams, BrokenLineage
-from components.faces.table import FaceTable, encode, write_parquet
+from components.faces.table import FaceTable, Writer, encode, write_parquet
 from components.memory import EXEMPLARS, selection
 from components.memory.selection import Ranked
 from components.orders import struck
@@ -262,9 +262,10 @@ def _stayers(memory: Memory, task: str, label: int, share: int | None, options: 
 
 
 def _newcomers(candidates: Candidates, label: int, share: int, options: MemoryOptions, seed: int) -> Ranked:
-    rows = candidates.table.rows.iloc[candidates.indices]
-    group = np.flatnonzero((rows["label"] == label).to_numpy())
-    choose = partial(_chosen, candidates, group, rows["source"].to_numpy()[group].tolist(), options, (seed, label))
+    rows = candidates.table.rows
+    group = np.flatnonzero(rows["label"].to_numpy()[candidates.indices] == label)
+    sources = rows["source"].iloc[candidates.indices[group]].tolist()
+    choose = partial(_chosen, candidates, group, sources, options, (seed, label))
     if options.policy == EVERYTHING:
         return choose(len(group))
     if not options.counts_bytes:
@@ -353,17 +354,12 @@ def write_faces(
 ) -> FaceTable:
     """Write the faces of the next memory and their masks: old exemplars byte for byte, newcomers by the memory's codec."""
     sources = [(_source(old, memory, candidates), group["position"].to_numpy()) for old, group in _by_origin(chosen)]
-    rows = pd.concat([table.rows.iloc[positions] for table, positions in sources], ignore_index=True)
-    masks = [mask for table, positions in sources for mask in table.encoded_masks(positions)]
-
-    def encoded() -> Iterator[bytes]:
+    masks = any(table.knows_masks(positions) for table, positions in sources)
+    with Writer(folder, candidates.table.profile, masks=masks) as writer:
         for table, positions in sources:
-            for position in positions:
-                yield (
-                    candidates.encoded(position, options) if table is candidates.table else table.encoded([position])[0]
-                )
-
-    return FaceTable.write(folder, rows, encoded(), candidates.table.profile, masks=masks)
+            new = table is candidates.table
+            writer.add_from(table, positions, (lambda face: candidates.encoded(face, options)) if new else None)
+        return writer.finish()
 
 
 def write_exemplars(folder: Path, memory: Memory, chosen: pd.DataFrame, table: FaceTable, logits: np.ndarray) -> None:

@@ -31,6 +31,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.models.signature import ModelSignature
 from mlflow.types.schema import Schema, TensorSpec
 
+from components.archives.report import read_report
 from components.evaluation import MATRIX_FILE
 from components.evaluation.point_files import POINT_FILE
 from components.evaluation.scores import METRICS_FILE
@@ -49,7 +50,8 @@ REQUIREMENTS = (
     "mlflow", "numpy", "opencv-python-headless", "pandas", "pydantic", "pydantic-settings", "pyyaml", "safetensors", "scipy",
     "timm", "torch", "torchvision", "open_clip_torch",
 )  # fmt: skip
-LINE_TAG, DIGEST_TAG, REPORT_TAG = "perennial.line", "perennial.digest", "perennial.report"
+LINE_TAG, DIGEST_TAG = "perennial.line", "perennial.digest"
+REPORT_TAG, DOCS_TAG, DRIFT_TAG = "perennial.report", "perennial.data_docs", "perennial.drift"
 CODE_TAG, COMMIT_TAG, CODE_STATE_TAG = "perennial.code", "perennial.commit", "perennial.code_state"
 PARENT_TAG = "mlflow.parentRunId"
 MATRIX_ROW = ("auc", "acc", "ap", "eer", "false_alarms")
@@ -78,11 +80,14 @@ def record(
     tracking: Tracking,
     report: Path | None = None,
     today: str | None = None,
+    drift: Path | None = None,
+    docs: Path | None = None,
 ) -> Recorded:
     """Make MLflow show a generation as its files are; call it again whenever in doubt.
 
     `generation`, `scores` and `verdict` are the folders of that generation, `report` the page of its line, `today` the
-    digest of the code that would raise it now, None where nobody asked.
+    digest of the code that would raise it now, None where nobody asked, `drift` the folder of what was found of the faces
+    it learned, and `docs` the page of Data Docs.
     Raises BrokenLineage when the files do not belong together.
     """
     files = GenerationFiles(generation, scores, verdict, recipe)
@@ -90,11 +95,14 @@ def record(
     parent = _line_run(files.line, tracking)
     run = _finished_run(files, parent, tracking) or _make_run(files, parent, tracking)
     _tag_code(run, files.card, today, tracking)
+    if drift is not None:
+        _tell_drift(drift, run, files.index, tracking)
     registered = _register(files, run, tracking)
     _draw_curves(files, parent, tracking)
-    if report is not None:
-        _attach(report, run, tracking, replace=False)  # the page as it was when this generation was judged
-        _attach(report, parent, tracking, replace=True)
+    for page, tag in ((report, REPORT_TAG), (docs, DOCS_TAG)):
+        if page is not None:
+            _attach(page, run, tracking, replace=False, tag=tag)  # the page as it was when this generation was judged
+            _attach(page, parent, tracking, replace=True, tag=tag)
     tracking.client.set_terminated(parent.info.run_id)
     challenge(files.line, tracking)
     return Recorded(run.info.run_id, registered.name, str(registered.version))
@@ -255,6 +263,17 @@ def _tag_code(run: Run, card: Mapping[str, Any], today: str | None, tracking: Tr
     return bool(news)
 
 
+def _tell_drift(folder: Path, run: Run, step: int, tracking: Tracking) -> None:
+    """``drift/<measure>`` of the faces that were learned, and a tag that names the measures that drifted too far."""
+    found = read_report(folder)
+    if found is None or not found["measures"]:
+        return
+    _log_missing(run, {f"drift/{one['measure']}": one["drift"] for one in found["measures"]}, step, tracking)
+    drifted = ", ".join(one["measure"] for one in found["measures"] if one["beyond"]) or "none"
+    if run.data.tags.get(DRIFT_TAG) != drifted:
+        tracking.client.set_tag(run.info.run_id, DRIFT_TAG, drifted)
+
+
 def _params(files: GenerationFiles) -> Iterator[tuple[str, str]]:
     """Its recipe, and where it was raised: device, precision, versions."""
     yield from _flatten(files.recipe)
@@ -402,12 +421,13 @@ def _register(files: GenerationFiles, run: Run, tracking: Tracking) -> ModelVers
 # -- small things -----------------------------------------------------------------------------------------------------
 
 
-def _attach(report: Path, run: Run, tracking: Tracking, *, replace: bool) -> None:
-    digest, before = file_digest(report), run.data.tags.get(REPORT_TAG)
+def _attach(page: Path, run: Run, tracking: Tracking, *, replace: bool, tag: str = REPORT_TAG) -> None:
+    """Log a page as an artifact, in the folder that the tag of its digest names."""
+    digest, before = file_digest(page), run.data.tags.get(tag)
     if before == digest or (before is not None and not replace):
         return
-    tracking.client.log_artifact(run.info.run_id, str(report), "report")
-    tracking.client.set_tag(run.info.run_id, REPORT_TAG, digest)
+    tracking.client.log_artifact(run.info.run_id, str(page), tag.removeprefix("perennial."))
+    tracking.client.set_tag(run.info.run_id, tag, digest)
 
 
 def _runs(wanted: str, tracking: Tracking) -> list[Run]:

@@ -145,21 +145,15 @@ class Faces:
     def _numbers(self) -> np.ndarray:
         """What `Batch.methods` says of each face."""
         number = {method: k for k, method in enumerate(self.methods, start=1)}
-        rows = self.rows
-        return np.array(
-            [
-                0 if label == REAL else number[method]
-                for label, method in zip(rows["label"], rows["method"], strict=True)
-            ],
-            dtype=np.int64,
-        )
+        codes, names = pd.factorize(self.table.rows["method"].iloc[self.indices])
+        counted = np.array([number.get(name, 0) for name in names], dtype=np.int64)
+        return np.where(self.labels == REAL, 0, counted[codes])
 
     @cached_property
     def _tasks(self) -> np.ndarray:
         """What `Batch.tasks` says of each face."""
-        archives = self.table.rows["archive"].to_numpy()[self.indices]
-        number = {archive: task_number(archive) for archive in set(archives)}
-        return np.array([number[archive] for archive in archives], dtype=np.int64)
+        codes, names = pd.factorize(self.table.rows["archive"].iloc[self.indices])
+        return np.array([task_number(name) for name in names], dtype=np.int64)[codes]
 
     def images(self, chosen: np.ndarray) -> np.ndarray:
         """uint8 (B, H, W, 3) of the given positions; the table keeps what it decoded."""

@@ -14,12 +14,13 @@ import pytest
 
 from components.archives import expectations, manifest, validate
 from components.archives.expectations import check_faces, check_manifest
+from components.archives.report import REPORT_FILE, VALIDATION_FILE, passed, read_validations
 from components.errors import Invalid, NoFaceFound
 from components.params import Archive, Params, ValidationOptions
 
 ROOT = Path(__file__).parents[2]
 PARAMS = ValidationOptions()
-EARLIER = pd.DataFrame({"sha256": ["landed"], "archive": ["stylegan"]})
+EARLIER = pd.DataFrame({"name": ["landed"], "label": [1], "split": ["train"], "archive": ["stylegan"]})
 
 
 def a_manifest(per_class: int = 3, splits: tuple[str, ...] = ("train", "test")) -> pd.DataFrame:
@@ -149,10 +150,29 @@ def test_bytes_in_two_splits_are_named_and_twice_in_one_only_warned_of() -> None
     assert broken(rows)["bytes_splits"].broken == 3
 
 
-def test_a_file_that_landed_with_another_archive_is_named_with_that_archive() -> None:
+def test_a_file_that_landed_with_another_archive_is_told_with_that_archive() -> None:
     rows = a_manifest()
     rows.loc[3, "sha256"] = "landed"
-    assert broken(rows)["bytes_archives"].rows == ("'fake/train_1.jpg' (landed_in stylegan)",)
+    report = check_manifest(rows, EARLIER, role="both", params=PARAMS)
+    assert not report.broken
+    (told,) = report.warnings
+    assert (told.rule, told.rows) == ("bytes_shared", ("'fake/train_1.jpg' (landed_in stylegan)",))
+
+
+def test_a_file_that_landed_under_the_other_label_is_named() -> None:
+    rows = a_manifest()
+    rows.loc[2, "sha256"] = "landed"
+    found = broken(rows)["bytes_labels_archives"]
+    assert found.rows == ("'real/train_1.jpg' (label 0, other_label_in stylegan)",)
+
+
+@pytest.mark.parametrize(("forged", "refused"), [(3, False), (4, True)])
+def test_an_archive_most_of_whose_forgeries_landed_before_is_that_archive_again(forged: int, refused: bool) -> None:
+    rows = a_manifest()
+    files = rows[(rows["label"] == 0) | (rows["label"].cumsum() <= forged)]
+    earlier = files[["sha256", "label", "split"]].rename(columns={"sha256": "name"}).assign(archive="stylegan")
+    report = check_manifest(rows, earlier, role="both", params=PARAMS)
+    assert [result.rule for result in report.broken] == ["bytes_archives"] * refused
 
 
 def test_a_clip_that_is_too_small_is_named_with_its_size() -> None:
@@ -188,33 +208,51 @@ def _validate(rows: pd.DataFrame, place: Path) -> Path:
     manifest.write(rows, place / "m/manifest.parquet")
     manifest.write(rows.head(0), place / "m/set_aside.parquet")
     manifest.write(EARLIER, place / "m/earlier.parquet", manifest.EARLIER)
-    validate.validate(place / "m", place / "v", place / "docs", name="swaps", role="both", validation_params=PARAMS)
+    validate.validate(place / "m", place / "v", name="swaps", role="both", validation_params=PARAMS)
     return place / "v/report.json"
 
 
-def test_the_stage_writes_the_same_report_every_time_and_data_docs(tmp_path: Path) -> None:
+def test_the_stage_writes_the_same_files_every_time(tmp_path: Path) -> None:
     one, two = _validate(a_manifest(), tmp_path / "one"), _validate(a_manifest(), tmp_path / "two")
-    assert one.read_bytes() == two.read_bytes()
     report = json.loads(one.read_text())
     assert (report["passed"], report["archive"], report["clips"]) == (True, "swaps", 12)
-    assert "<html" in (tmp_path / "one/docs/local_site/index.html").read_text()
-    pages = list((tmp_path / "one/docs/local_site/validations").rglob("*.html"))
-    assert len(pages) == 1
+    assert sorted(path.name for path in one.parent.iterdir()) == [REPORT_FILE, VALIDATION_FILE]
+    for path in one.parent.iterdir():
+        assert path.read_bytes() == (two.parent / path.name).read_bytes()
 
 
-def test_the_stage_stops_with_the_rows_and_leaves_report_and_data_docs(tmp_path: Path) -> None:
+def test_what_great_expectations_says_is_kept_in_its_own_form_without_every_row(tmp_path: Path) -> None:
+    rows = a_manifest(per_class=40)
+    rows.loc[:99, "height"] = 8
+    rows.loc[0, "label"] = 2
+    with pytest.raises(Invalid):
+        _validate(rows, tmp_path)
+    (said,) = read_validations(tmp_path / "v")
+    assert (said["suite_name"], said["success"]) == ("manifest", False)
+    assert said["statistics"]["unsuccessful_expectations"] == 2
+    found = {result["expectation_config"]["meta"]["rule"]: result for result in said["results"]}
+    assert found["sides"]["result"]["unexpected_count"] == 100
+    assert len(found["sides"]["result"]["partial_unexpected_list"]) == 20
+    assert len(found["sides"]["meta"]["rows"]) == 10
+    assert (tmp_path / "v" / VALIDATION_FILE).stat().st_size < 60_000
+
+    from great_expectations.core import ExpectationSuiteValidationResult
+
+    assert not ExpectationSuiteValidationResult(**said).success, "its own class takes it"
+
+
+def test_the_stage_stops_with_the_rows_and_leaves_its_report(tmp_path: Path) -> None:
     rows = a_manifest()
     rows.loc[rows["path"] == "fake/test_0.jpg", "source"] = "train_0"
     with pytest.raises(Invalid, match=r"'fake/test_0\.jpg'"):
         _validate(rows, tmp_path)
     assert json.loads((tmp_path / "v/report.json").read_text())["passed"] is False
-    assert (tmp_path / "docs/local_site/index.html").is_file()
 
 
 def test_the_stage_is_quiet_on_the_command_line(tmp_path: Path) -> None:
     _validate(a_manifest(), tmp_path)
     (tmp_path / "params.yaml").write_text("validation: {min_per_class: 3}\n")
-    command = [sys.executable, "-W", "error", "-m", "components.archives.validate", "m", "v2", "docs2"]
+    command = [sys.executable, "-W", "error", "-m", "components.archives.validate", "m", "v2"]
     done = subprocess.run(
         [*command, "--name", "swaps", "--role", "both"],
         cwd=tmp_path,
@@ -237,7 +275,7 @@ def test_the_real_archives_of_crops_may_be_learned_from(real_data: Path, tmp_pat
     rows = manifest.read(tmp_path / "m/manifest.parquet")
     sources = rows.groupby("split")["source"].nunique()
     assert 0.05 < sources["val"] / (sources["val"] + sources["train"]) < 0.15
-    report = check_manifest(rows, manifest.earlier(tmp_path / "nobody"), role="both", params=PARAMS)
+    report = check_manifest(rows, manifest.empty(manifest.EARLIER), role="both", params=PARAMS)
     assert not report.broken
 
 
@@ -309,11 +347,12 @@ def test_a_split_that_lost_a_class_is_refused() -> None:
         check_faces(faces_of(kept), rows, ValidationOptions(min_yield=0.1))
 
 
-def test_data_docs_of_faces_show_both_tables(tmp_path: Path) -> None:
-    rows = a_manifest()
-    check_faces(faces_of(rows), rows, PARAMS, tmp_path)
-    pages = {page.parent.parent.parent.name for page in (tmp_path / "local_site/validations").rglob("*.html")}
-    assert pages == {"faces", "clips"}
+def test_what_was_found_of_faces_is_written_even_where_they_are_refused(tmp_path: Path) -> None:
+    rows = a_manifest(per_class=4)
+    with pytest.raises(NoFaceFound):
+        check_faces(faces_of(rows[rows["path"] != "fake/train_3.jpg"]), rows, PARAMS, tmp_path)
+    assert [said["suite_name"] for said in read_validations(tmp_path)] == ["faces", "clips"]
+    assert passed(tmp_path) is False
 
 
 def test_rules_are_imported_without_great_expectations() -> None:

@@ -157,7 +157,7 @@ BAD_MARKERS = [
     ("{", "is not JSON"),
     ("[]", "cannot be followed"),
     ("{}", "layout: Field required"),
-    ('{"layout": "crop"}', "no layout 'crop'; known: crops.*Did you mean 'crops'"),
+    ('{"layout": "crop"}', "no layout 'crop'; known: .*Did you mean 'crops'"),
     ('{"layout": "crops", "role": "exam"}', "role: Input should be 'both', 'task' or 'benchmark'; found 'exam'"),
     ('{"layout": "crops", "faces": "mtcnn"}', "faces: Input should be"),
     ('{"layout": "crops", "rolle": "task"}', "rolle: unknown key.*Did you mean 'role'"),

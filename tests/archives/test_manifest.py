@@ -74,10 +74,11 @@ def test_what_landed_earlier_is_handed_down_the_chain(
     archive: Path, tmp_path: Path, crops_at: Callable[..., object]
 ) -> None:
     folders = [tmp_path / "m" / name for name in ("first", "second", "third")]
+    params = Params(archives={folder.name: Archive(layout="crops") for folder in folders})
     before = tmp_path / "m" / "nobody"
     for n, folder in enumerate(folders):
         crops_at(tmp_path / folder.name, seed=1000 * n)
-        before = ingested(tmp_path / folder.name, folder, before=before)
+        before = ingested(tmp_path / folder.name, folder, before=before, params=params)
     known = manifest.read_earlier(folders[2] / "earlier.parquet")
     assert known["archive"].value_counts().to_dict() == {"first": 8, "second": 8}
     assert len(manifest.read_earlier(folders[0] / "earlier.parquet")) == 0
@@ -202,7 +203,7 @@ def test_a_few_training_clips_whose_twin_is_tested_are_set_aside(
     crops_at(tmp_path / "big", per_class=50)
     shutil.copy(tmp_path / "big/real/test_0.jpg", tmp_path / "big/real/train_7.jpg")
     out = ingested(tmp_path / "big", tmp_path / "m")
-    assert list(manifest.read(out / "set_aside.parquet")["path"]) == ["fake/train_7.jpg", "real/train_7.jpg"]
+    assert list(manifest.read_set_aside(out / "set_aside.parquet")["path"]) == ["fake/train_7.jpg", "real/train_7.jpg"]
     rows = rows_of(out)
     assert len(rows) == 198
     assert not rows["path"].isin(["fake/train_7.jpg", "real/train_7.jpg"]).any()
@@ -213,7 +214,7 @@ def test_many_twins_across_splits_stay_for_the_suite_to_refuse(archive: Path, tm
     shutil.copy(archive / "real/test_0.jpg", archive / "real/train_0.jpg")
     out = ingested(archive, tmp_path / "m")
     assert len(rows_of(out)) == 8
-    assert len(manifest.read(out / "set_aside.parquet")) == 0
+    assert len(manifest.read_set_aside(out / "set_aside.parquet")) == 0
 
 
 def test_a_source_the_archive_itself_splits_is_never_set_aside(tmp_path: Path, crops_at: Callable[..., object]) -> None:

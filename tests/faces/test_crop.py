@@ -116,7 +116,7 @@ def test_every_clip_gives_evenly_spaced_aligned_faces(world: World) -> None:
     images, places = table.images(range(13)), alignment.template(64, 1.3)
     assert images.shape == (13, 64, 64, 3)
     for image, frame, found in zip(images[:12], table.rows["frame"], table.rows["landmarks"], strict=False):
-        np.testing.assert_allclose(found.reshape(5, 2), places, atol=1e-3)
+        np.testing.assert_allclose(np.reshape(found, (5, 2)), places, atol=1e-3)
         assert abs(int(image[2, 2, 0]) - (40 + 15 * frame)) < 8, "the grey of its frame"
         for (x, y), colour in zip(places, COLOURS, strict=True):
             np.testing.assert_allclose(image[round(y), round(x)], colour, atol=70)
@@ -342,7 +342,7 @@ def test_faces_that_are_crops_already_keep_their_content_and_claim_no_landmarks(
 
     np.testing.assert_array_equal(table.images([still])[0], next(frames.read(world.archive / "stills" / "a.png", 1))[1])
     assert np.isnan(table.rows["landmarks"][still]).all()
-    assert table.rows["box"][still].tolist() == [0, 0, 160, 160]
+    assert table.rows["box"][still] == [0, 0, 160, 160]
     assert table.rows["score"][still] == 1
 
 

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from components.archives.report import write_report
 from components.errors import BadParams, StageFailed
 from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import WEIGHTS, file_digest, write_card
 from components.generations.lineage import Bench, Head, Lineage
 from components.generations.recipe import Row
-from flows import pending
+from flows import drift, near_duplicates, pending
 from flows.workspace import Workspace
 
 ARCHIVE = {"layout": "lab", "role": "both", "faces": "none", "after": "nobody"}
@@ -57,9 +58,30 @@ def test_faces_nobody_has_used_are_cut_anew_where_dvc_calls_them_stale(workspace
     has_faces(workspace, "a", "b")
     was_learned(workspace, "a")
     stale = pending.stale(workspace)
-    assert {stage for stage in stale if "@b" in stage} == {"ingest@b", "validate@b", "crop@b"}
+    assert {stage for stage in stale if "@b" in stage} == {"ingest@b", "validate@b", "crop@b", "gauge@b"}
     assert not {stage for stage in stale if "@a" in stage}
     assert pending.faceless(workspace, stale) == ("b",)
+
+
+def test_an_archive_that_was_refused_for_its_drift_is_not_learned_and_is_asked_again_but_what_lives_keeps_it(
+    workspace: Workspace,
+) -> None:
+    has_faces(workspace, "a", "b")
+    for name, passed in (("a", False), ("b", True)):
+        write_report(workspace.data("drift", name), {"passed": passed, "measures": []}, [])
+    assert pending.ready(workspace, workspace.params()) == {"b"}
+    assert pending.faceless(workspace, set()) == ("a",)
+    was_learned(workspace, "a")
+    assert pending.ready(workspace, workspace.params()) == {"a", "b"}
+
+
+def test_what_drifts_is_said_with_the_measures_that_drift_most(workspace: Workspace) -> None:
+    has_faces(workspace, "a", "b", "c")
+    measures = [{"measure": f"m{n}", "drift": 0.9 - n / 10, "beyond": n < 4} for n in range(6)]
+    write_report(workspace.data("drift", "a"), {"passed": True, "measures": measures}, [])
+    write_report(workspace.data("drift", "b"), {"passed": True, "measures": measures[4:]}, [])
+    (line,) = drift.told(drift.found(workspace))
+    assert line.startswith("'a' is unlike what landed before it: m0 (0.90), m1 (0.80), m2 (0.70) and 1 more.")
 
 
 def test_faces_a_generation_learned_from_stay_and_dvc_is_not_asked_about_them(workspace: Workspace) -> None:
@@ -106,3 +128,21 @@ def test_choices_that_passed_are_looked_at_again_once_they_change(workspace: Wor
     for _ in range(2):  # what did not pass is not remembered
         with pytest.raises(BadParams, match="sise"):
             pending.proposal(workspace)
+
+
+def test_an_archive_too_much_of_which_looks_like_another_split_is_learned_by_nobody(workspace: Workspace) -> None:
+    has_faces(workspace, "a", "b")
+    workspace.rewrite(lambda document: document.update(sequence=["a", "b"], benchmarks=["a"]))
+    report = {"faces": "b", "clips": 9, "face": 4, "frame": 1, "passed": False}
+    _write(near_duplicates.folder_of(workspace, "b") / "report.json", json.dumps(report))
+    planned = pending.proposal(workspace)
+    assert [recipe.row.learns for recipe in planned.recipes.values()] == ["a"]
+    assert planned.waiting == ("b",)
+    (told,) = near_duplicates.told(workspace)
+    assert told.startswith(
+        "4 of 9 clips of 'b' show a face that looks like one of another split, 1 such a frame: reports/"
+    )
+    was_learned(workspace, "b")
+    assert not near_duplicates.refused(workspace)  # somebody has seen it
+    _write(workspace.data("faces", "b") / FACES_FILE, json.dumps({"digest": "cut anew"}))
+    assert not near_duplicates.told(workspace)

@@ -13,12 +13,21 @@ import mlflow
 import numpy as np
 import pytest
 
+from components.archives.report import write_report
 from components.errors import BrokenLineage
 from components.evaluation import MATRIX_FILE, point_files
 from components.evaluation.scores import METRICS_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.registry import catalogue
-from components.registry.record import CODE_STATE_TAG, CODE_TAG, COMMIT_TAG, record, tell_code, tell_examination
+from components.registry.record import (
+    CODE_STATE_TAG,
+    CODE_TAG,
+    COMMIT_TAG,
+    DRIFT_TAG,
+    record,
+    tell_code,
+    tell_examination,
+)
 from components.reports import PAGE_FILE
 from components.tracking import Tracking, connect
 
@@ -120,6 +129,25 @@ def test_the_page_of_the_line_follows_while_a_generation_keeps_its_own(bear, tra
     (line,) = runs(tracking, "line")
     read = lambda run_id: Path(mlflow.artifacts.load_text(f"runs:/{run_id}/report/index.html"))  # noqa: E731
     assert (str(read(recorded.run_id)), str(read(line.info.run_id))) == ("old", "new")
+
+
+def test_a_run_shows_how_far_the_faces_it_learned_drifted_and_the_line_has_data_docs(bear, tracking, tmp_path):
+    first, docs = bear(1), tmp_path / PAGE_FILE
+    docs.write_text("docs")
+    measures = [
+        {"measure": "sharpness of genuine faces", "drift": 0.4, "beyond": True},
+        {"measure": "contrast of genuine faces", "drift": 0.0, "beyond": False},
+    ]
+    write_report(tmp_path / "drift", {"measures": measures}, [])
+    for _ in range(2):
+        recorded = record(first.generation, tracking=tracking, drift=tmp_path / "drift", docs=docs, **first.recording)
+    run = tracking.client.get_run(recorded.run_id)
+    assert run.data.tags[DRIFT_TAG] == "sharpness of genuine faces"
+    history = tracking.client.get_metric_history(recorded.run_id, "drift/sharpness of genuine faces")
+    assert [(point.step, point.value) for point in history] == [(1, 0.4)]
+    (line,) = runs(tracking, "line")
+    for run_id in (recorded.run_id, line.info.run_id):
+        assert mlflow.artifacts.load_text(f"runs:/{run_id}/data_docs/{PAGE_FILE}") == "docs"
 
 
 def test_the_registered_model_loads_without_pickle_and_answers_with_probabilities(bear, tracking):

@@ -53,11 +53,11 @@ def test_a_stage_depends_on_the_code_it_is_made_of_and_is_told_so(verb):
 
 @pytest.mark.parametrize("verb", STAGES)
 def test_every_folder_a_stage_is_given_is_wired_as_what_it_reads_or_writes(verb):
-    """Apart from Data Docs, which are for people, and the folders of which a stage opens what its inputs name."""
+    """Apart from the folders of which a stage opens what its inputs name."""
     stage = STAGES[verb]["do"]
     given = re.findall(r"(?:data|reports|recipes)/\S+", stage["cmd"])
     named_by_inputs = {"data/verdicts", "data/scores", "data/generations", "data/faces"}
-    wired = tuple(f"{path}/" for path in (*stage["deps"], *stage["outs"], "reports/data_docs"))
+    wired = tuple(f"{path}/" for path in (*stage["deps"], *stage["outs"]))
     assert [path for path in given if not f"{path}/".startswith(wired) and path not in named_by_inputs] == []
 
 

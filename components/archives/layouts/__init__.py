@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Final
@@ -96,6 +97,7 @@ def _some_files(root: Path) -> list[str]:
     return found
 
 
+@cache  # looking for files takes longer than what is asked of a layout a million times
 def _adapter(layout: str) -> ModuleType:
     if layout not in names():
         raise UnknownName("layout", layout, names())

@@ -39,7 +39,7 @@ def _index(place: Place, seen: Survey) -> Mapping[str, list[Facts]]:
 
 
 def _path(split: str, file: str, place: Place) -> str:
-    return file if file in place.files else f"{split}/{file}"
+    return file if place.spelled(file) else f"{split}/{file}"
 
 
 def _clips(row: Mapping[str, Any], seen: Survey) -> Iterable[Facts]:

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from components.archives.layout import Survey
-from components.archives.listing import MEDIA_SUFFIXES, Clip, Faults, files_under, read_labelled
+from components.archives.listing import MEDIA_SUFFIXES, Clip, Faults, as_on_disk, files_under, read_labelled
 from components.vocabulary import FORGED, REAL
 
 FACES: Final = "none"
@@ -28,11 +28,12 @@ FOLDERS: Final = {REAL: "real", FORGED: "fake"}
 
 def survey(root: Path) -> Survey:
     faults = Faults(root, "crops")
-    seen = Survey(faults, clips=read_labelled(root / INDEX, COLUMNS, faults), whole=True)
+    listing = read_labelled(root / INDEX, COLUMNS, faults)
+    files = files_under(root, faults)
+    seen = Survey(faults, clips=as_on_disk(listing, files), whole=True)
     for clip in seen.clips:
         if not clip.path.startswith(FOLDERS[clip.label] + "/"):
             seen.mislabelled.setdefault(f"label {clip.label} outside '{FOLDERS[clip.label]}/'", []).append(clip.path)
-    files = files_under(root, faults)
     notes = {name for name in files if "/" not in name and PurePosixPath(name).suffix.lower() not in MEDIA_SUFFIXES}
     listed = {clip.path for clip in seen.clips}
     masks = {clip.mask for clip in seen.clips if clip.mask}

@@ -56,7 +56,7 @@ def _beside(index: str, file: str, place: Place) -> str:
     """A file lies beside its list, or in a folder `videos` there."""
     home = PurePosixPath(index).parent
     inner = [str(home / folder / file).removeprefix("./") for folder in ("", "videos", "test_videos")]
-    return next((path for path in inner if path in place.files), inner[0])
+    return next((path for path in inner if place.spelled(path)), inner[0])
 
 
 def _source(facts: Facts) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from components.archives.listing import Clip, Faults, compare, files_under, read_labelled
+from components.archives.listing import Clip, Faults, as_on_disk, compare, files_under, read_labelled
 from components.errors import BadArchive
 from components.vocabulary import LANDMARKS
 
@@ -37,6 +37,7 @@ def read(root: Path) -> list[Clip]:
     clips = read_labelled(root / INDEX, COLUMNS, faults)
     faults.settle()
     files = files_under(root, faults)
+    clips = as_on_disk(clips, files)
     masks = {name for name in files if name.startswith(MASKS)}
     compare(clips, files, {CARD, INDEX, ANNOTATION} | masks, faults)
     _compare_landmarks(_landmarks(root / ANNOTATION), clips, faults)

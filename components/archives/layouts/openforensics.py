@@ -44,7 +44,7 @@ def _index(place: Place, _: Survey) -> Mapping[str, list[Facts]]:
 
 def _path(path: str, place: Place) -> str:
     part, _, name = path.partition("/")
-    return next((inner for inner in (path, f"Images/{path}", f"{part}/{part}/{name}") if inner in place.files), path)
+    return next((inner for inner in (path, f"Images/{path}", f"{part}/{part}/{name}") if place.spelled(inner)), path)
 
 
 LAYOUT: Final = Layout(
