@@ -26,7 +26,7 @@ from benchmarks.ratios import Row
 
 BENCHMARKS = ("loop", "data", "scoring", "curation", "waits", "script", "peers")
 """Modules, the most telling first."""
-LONG = ("joint",)
+LONG = ("crop", "joint")
 PAGE = Path(__file__).with_name("RESULTS.md")
 
 

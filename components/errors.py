@@ -5,6 +5,7 @@ PerennialError
 │   └── UnknownName    a name that is in no catalogue (with the nearest one that is)
 ├── BadArchive         an archive does not have the layout it claims, or cannot be read
 │   ├── NameTaken      another content already landed under that name
+│   ├── Unreadable     one clip of it is no whole video or still
 │   └── Invalid        the validation suite found rows that must not be learned from
 ├── NoFaceFound        too few faces in an archive or a clip
 ├── MissingWeights     a weight file is not here and cannot be fetched
@@ -43,6 +44,10 @@ class BadArchive(PerennialError):
 
 class NameTaken(BadArchive):
     """Another content already landed under that name."""
+
+
+class Unreadable(BadArchive):
+    """One clip of an archive is no whole video or still, whatever machine reads it."""
 
 
 class Invalid(BadArchive):

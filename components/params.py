@@ -89,6 +89,9 @@ class CropOptions(Section):
     min_score: Share = 0.6
     max_input_px: int = Field(1280, ge=128)
     """Longer sides are scaled down before detection."""
+    detect_px: int = Field(320, ge=128)
+    """Of `yunet`: they are scaled down to this first, and to twice that as long as no large face is seen. What it changes is
+    time, and which small faces are seen beside a large one (`components.faces.detection.yunet`)."""
 
 
 class ValidationOptions(Section):
@@ -111,6 +114,9 @@ class ValidationOptions(Section):
     deviation, 0.2 by a whole one (`components.faces.drift`)."""
     drift: Literal["warns", "refuses"] = "warns"
     """Whether a drift is reported, or keeps an archive from being learned."""
+    max_unreadable: Share = 0.01
+    """Share of clips that crop may pass over because they cannot be decoded. Large archives arrive with a few broken clips in
+    ten thousand; one in a hundred says that the copy is at fault."""
 
 
 class TrainingOptions(Section):

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     """Pipeline stages that may share an accelerator; more than one where networks are small."""
     stage_timeout_s: float = 24 * 3600
     """A stage that runs longer is stopped."""
+    ray_address: str = ""
+    """``host:port`` of a Ray cluster that crops archives, all its machines seeing the archives at the same place; empty means
+    the cores of this machine."""
     tracking_uri: str = ""
     """MLflow; empty means ``<workspace>/mlflow.db`` (sqlite)."""
     yunet_weights: Path | None = None

@@ -72,4 +72,5 @@ def _report(workspace: Workspace, name: str) -> dict[str, object]:
     """The report of the faces that are there."""
     faces = workspace.data("faces", name)
     report = likeness.read_report(folder_of(workspace, name))
-    return report if (faces / FACES_FILE).is_file() and report.get("faces") == read_about(faces)["digest"] else {}
+    there = bool(report) and (faces / FACES_FILE).is_file()
+    return report if there and report["faces"] == read_about(faces)["digest"] else {}

@@ -60,7 +60,8 @@ with Repo(config={"cache": {"type": "hardlink,copy"}}, _wait_for_lock=True) as r
     repo.add(sys.argv[1:])
 """
 """`dvc add`, which has no option for this."""
-BUSY = ("is busy", "Unable to acquire lock", "is being blocked")
+BUSY = ("is busy", "Unable to acquire lock", "is being blocked", "dvc.lock' validation failed")
+"""The last: DVC writes that file in place, and whoever reads it meanwhile meets a part of it."""
 PATIENCE_S = 20.0
 _at_work: set[subprocess.Popen[str]] = set()  # stages
 _given_up = threading.Event()

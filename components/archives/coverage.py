@@ -14,9 +14,8 @@ from typing import Any, Final
 
 from components.archives import layouts
 from components.archives.layout import Layout, Survey
+from components.archives.listing import first
 from components.vocabulary import FORGED, GENUINE, LABEL_NAMES, SPLITS
-
-_SHOWN: Final = 5
 
 
 class Outcome(IntEnum):
@@ -92,7 +91,7 @@ class Coverage:
             "label mismatch": self.mislabelled,
             "contradictory": self.contradictory,
         }
-        lines += [f"{kind}: {len(names)}{': ' * bool(names)}{_first(names)}" for kind, names in kinds.items()]
+        lines += [f"{kind}: {len(names)}{': ' * bool(names)}{first(names)}" for kind, names in kinds.items()]
         partial = self.outcome is Outcome.MISSING and self.must_be_whole
         return [*lines, *self.notes, WITHOUT_FULL_LIST if partial else MEANING[self.outcome]]
 
@@ -142,8 +141,3 @@ def _counts(declared: Layout, seen: Survey) -> Iterable[Count]:
 
 def _said(kinds: Mapping[str, list[str]]) -> tuple[str, ...]:
     return tuple(f"{place} ({kind})" for kind, places in kinds.items() for place in places)
-
-
-def _first(names: tuple[str, ...]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -271,7 +271,7 @@ def parts_of(root: Path) -> set[str]:
     return {name for name in found if is_part(name)}
 
 
-def first(places: list[str]) -> str:
+def first(places: Sequence[str]) -> str:
     """The first few of `places`, and how many more there are."""
     more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
     return ", ".join(places[:_SHOWN]) + more

@@ -28,6 +28,7 @@ from components.evaluation.familiarity import Kin, spread
 from components.evaluation.matrix import Matrix
 from components.evaluation.metrics import clip_scores
 from components.evaluation.operating_point import OperatingPoint
+from components.faces import quality as face_quality
 from components.faces.table import FaceTable
 from components.generations.card import read_card
 from components.generations.recipe import Recipe
@@ -154,15 +155,8 @@ def fit(
 
 
 def quality(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Of every number that a face table says of a face, and of its size in its picture: quantiles over these rows.
-
-    Numbers are the columns that are floating-point: the detector's score, and whatever else a table measured.
-    """
-    box = np.array(rows["box"].tolist(), np.float64).reshape(-1, 4)
-    sides = np.minimum(box[:, 2] - box[:, 0], box[:, 3] - box[:, 1])
-    measured = {"face_px": np.where(sides > 0, sides, np.nan)}
-    numbers = [str(name) for name in rows.columns if rows[name].dtype.kind == "f"]
-    measured |= {name: rows[name].to_numpy(np.float64) for name in numbers}
+    """Of every number that a face table says of a face, quantiles over these rows: its quality and the detector's score."""
+    measured = {name: rows[name].to_numpy(np.float64) for name in ("score", *face_quality.COLUMNS)}
     known = {name: values[np.isfinite(values)] for name, values in measured.items()}
     return {
         name: {

@@ -1,21 +1,17 @@
 """Stage crop: the clips of an archive become its face table.
 
-Clips are worked on by threads (decoding, warping and WebP all let go of the interpreter) and written in the order of
-the manifest, so the table is the same however many there are.
+Clips are worked on by many at once (`components.faces.workers`) and written in the order of the manifest, so the table is
+the same however many there are.
 """
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+import sys
+from collections.abc import Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pandas as pd
 
@@ -27,20 +23,14 @@ from components.archives.listing import MASK, is_inside
 from components.archives.report import passed
 from components.errors import BadArchive, NoFaceFound
 from components.faces import detection, hashes, weights
-from components.faces.detection import FaceDetector
-from components.faces.extraction import OK, Outcome, extract, profile_of
-from components.faces.table import FaceTable, Writer, encode, encode_mask
+from components.faces.extraction import OK, UNREADABLE, profile_of
+from components.faces.table import FaceTable, Writer
+from components.faces.workers import Job, Task, cuts
 from components.params import CropOptions, ValidationOptions
 from components.progress import shown
-from components.vocabulary import FACE, FRAME
 
 STILLS_A_JOB = 32  # stills share the detector's batches
 NAMED = 10  # clips a message names before it only counts
-THREADS = min(8, os.cpu_count() or 1)
-
-Job = list[tuple[str, Path]]  # clips: path in the manifest, file
-Found = tuple[Outcome, bytes, bytes | None, bytes]
-"""What became of a frame, the face where there is one, the mask if known, the hash of the face where one is kept."""
 
 
 def crop(
@@ -60,9 +50,9 @@ def crop(
     """Write the face table of one archive to folder `faces`, and what the suite found of it to folder `report`.
 
     archive, manifest and validation are the folders of the stages before; what `withdrawn_file` names is left out,
-    and `weights_file` says which weights find the faces. Raises BadArchive naming a clip that cannot be read or other
-    weights, NoFaceFound where too few clips show a face, Invalid where the faces break a rule; then `faces` stays as it
-    was.
+    and `weights_file` says which weights find the faces. A clip that cannot be read is an outcome. Raises BadArchive
+    naming such clips where they are more than may be passed over, or other weights; NoFaceFound where too few clips show a
+    face, Invalid where the faces break a rule; then `faces` stays as it was.
     """
     _expect_passed(validation, name)
     from components.archives import expectations  # takes seconds to import
@@ -74,26 +64,33 @@ def crop(
         raise BadArchive(
             f"expected clips in the manifest of archive '{name}', found none that is not withdrawn. Run ingest@{name} again."
         )
+    archive = archive.resolve()  # others may work in another folder
     jobs = _jobs(archive, clips)
     masks = _masks(archive, clips)
     finder = detection.build(detector, faces_params, archive=archive)
     weights.expect(weights_file, detector, finder.weights_digest)
     lengths = dict(zip(clips["path"], clips["frames"].tolist(), strict=True))
-    about = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict("index")
+    about: Mapping[Any, Any] = clips.set_index("path")[["label", "method", "identity", "source", "split"]].to_dict(
+        "index"
+    )
     single = {(order.clip, order.frame) for order in withdrawn if order.archive == name and order.frame is not None}
+    task = Task(archive, detector, faces_params, finder.weights_digest, masks, lengths)
     outcomes: list[tuple[str, str, int, str]] = []
+    broken: dict[str, str] = {}
     hashed: list[tuple[str, int, str, bytes]] = []
     with Writer(faces, profile_of(finder, faces_params), masks=bool(masks)) as writer:
-        found = shown(_found(jobs, finder, faces_params, masks, lengths), f"cropping {name}", total=len(jobs))
-        for outcome, image, mask, face_hash in chain.from_iterable(found):
-            if (outcome.clip, outcome.frame) in single:
+        found = shown(cuts(jobs, task, finder), f"cropping {name}", total=len(jobs))
+        for cut in chain.from_iterable(found):
+            if (cut.clip, cut.frame) in single:
                 continue
-            outcomes.append((name, outcome.clip, outcome.frame, outcome.outcome))
-            if outcome.crop is not None:
-                writer.add(_row(outcome, name, about[outcome.clip]), image, mask)
-            if face_hash:
-                kinds = {FACE: face_hash, FRAME: outcome.frame_hash}
-                hashed += [(outcome.clip, outcome.frame, kind, value) for kind, value in kinds.items()]
+            outcomes.append((name, cut.clip, cut.frame, cut.outcome))
+            if cut.outcome == UNREADABLE:
+                broken[cut.clip] = cut.reason
+            elif cut.outcome == OK:
+                of_clip = {"archive": name, "clip": cut.clip, "frame": cut.frame, **about[cut.clip]}
+                writer.add({**of_clip, **cut.face}, cut.image, cut.mask)
+            hashed += [(cut.clip, cut.frame, kind, value) for kind, value in cut.hashes.items()]
+        _expect_readable(broken, len(clips), name, validation_params.max_unreadable)
         seen = pd.DataFrame(outcomes, columns=["archive", "clip", "frame", "outcome"]).astype({"frame": np.int32})
         _expect_yield(seen, name, detector, validation_params.min_yield)
         expectations.check_faces(
@@ -132,55 +129,6 @@ def _inside(archive: Path, path: str) -> Path:
     return archive / path
 
 
-def _found(
-    jobs: Sequence[Job],
-    finder: FaceDetector,
-    params: CropOptions,
-    masks: Mapping[str, Path],
-    lengths: Mapping[str, int],
-) -> Iterator[list[Found]]:
-    """The outcomes of each job in order; few jobs run ahead, so memory does not grow with the archive."""
-
-    def work(job: Job) -> list[Found]:
-        known = {clip: masks[clip] for clip, _ in job if clip in masks}
-        return [(outcome, *_encoded(outcome)) for outcome in extract(job, finder, params, known, lengths)]
-
-    running: deque[Future[list[Found]]] = deque()
-    with _one_opencv_thread(), ThreadPoolExecutor(THREADS) as pool:
-        for job in jobs:
-            running.append(pool.submit(work, job))
-            if len(running) > 2 * THREADS:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-
-
-def _encoded(outcome: Outcome) -> tuple[bytes, bytes | None, bytes]:
-    crop = outcome.crop
-    if crop is None:
-        return b"", None, b""
-    mask = None if crop.mask is None else encode_mask(crop.mask)
-    return encode(crop.image), mask, hashes.hash_of(crop.image) if outcome.frame_hash else b""
-
-
-@contextmanager
-def _one_opencv_thread() -> Iterator[None]:
-    """Clips are what runs in parallel; threads inside each warp would only get in each other's way."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
-
-
-def _row(outcome: Outcome, name: str, about: Mapping[Any, Any]) -> dict[str, Any]:
-    crop = outcome.crop
-    assert crop is not None
-    found = {"landmarks": crop.landmarks, "box": crop.box, "score": crop.score}
-    return {"archive": name, "clip": outcome.clip, "frame": outcome.frame, **about, **found}
-
-
 def _expect_passed(validation: Path, name: str) -> None:
     """The suite over the manifest must have passed: a refused archive leaves a report too."""
     said = passed(validation)
@@ -189,6 +137,18 @@ def _expect_passed(validation: Path, name: str) -> None:
         raise BadArchive(
             f"expected a passed report of '{name}' in '{validation}', found {found}. Run validate@{name} and see what it says."
         )
+
+
+def _expect_readable(broken: Mapping[str, str], clips: int, name: str, most: float) -> None:
+    """No more than this share of the clips may have been passed over, each with the reason why it cannot be read."""
+    if not broken:
+        return
+    more = f"\n  and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+    lines = "".join(f"\n  '{clip}': {reason}" for clip, reason in list(broken.items())[:NAMED])
+    told = f"{len(broken)} of {clips} clips in '{name}' cannot be read (passed over: {most:.0%} at most):{lines}{more}"
+    if len(broken) > most * clips:
+        raise BadArchive(f"{told}\nFetch these files again, or raise validation.max_unreadable.")
+    print(told, file=sys.stderr)
 
 
 def _expect_yield(outcomes: pd.DataFrame, name: str, detector: str, least: float) -> None:

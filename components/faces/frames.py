@@ -10,11 +10,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import numpy as np
 
 from components.archives import media
 from components.archives.files import UnreadableError, spelled
-from components.errors import BadArchive
+from components.errors import BadArchive, Unreadable
 from components.faces.table import Images
 
 
@@ -24,7 +25,8 @@ def evenly_spaced(n_frames: int, count: int) -> list[int]:
 
 
 def length(path: Path) -> int:
-    """Frames that a clip shows; raises BadArchive where the file ends before its last frame.
+    """Frames that a clip shows; raises Unreadable where the file ends before its last frame, BadArchive where the system
+    refuses to read it.
 
     The header alone is not believed: many files promise a frame or two that they do not hold.
     """
@@ -38,7 +40,7 @@ def read(path: Path, count: int) -> Iterator[tuple[int, Images]]:
 
 
 def read_at(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, Images]]:
-    """The frames of these ascending `indices`; raises BadArchive telling how far decoding got."""
+    """The frames of these ascending `indices`; raises Unreadable telling how far decoding got, BadArchive as `length` does."""
     with _refused(path):
         yield from media.pixels_at(path, indices)
 
@@ -48,7 +50,13 @@ def _refused(path: Path) -> Iterator[None]:
     try:
         yield
     except UnreadableError as fault:
-        raise BadArchive(
+        kind = BadArchive if _of_the_system(fault.__cause__) else Unreadable
+        raise kind(
             f"expected a readable clip in '{spelled(path)}', decoding got as far as {fault.reached} ({fault}). "
             "Fetch the file again, or leave it out of the archive."
         ) from fault
+
+
+def _of_the_system(fault: BaseException | None) -> bool:
+    """Whether the disk or a right is at fault and not the file: another time, or elsewhere, it might be read."""
+    return isinstance(fault, OSError) and fault.errno is not None and not isinstance(fault, av.FFmpegError)

@@ -38,7 +38,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from components.errors import BadArchive, NoFaceFound
-from components.faces import decoded
+from components.faces import decoded, quality
 from components.faces.about import FACES_FILE, read_about
 from components.faces.elsewhere import Elsewhere, is_elsewhere
 from components.vocabulary import Codec
@@ -53,6 +53,7 @@ BATCH_ROWS = 256
 
 _TEXT = ("archive", "clip", "method", "identity", "source", "split")
 _LENGTHS = {"landmarks": 10, "box": 4}
+_FLOATS = ("score", *quality.COLUMNS)
 _SCHEMA = pa.schema(
     [
         ("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())])),
@@ -67,6 +68,7 @@ _SCHEMA = pa.schema(
         ("landmarks", pa.list_(pa.float32(), 10)),  # in crop pixels; NaN where they are unknown
         ("box", pa.list_(pa.float32(), 4)),  # x0, y0, x1, y1 in pixels of the frame
         ("score", pa.float32()),
+        *((name, pa.float32()) for name in quality.COLUMNS),  # NaN where nobody measured it
     ]
 )
 _MASKED_SCHEMA = _SCHEMA.append(pa.field("mask", _SCHEMA.field("image").type))
@@ -213,7 +215,7 @@ class Here:
 
     def __init__(self, path: Path) -> None:
         table = pa.concat_tables([_shard(file) for file in sorted(path.glob("data-*.arrow"))])
-        self.rows = table.cast(_MASKED_SCHEMA if "mask" in table.column_names else _SCHEMA)
+        self.rows = _with_quality(table).cast(_MASKED_SCHEMA if "mask" in table.column_names else _SCHEMA)
         self._images = _bytes_of(self.rows["image"])
         self._masks = _bytes_of(self.rows["mask"]) if "mask" in self.rows.column_names else None
 
@@ -433,10 +435,10 @@ def named_profile(profile: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _present(rows: pd.DataFrame) -> list[str]:
-    missing = [column for column in COLUMNS if column not in rows.columns]
+    missing = [column for column in COLUMNS if column not in (*rows.columns, *quality.COLUMNS)]
     if missing:
         raise BadArchive(f"a face table needs the columns {', '.join(COLUMNS)}; missing: {', '.join(missing)}.")
-    return list(COLUMNS)
+    return [column for column in COLUMNS if column in rows.columns]
 
 
 def _frame(table: pa.Table) -> pd.DataFrame:
@@ -444,7 +446,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
 
     In one piece: of many, Arrow makes one whenever some rows are taken.
     """
-    whole = table.select(COLUMNS).cast(_ROWS).combine_chunks()
+    whole = _with_quality(table).select(COLUMNS).cast(_ROWS).combine_chunks()
     rows: pd.DataFrame = whole.to_pandas(types_mapper=_LISTS.get)
     return rows
 
@@ -462,19 +464,20 @@ def _typed(row: Mapping[str, Any]) -> dict[str, Any]:
     """`row` in the order and the types of the table, so that the digest does not depend on who wrote it."""
     typed: dict[str, Any] = {}
     for column in COLUMNS:
-        value = row[column]
+        value = row.get(column, np.nan) if column in quality.COLUMNS else row[column]
         if column in _TEXT:
             typed[column] = str(value)
         elif column in _LENGTHS:
             typed[column] = np.asarray(value, np.float32).reshape(_LENGTHS[column])
         else:
-            typed[column] = float(np.float32(value)) if column == "score" else int(value)
+            typed[column] = float(np.float32(value)) if column in _FLOATS else int(value)
     return typed
 
 
 def _content(row: Mapping[str, Any], image: bytes, mask: bytes | None) -> bytes:
-    """What the digest sees of a face; lengths come first, so no two rows run together."""
-    words = json.dumps([value for column, value in row.items() if column not in _LENGTHS]).encode()
+    """What the digest sees of a face; lengths come first, so no two rows run together. What nobody measured is not seen."""
+    unseen = _LENGTHS.keys() | ({*quality.COLUMNS} if all(np.isnan(row[name]) for name in quality.COLUMNS) else set())
+    words = json.dumps([value for column, value in row.items() if column not in unseen]).encode()
     numbers = b"".join(row[column].tobytes() for column in _LENGTHS)
     content = b"%d %d " % (len(words), len(image)) + words + numbers + image
     return content if mask is None else content + b"mask %d " % len(mask) + mask
@@ -512,6 +515,14 @@ def _bytes_of(images: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _shard(file: Path) -> pa.Table:
     return pa.ipc.open_stream(pa.memory_map(str(file))).read_all()
+
+
+def _with_quality(table: pa.Table) -> pa.Table:
+    """A table that was written before quality was measured has it unknown, in its place."""
+    for place, name in enumerate(_SCHEMA.names):
+        if name in quality.COLUMNS and name not in table.column_names:
+            table = table.add_column(place, name, pa.array(np.full(len(table), np.nan, np.float32)))
+    return table
 
 
 def _size_px(image: bytes) -> tuple[int, int]:

@@ -126,6 +126,26 @@ def test_the_frames_of_a_clip_are_those_that_are_shown(kind: str, tmp_path: Path
     assert [index for index, _ in frames.read(path, 100)] == list(range(expected))
 
 
+@pytest.mark.parametrize("wanted", [[0], [29], [0, 7, 8, 20], [3, 29], [28, 30]])
+def test_frames_that_are_passed_over_change_none_that_are_wanted(tmp_path: Path, wanted: list[int]) -> None:
+    whole = film(tmp_path / "whole.mp4", bf="3", g="12")
+    every = dict(media.pixels_at(whole, range(30)))
+    assert sorted(every) == list(range(30))
+    cut = pieces(
+        whole, tmp_path / "cut.mp4", lambda number, packet: number > 0
+    )  # its first pictures lost their reference
+    for path in (whole, cut):
+        all_of = list(_sequential(path))
+        for index, pixels in media.pixels_at(path, [i for i in wanted if i < len(all_of)]):
+            np.testing.assert_array_equal(pixels, all_of[index])
+
+
+def _sequential(path: Path) -> Iterator[np.ndarray]:
+    with av.open(str(path)) as container, suppress(av.FFmpegError):
+        for picture in container.decode(video=0):
+            yield picture.to_ndarray(format="rgb24")
+
+
 def test_a_trimmed_clip_shows_its_own_frames(tmp_path: Path) -> None:
     whole = film(tmp_path / "whole.mp4", g="60")
     first = next(frames.read_at(trimmed(tmp_path, 10, 30), [0]))[1]

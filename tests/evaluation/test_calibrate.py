@@ -21,6 +21,7 @@ from components.evaluation.matrix import Matrix
 from components.evaluation.metrics import clip_scores
 from components.evaluation.operating_point import OperatingPoint
 from components.evaluation.point_files import FAMILIARITY_FILE, POINT_FILE, told
+from components.faces.quality import COLUMNS
 from components.faces.table import FaceTable, encode
 from components.params import OperatingPointOptions, Withdrawal
 
@@ -103,7 +104,7 @@ def write_faces(folder: Path, archive: str, seed: int) -> None:
         {
             "archive": archive, "clip": f"{split}-{n}-{label}.png", "frame": 0, "label": label,
             "method": archive if label else "genuine", "identity": "", "source": f"{archive}-{split}-{n}",
-            "split": split, "landmarks": np.zeros(10), "box": np.array([0, 0, 60 + n, 80]), "score": 0.9,
+            "split": split, "landmarks": np.zeros(10), "box": np.zeros(4), "score": 0.9, "face_px": 60.0 + n,
         }
         for split, n, label in splits
     ]  # fmt: skip
@@ -209,10 +210,10 @@ def test_what_lacks_is_told_and_a_lone_source_is_not_enough() -> None:
 
 
 def test_every_number_a_face_table_says_of_a_face_is_described_and_unknown_ones_are_not() -> None:
-    boxes = [np.array([0, 0, 10, 20]), np.array([0, 0, 30, 40]), np.zeros(4)]
-    found = quality(pd.DataFrame({"box": boxes, "score": [0.9, 0.8, np.nan], "blur": [1.0, 2.0, 3.0], "frame": 1}))
-    assert {name: one["faces"] for name, one in found.items()} == {"face_px": 2, "score": 2, "blur": 3}
-    assert found["face_px"]["quantiles"]["0.5"] == 20
+    unknown = dict.fromkeys(COLUMNS, np.nan)
+    found = quality(pd.DataFrame({**unknown, "score": [0.9, 0.8, np.nan], "face_px": [20.0, 40.0, 60.0], "frame": 1}))
+    assert {name: one["faces"] for name, one in found.items()} == {"face_px": 3, "score": 2}
+    assert found["face_px"]["quantiles"]["0.5"] == 40
 
 
 def test_a_point_is_read_as_it_was_written_and_without_its_statistics_knows_no_strangers(calibrated: Calibrate) -> None:

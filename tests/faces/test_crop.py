@@ -16,10 +16,11 @@ import pytest
 from components import orders
 from components.archives import manifest as manifests
 from components.errors import BadArchive, NoFaceFound
-from components.faces import alignment, extraction
+from components.faces import alignment, extraction, workers
 from components.faces import crop as stage
 from components.faces.crop import crop
 from components.faces.detection import build
+from components.faces.detection.annotated import Annotated
 from components.faces.table import FaceTable
 from components.params import CropOptions, ValidationOptions, Withdrawal
 
@@ -142,8 +143,8 @@ def test_cropping_twice_gives_the_same_bytes_however_many_threads(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = world.crop("one")
-    monkeypatch.setattr(stage, "THREADS", 5)
-    monkeypatch.setattr(extraction, "BATCH", 3)
+    monkeypatch.setattr(workers, "THREADS", 5)
+    monkeypatch.setattr(Annotated, "batch", 3)
     again = world.crop("again")
     assert files(one.path) == files(again.path)
 
@@ -239,6 +240,47 @@ def test_a_truncated_clip_is_refused_by_name_and_nothing_is_written(world: World
     with pytest.raises(BadArchive, match=r"clips/1\.mp4"):
         world.crop()
     assert not list((world.root / "faces").iterdir())
+
+
+def test_a_broken_clip_is_told_and_passed_over_up_to_a_stated_share(
+    world: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = world.archive / "clips" / "1.mp4"
+    path.write_bytes(path.read_bytes()[:-500])
+    table = world.crop(max_unreadable=0.25, min_yield=0.5)
+    assert table.outcomes is not None
+    of_clip = table.outcomes[table.outcomes["clip"] == "clips/1.mp4"]
+    assert of_clip[["frame", "outcome"]].to_numpy().tolist() == [[-1, "unreadable"]]
+    assert set(table.rows["clip"]) == {"clips/0.mp4", "clips/2.mp4", "stills/a.png"}
+    assert (
+        "1 of 4 clips in 'small' cannot be read (passed over: 25% at most):\n  'clips/1.mp4': "
+        in capsys.readouterr().err
+    )
+
+
+def test_a_broken_still_takes_none_of_its_neighbours_along(world: World, landmarks: np.ndarray) -> None:
+    for name in ("b", "c"):
+        (world.archive / "stills" / f"{name}.png").write_bytes((world.archive / "stills" / "a.png").read_bytes())
+        world.add(f"stills/{name}.png", 1, 1, landmarks, [0])
+    broken = world.archive / "stills" / "b.png"
+    broken.write_bytes(broken.read_bytes()[:-40])
+    table = world.crop(max_unreadable=0.2, min_yield=0.5)
+    assert {"stills/a.png", "stills/c.png"} < set(table.rows["clip"])
+    assert "stills/b.png" not in set(table.rows["clip"])
+
+
+def test_a_clip_that_is_gone_is_no_broken_clip(world: World) -> None:
+    (world.archive / "clips" / "1.mp4").unlink()
+    with pytest.raises(BadArchive, match=r"clips/1\.mp4.*nothing is there"):
+        world.crop(max_unreadable=1.0, min_yield=0.0)
+
+
+def test_every_face_tells_how_good_it_is(world: World) -> None:
+    rows = world.crop().rows
+    assert (rows["face_px"] > 20).all() and (rows["sharpness"] > 0).all()
+    assert rows["brightness"].between(0, 255).all()
+    assert rows[["yaw_deg", "pitch_deg", "roll_deg"]].abs().to_numpy().max() < 20
+    assert rows.dtypes[["sharpness", "roll_deg"]].eq(np.float32).all()
 
 
 # masks

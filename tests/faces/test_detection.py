@@ -114,6 +114,35 @@ def test_yunet_finds_the_same_face_in_a_frame_it_has_to_scale_down(real_data: Pa
 
 
 @pytest.mark.usefixtures("yunet")
+def test_landmarks_do_not_depend_on_the_size_at_which_a_face_was_found(real_data: Path) -> None:
+    seen = []
+    for clip in sorted((real_data / "clips" / "portraits").glob("*.mp4")):
+        _, pixels = next(frames.read(clip, 1))
+        large = np.repeat(np.repeat(pixels, 3, axis=0), 3, axis=1)
+        found = []
+        for detect_px in (320, 1280):
+            detector = detection.build("yunet", CropOptions(detect_px=detect_px))
+            frame = Frame("a", 0, large)
+            found.append(detector.refine(frame, largest(detector.detect([frame])[0])).landmarks)  # type: ignore[arg-type]
+        eyes = np.linalg.norm(found[1][LEFT_EYE] - found[1][RIGHT_EYE])
+        seen.append(np.linalg.norm(found[0] - found[1], axis=1).mean() / eyes)
+    assert np.mean(seen) < 0.03
+
+
+@pytest.mark.usefixtures("yunet")
+def test_a_small_face_is_looked_for_at_full_size_where_no_large_one_is_seen_or_it_is_asked_for(real_data: Path) -> None:
+    frame = np.zeros((720, 1280, 3), np.uint8)
+    face = portrait(real_data)[::3, ::3]  # 31 px
+    frame[100 : 100 + len(face), 900 : 900 + face.shape[1]] = face
+    detector = detection.build("yunet", CropOptions())
+    assert len(detector.detect([Frame("a", 0, frame)])[0]) == 1
+    beside = np.repeat(np.repeat(portrait(real_data), 2, axis=0), 2, axis=1)
+    frame[200:700, 100:600] = beside
+    assert len(detector.detect([Frame("a", 0, frame)])[0]) == 1
+    assert len(detector.detect([Frame("a", 0, frame, closely=True)])[0]) == 2
+
+
+@pytest.mark.usefixtures("yunet")
 def test_yunet_finds_a_face_in_nearly_every_portrait(real_data: Path) -> None:
     detector = detection.build("yunet", CropOptions())
     found = detector.detect([Frame("a", i, portrait(real_data, i)) for i in range(0, 3000, 150)])

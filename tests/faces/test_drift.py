@@ -61,7 +61,7 @@ def write_faces(
 
 
 def gauged(place: Path, *before: str, name: str = "now", **options: object) -> dict:
-    earlier = pd.DataFrame({"sha256": list(before), "archive": list(before)})
+    earlier = pd.DataFrame({"name": list(before), "label": 0, "split": "train", "archive": list(before)})
     manifests.write(earlier, place / "manifest" / manifests.EARLIER_FILE, manifests.EARLIER)
     params = ValidationOptions.model_validate(options)
     gauge(place / "manifest", place / "faces", place / "drift", name=name, validation_params=params)

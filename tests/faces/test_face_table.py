@@ -8,9 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from components.errors import BadArchive, NoFaceFound
+from components.faces import quality
 from components.faces import table as face_table
 from components.faces.table import COLUMNS, FaceTable, Writer, decode, decode_mask, encode, encode_mask
 
@@ -301,3 +303,16 @@ def test_a_table_that_lost_a_shard_is_refused(tmp_path: Path, monkeypatch: pytes
     next(table.path.glob("data-00001*")).unlink()
     with pytest.raises(BadArchive, match="should hold 9 faces, found 5"):
         FaceTable.load(table.path)
+
+
+def test_a_table_that_was_written_before_quality_was_measured_has_it_unknown(tmp_path: Path) -> None:
+    table = FaceTable.write(tmp_path / "old", rows(3), [BLACK] * 3, PROFILE)
+    (shard,) = table.path.glob("data-*.arrow")
+    with pa.ipc.open_stream(pa.memory_map(str(shard))) as stream:
+        older = stream.read_all().drop_columns(list(quality.COLUMNS))
+    with pa.ipc.new_stream(str(tmp_path / "older.arrow"), older.schema) as sink:
+        sink.write_table(older)
+    (tmp_path / "older.arrow").replace(shard)
+    again = FaceTable.load(table.path)
+    assert again.rows[list(quality.COLUMNS)].isna().all(axis=None)
+    assert again.take([0, 1, 2], tmp_path / "copy").digest == table.digest

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from components.archives import layouts
 from components.errors import BadArchive, BadParams, BrokenLineage, NameTaken, PerennialError, StageFailed, UnknownName
 from components.generations import lineage
 from components.params import Params
@@ -68,7 +69,7 @@ def perennial(workspace: Workspace, *words: str) -> None:
 
 
 def test_an_unknown_layout_is_answered_with_the_known_ones(workspace, spoilt, refused):
-    with refused(UnknownName, "no layout 'labb'", "crops, faceforensics, lab", "Did you mean 'lab'?"):
+    with refused(UnknownName, f"no layout 'labb'; known: {', '.join(layouts.names())}", "Did you mean 'lab'?"):
         perennial(workspace, "land", "new", str(spoilt), "--layout", "labb")
 
 

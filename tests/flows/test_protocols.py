@@ -50,10 +50,10 @@ def painted(root: Path, methods: list[str], seed: int) -> Path:
     for split in ("train", "test"):
         for number in range(4):
             pixels = chance.integers(0, 256, (48, 48, 3), dtype=np.uint8)
-            for method in ("genuine", *methods):
-                label = int(method != "genuine")
+            for which, method in enumerate(("genuine", *methods)):
+                label = int(which > 0)
                 file = f"{'fake' if label else 'real'}/{method}_{split}_{number}.png"
-                Image.fromarray(pixels ^ np.uint8(len(method) * label)).save(root / file)
+                Image.fromarray(pixels ^ np.uint8(which)).save(root / file)
                 rows.append(f"{file},{label},{method},{seed}_{split}_{number},{split}")
     (root / "labels.csv").write_text("\n".join(rows) + "\n")
     return root
@@ -119,6 +119,6 @@ def test_a_protocol_runs_over_parts_of_archives_and_is_told_beside_what_was_repo
 def test_protocols_are_listed_with_what_is_missing_and_how_to_land_it(parent: Workspace) -> None:
     done = perennial(parent, "protocols")
     assert "ready: perennial study NAME --protocol sur_lid_p2" in done.stdout
-    assert "missing 'dfdcp', DFDC preview: `perennial land dfdcp PATH --layout crops`" in done.stdout
+    assert "missing 'dfdcp', DFDC preview: `perennial land dfdcp PATH --layout dfdc_preview`" in done.stdout
     one = perennial(parent, "protocols", "dfil")
     assert "clips_per_class: 25" in one.stdout and "missing 'cdf2'" in one.stdout

@@ -32,7 +32,7 @@ def champion(tmp_path_factory) -> Path:
     torch.manual_seed(0)
     detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
     about = {"generation": "small-M1", "detector": "rsia_net", "options": OPTIONS, "strategy": "finetune"}
-    learned = named_profile({"detector": "none", "weights": None, **PARAMS.model_dump()})
+    learned = named_profile(profile_of(detection.build("none", PARAMS), PARAMS))
     save_generation(folder, detector, {}, {**about, "profiles": [learned]})
     return folder
 
@@ -147,9 +147,7 @@ def test_a_strip_has_a_block_a_frame_higher_and_redder_where_it_is_suspicious():
     ],
 )
 def test_faces_cut_otherwise_than_those_it_learned_get_no_answer(champion, files, tmp_path, change, words):
-    other = taught(
-        champion, tmp_path / "other", **{"detector": "none", "weights": None, **PARAMS.model_dump(), **change}
-    )
+    other = taught(champion, tmp_path / "other", **{**profile_of(detection.build("none", PARAMS), PARAMS), **change})
     with pytest.raises(
         Refused, match=f"expected faces cut as 'small-M1' learned them \\({words}\\), found .*do not compare"
     ):

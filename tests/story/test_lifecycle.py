@@ -9,7 +9,7 @@ from components.tracking import Tracking, connect
 
 pytestmark = pytest.mark.slow
 
-EARLY = ("ingest", "validate", "crop")
+EARLY = ("ingest", "validate", "crop", "gauge")
 LATE = ("evolve", "curate", "evaluate", "calibrate", "judge")
 
 

@@ -21,8 +21,9 @@ NEVER_LOCKED = "opencv-python"
 """The wheel names it because retinaface-pytorch brings it along; `make setup` does not let it."""
 
 
-def needed() -> dict[str, Requirement]:
-    found = [Requirement(text) for text in PROJECT["project"]["dependencies"]]
+def needed(extras: bool = False) -> dict[str, Requirement]:
+    more = sum(PROJECT["project"]["optional-dependencies"].values(), []) if extras else []
+    found = [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *more]]
     return {canonicalize_name(one.name): one for one in found}
 
 
@@ -46,7 +47,7 @@ def imported() -> set[str]:
 
 def test_every_package_that_is_imported_is_a_dependency_by_name():
     distributions = importlib.metadata.packages_distributions()
-    named = set(needed())
+    named = set(needed(extras=True))
     missing = [
         package
         for package in sorted(imported())

@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -34,6 +34,8 @@ class Frame:
     clip: str
     index: int
     pixels: Images
+    closely: bool = False
+    """Whether small faces matter as much as large ones: it is known which face is meant, or will be."""
 
 
 SAME_FACE: Final = 0.3
@@ -57,16 +59,23 @@ class Face:
 class FaceDetector(Protocol):
     """Finds every face in frames; may be called from several threads at once."""
 
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def weights_digest(self) -> str | None:
-        """sha256 of the weight file; None where there is none."""
+    name: str
+    weights_digest: str | None
+    """sha256 of the weight file; None where there is none."""
+    looks: Mapping[str, object] = {}
+    """Options of its own that decide where it sees faces; they belong to the profile of a table."""
+    batch: int = 2
+    """Frames that are best shown to it together."""
+    accelerators: int = 0
+    """How many it can use here; where there is none, the CPU does all."""
 
     def detect(self, frames: Sequence[Frame]) -> list[list[Face]]:
         """The faces of each frame, possibly none."""
         ...
+
+    def refine(self, frame: Frame, face: Face) -> Face:  # noqa: ARG002 most have said all they know
+        """A face it found in `frame` with landmarks as exact as it can tell them."""
+        return face
 
 
 def names() -> tuple[str, ...]:
@@ -98,9 +107,14 @@ def _module(name: str) -> Any:
     return importlib.import_module(f"{__name__}.{name}")
 
 
+def by_size(faces: Sequence[Face]) -> list[Face]:
+    """The face with the largest box first; of equal ones the surer."""
+    return sorted(faces, key=lambda face: (face.area, face.score), reverse=True)
+
+
 def largest(faces: Sequence[Face]) -> Face | None:
-    """The face with the largest box; of equal ones the surer."""
-    return max(faces, key=lambda face: (face.area, face.score), default=None)
+    """The first by size."""
+    return next(iter(by_size(faces)), None)
 
 
 def at(faces: Sequence[Face], box: tuple[int, int, int, int]) -> Face | None:

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from components.errors import BadArchive
-from components.faces.detection import Face, Frame
+from components.faces.detection import Face, FaceDetector, Frame
 from components.params import CropOptions
 
 FILE = "landmarks.parquet"
@@ -31,7 +31,7 @@ def weights() -> None:
     """It has none."""
 
 
-class Annotated:
+class Annotated(FaceDetector):
     """Looks landmarks up instead of finding them; a frame without a row has no face."""
 
     name = "annotated"

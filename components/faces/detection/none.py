@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from components.faces.detection import Face, Frame
+from components.faces.detection import Face, FaceDetector, Frame
 from components.faces.table import Images
 from components.params import CropOptions
 
@@ -21,7 +21,7 @@ def weights() -> None:
     """It has none."""
 
 
-class WholeFrame:
+class WholeFrame(FaceDetector):
     """The largest face of a frame is the frame."""
 
     name = "none"

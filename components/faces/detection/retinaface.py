@@ -5,6 +5,7 @@ Flow     frames (B,H,W,3) -> ImageNet mean and std, zeros below and right up to 
 Source   ternaus/retinaface 0.0.7: its network, priors and box decoding are called, nothing is copied
 Differs  a frame is never enlarged nor padded to a square, so frames of one size share a batch without waste;
          landmarks stay floats (theirs are cut to whole pixels); its weights are loaded without unpickling code
+Size     `faces.max_input_px`. Which smaller one would do was not measured: its trained weights were not at hand
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from components import torchvision_ops, weight_files
 from components.errors import BadParams, MissingWeights
-from components.faces.detection import Face, Frame, file_digest, shrink
+from components.faces.detection import Face, FaceDetector, Frame, file_digest, shrink
 from components.faces.table import Images
 from components.params import CropOptions
 from components.settings import settings
@@ -63,19 +64,27 @@ def build(params: CropOptions, archive: Path | None) -> RetinaFace:  # noqa: ARG
         ) from fault
 
 
-class RetinaFace:
+class RetinaFace(FaceDetector):
     """Frames of one size go through the network together."""
 
     name = "retinaface"
 
     def __init__(
-        self, state: dict[str, Tensor], digest: str, *, min_score: float, max_input_px: int, device: str, batch: int = 8
+        self,
+        state: dict[str, Tensor],
+        digest: str,
+        *,
+        min_score: float,
+        max_input_px: int,
+        device: str,
+        batch: int = 16,
     ) -> None:
-        self.weights_digest: str | None = digest
+        self.weights_digest = digest
         self._min_score = min_score
         self._max_input_px = max_input_px
         self._device = torch.device(device)
-        self._batch = batch
+        self.batch = batch
+        self.accelerators = torch.cuda.device_count() if self._device.type == "cuda" else 0
         self.network = _network()
         self.network.load_state_dict(state)
         self.network.to(self._device).eval()  # in train mode its batch norms would judge a frame by its neighbours
@@ -83,26 +92,26 @@ class RetinaFace:
     def detect(self, frames: Sequence[Frame]) -> list[list[Face]]:
         """Every face of each frame with a score of at least `min_score`."""
         inputs = [shrink(frame.pixels, self._max_input_px) for frame in frames]
-        same_size: dict[tuple[int, int], list[int]] = defaultdict(list)
+        same_size: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for position, (image, _) in enumerate(inputs):
-            same_size[_padded(image)].append(position)
+            same_size[image.shape].append(position)
         found: list[list[Face]] = [[] for _ in frames]
-        for size, positions in same_size.items():
-            for start in range(0, len(positions), self._batch):
-                chosen = positions[start : start + self._batch]
+        for positions in same_size.values():
+            for start in range(0, len(positions), self.batch):
+                chosen = positions[start : start + self.batch]
                 stretches = [inputs[p][1] for p in chosen]
-                faces = self._faces([inputs[p][0] for p in chosen], size, stretches)
+                faces = self._faces(np.stack([inputs[p][0] for p in chosen]), stretches)
                 for position, of_frame in zip(chosen, faces, strict=True):
                     found[position] = of_frame
         return found
 
     @torch.inference_mode()
-    def _faces(
-        self, images: list[Images], size: tuple[int, int], stretches: list[npt.NDArray[np.float64]]
-    ) -> list[list[Face]]:
+    def _faces(self, images: Images, stretches: list[npt.NDArray[np.float64]]) -> list[list[Face]]:
+        """Of images of one size (B,h,w,3); on an accelerator they are bytes until they are there."""
         from retinaface.box_utils import decode, decode_landm
 
-        batch = torch.from_numpy(np.stack([_normalised(image, size) for image in images])).to(self._device)
+        size = _padded(images[0])
+        batch = _normalised(torch.from_numpy(images).to(self._device), size)
         boxes, logits, landmarks = self.network(batch)  # (B,P,4), (B,P,2), (B,P,10)
         scores = logits.softmax(-1)[..., 1]  # (B,P)
         priors = _priors(size).to(self._device)  # (P,4)
@@ -141,11 +150,12 @@ def _padded(image: Images) -> tuple[int, int]:
     return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
 
 
-def _normalised(image: Images, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """(h,w,3) uint8 -> (3,H,W) float32, the added border zero."""
-    padded = np.zeros((3, *size), np.float32)
-    padded[:, : image.shape[0], : image.shape[1]] = ((image - MEAN) / STD).transpose(2, 0, 1)
-    return padded
+def _normalised(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B,h,w,3) uint8 -> (B,3,H,W) float32, the added border zero."""
+    mean, std = (torch.from_numpy(values).to(images.device) for values in (MEAN, STD))
+    pixels = ((images.float() - mean) / std).permute(0, 3, 1, 2)
+    height, width = images.shape[1:3]
+    return nn.functional.pad(pixels, (0, size[1] - width, 0, size[0] - height)).contiguous()
 
 
 @cache
