@@ -28,6 +28,7 @@ from components.evaluation.familiarity import Kin, spread
 from components.evaluation.matrix import Matrix
 from components.evaluation.metrics import clip_scores
 from components.evaluation.operating_point import OperatingPoint
+from components.evaluation.population import Population
 from components.faces import quality as face_quality
 from components.faces.table import FaceTable
 from components.generations.card import read_card
@@ -63,7 +64,8 @@ def calibrate(
     bench                   the bench that lists its benchmarks
     faces                   the folder with every archive's face table, by name
     withdrawn_file          what is neither learned nor measured
-    operating_point_folder  output: operating_point.json and, where there is a point, familiarity.safetensors
+    operating_point_folder  output: operating_point.json and, where there is a point, familiarity.safetensors and
+                            population.parquet
     """
     recipe = Recipe.read(recipe_file)
     card, withdrawn = read_card(generation), orders.read(withdrawn_file)
@@ -94,6 +96,7 @@ def calibrate(
     clips = clip_scores(pd.concat(answers.values()))
     point = fit(clips, recipe.operating_point, recipe.evaluation.confidence, familiar, told)
     point.write(operating_point_folder, about)
+    reference(clips, apart, _validating(lessons.values(), withdrawn)).write(operating_point_folder)
     print(f"{card['generation']}: {in_words(point)}", flush=True)
 
 
@@ -152,6 +155,33 @@ def fit(
         "reliability": calibration.reliability(labels, fitted.foretold),
     }
     return OperatingPoint(fitted.calibration, threshold, margin, {**measured, **(found or {})}, familiar)
+
+
+def reference(clips: pd.DataFrame, kin: Sequence[Kin], rows: pd.DataFrame) -> Population:
+    """What later files are compared with: the validation clips (`metrics.clip_scores`) whose faces were looked at, by their
+    looks and by what the table's `rows` say of the quality of their faces."""
+    looked = pd.concat([pd.DataFrame({"archive": own.archive, "clip": own.clips}) for own in kin], ignore_index=True)
+    traits = {view: np.concatenate([own.traits[view] for own in kin]) for view in kin[0].traits}
+    of_clip = looked.groupby(["archive", "clip"], sort=False)
+    index, known = of_clip.ngroup().to_numpy(), of_clip.first().index
+    faces = np.bincount(index)[:, None]
+    means = {view: _summed(values, index) / faces for view, values in traits.items()}
+    columns = ["score", *face_quality.COLUMNS]
+    numbers = rows.groupby(["archive", "clip"])[columns].mean().rename(columns={"score": "detector_score"}).loc[known]
+    about = clips.set_index(["archive", "clip"]).loc[known]
+    return Population(
+        tuple(about["source"].astype(str)),
+        about["p_fake"].to_numpy(np.float64),
+        {view: values.astype(np.float32) for view, values in means.items()},
+        {column: numbers[column].to_numpy(np.float64) for column in numbers},
+    )
+
+
+def _summed(values: NDArray[np.float32], index: NDArray[np.intp]) -> NDArray[np.float64]:
+    """(N, D) of each number in `index`, (clips, D)."""
+    sums = np.zeros((index.max() + 1, values.shape[1]))
+    np.add.at(sums, index, values)
+    return sums
 
 
 def quality(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:

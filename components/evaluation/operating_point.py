@@ -7,6 +7,7 @@
 
     operating_point.json        what is said of it, or why there is none; and the ladder, where somebody asked for it
     familiarity.safetensors     what taught faces look like (`components.evaluation.familiarity`)
+    population.parquet          validation clips, which what is asked is compared with (`components.evaluation.population`)
 
 Reading it takes neither torch nor scikit-learn.
 """

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-POINT_FILE, FAMILIARITY_FILE = "operating_point.json", "familiarity.safetensors"
+POINT_FILE = "operating_point.json"
+FAMILIARITY_FILE, POPULATION_FILE = "familiarity.safetensors", "population.parquet"
 NOT_CALIBRATED = "it was raised before there were operating points"
 NONE: Mapping[str, Any] = {"point": None, "reason": NOT_CALIBRATED, "ladder": None}
 FORMAT = 1
@@ -25,6 +26,7 @@ def told(folder: Path) -> dict[str, Any]:
 def write(folder: Path, said: Mapping[str, Any]) -> None:
     """Write ``operating_point.json``, alone."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / FAMILIARITY_FILE).unlink(missing_ok=True)
+    for file in (FAMILIARITY_FILE, POPULATION_FILE):
+        (folder / file).unlink(missing_ok=True)
     content = {"format": FORMAT, **said}
     (folder / POINT_FILE).write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")

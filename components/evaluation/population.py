@@ -29,12 +29,12 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from components.evaluation.calibration import log_odds
+from components.evaluation.point_files import POPULATION_FILE
 from components.faces.drift import energy_coefficient
 
 Floats = NDArray[np.float64]
 Array = NDArray[np.float32]
 
-POPULATION_FILE: Final = "population.parquet"
 FILES: Final = 400
 FEWEST: Final = 20
 """Files with a face, and clips of the reference, from which on anything is said of drift."""

@@ -20,7 +20,8 @@ from components.evaluation.ladder import RUNGS
 from components.evaluation.matrix import Matrix
 from components.evaluation.metrics import clip_scores
 from components.evaluation.operating_point import OperatingPoint
-from components.evaluation.point_files import FAMILIARITY_FILE, POINT_FILE, told
+from components.evaluation.point_files import FAMILIARITY_FILE, POINT_FILE, POPULATION_FILE, told
+from components.evaluation.population import Population
 from components.faces.quality import COLUMNS
 from components.faces.table import FaceTable, encode
 from components.params import OperatingPointOptions, Withdrawal
@@ -127,12 +128,21 @@ def test_a_generation_gets_an_operating_point_from_all_that_its_line_was_taught(
     assert set(point.familiarity.found["beyond"]) == {"later"}, "which validates, and was not taught"
 
 
+def test_the_validation_clips_are_kept_for_comparing_later_files_with_them(calibrated: Calibrate) -> None:
+    found = Population.read(calibrated())
+    assert found is not None and len(found) == 2 * (12 + 10)
+    assert len(set(found.sources)) == 12 + 10
+    assert set(found.traits) == {"picture", "embedding"}
+    assert sorted(set(found.quality["face_px"])) == [60.0 + number for number in range(12)]
+    assert set(found.quality) == {"detector_score", *COLUMNS}
+
+
 def test_calibrating_again_gives_the_same_bytes_from_the_faces_or_from_what_was_kept(calibrated: Calibrate) -> None:
     first, kept = calibrated("a"), calibrated("b")
     for file in KEPT.rglob("*.parquet"):
         file.unlink()
     afresh = calibrated("c")
-    for name in (POINT_FILE, FAMILIARITY_FILE):
+    for name in (POINT_FILE, FAMILIARITY_FILE, POPULATION_FILE):
         assert (first / name).read_bytes() == (kept / name).read_bytes() == (afresh / name).read_bytes()
 
 
