@@ -41,7 +41,7 @@ FEWEST: Final = 20
 TENTHS: Final = 10
 ROUNDS: Final = 1000
 CLOSE: Final = 1e-9
-NO_FACE: Final = "no face"
+FACELESS: Final = ("no face", "unreadable")
 _VIEW = "view "
 
 
@@ -185,7 +185,7 @@ def summary(rows: pd.DataFrame) -> dict[str, Any]:
     both = rows[rows["shadow"] != ""]
     return {
         "files": len(rows),
-        "with_a_face": float((rows["reason"] != NO_FACE).mean()),
+        "with_a_face": float((~rows["reason"].isin(FACELESS)).mean()),
         "cannot_tell": float(untold.mean()),
         "reasons": rows.loc[untold, "reason"].value_counts(normalize=False).sort_index().to_dict(),
         "agreement": float((both["verdict"] == both["shadow"]).mean()) if len(both) else None,

@@ -144,6 +144,15 @@ def tell_examination(
     return changed
 
 
+def tell_population(generation: str, weights: str, numbers: Mapping[str, float], step: int, tracking: Tracking) -> bool:
+    """Draw ``asked/<number>`` on the runs of a generation, at a `step` in seconds since 1970; True if it has a run."""
+    named = {catalogue.GENERATION_TAG: generation, catalogue.WEIGHTS_TAG: weights}
+    runs = _runs(" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items()), tracking)
+    for run in runs:
+        _log_missing(run, {f"asked/{name}": value for name, value in numbers.items()}, step, tracking)
+    return bool(runs)
+
+
 def challenge(line: str, tracking: Tracking) -> None:
     """Point ``challenger`` at the newest generation while it is younger than the champion, else take the alias away."""
     known = catalogue.versions(line, tracking)
