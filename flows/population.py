@@ -10,11 +10,9 @@ import json
 import time
 from pathlib import Path
 
-from components.registry.record import tell_population
 from components.reports.asked import write_asked
 from components.serving.asked import Asked
 from components.serving.watching import Watched, look
-from components.tracking import connect
 from flows.serving import champion_of
 from flows.watch import WORKSPACE, post, server
 from flows.workspace import Workspace
@@ -30,6 +28,9 @@ def asked_of(workspace: Workspace) -> Asked:
 
 def watch(workspace: Workspace, line: str | None, *, days: float, alpha: float) -> Watched:
     """Look once, and tell everybody; raises Refused as `champion_of` does, OSError where a Prefect server did not hear."""
+    from components.registry.record import tell_population
+    from components.tracking import connect
+
     champion, _ = champion_of(workspace, line)
     name = workspace.lineage().generations[champion.generation].line
     points = workspace.data("operating_points", champion.generation)

@@ -137,7 +137,7 @@ def post(event: str, resource: dict[str, str], payload: dict[str, Any]) -> None:
     from prefect.client.orchestration import get_client
     from prefect.events.schemas.events import Event
 
-    said = Event(event=event, resource=resource, payload=payload)  # type: ignore[arg-type]
+    said = Event(event=event, resource=resource, payload=payload)
     try:
         with get_client(sync_client=True) as client:
             client.request("POST", "/events", json=[said.model_dump(mode="json")]).raise_for_status()

@@ -173,11 +173,11 @@ def reference(clips: pd.DataFrame, kin: Sequence[Kin], rows: pd.DataFrame) -> Po
         tuple(about["source"].astype(str)),
         about["p_fake"].to_numpy(np.float64),
         {view: values.astype(np.float32) for view, values in means.items()},
-        {column: numbers[column].to_numpy(np.float64) for column in numbers},
+        {str(column): numbers[column].to_numpy(np.float64) for column in numbers},
     )
 
 
-def _summed(values: NDArray[np.float32], index: NDArray[np.intp]) -> NDArray[np.float64]:
+def _summed(values: NDArray[np.float32], index: NDArray[Any]) -> NDArray[np.float64]:
     """(N, D) of each number in `index`, (clips, D)."""
     sums = np.zeros((index.max() + 1, values.shape[1]))
     np.add.at(sums, index, values)
