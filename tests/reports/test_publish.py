@@ -98,7 +98,7 @@ def test_the_page_is_well_formed(html):
 def test_the_page_fetches_nothing(html):
     sources = re.findall(r'(?:src|href)="([^"]*)"|url\(([^)]*)\)', html)
     elsewhere = [a or b for a, b in sources if not (a or b).startswith(("data:", "#"))]
-    others = ["../finetune/index.html", "../../data_docs/index.html", "../../asked/cffd/index.html"]
+    others = ["../finetune/index.html", "../../data_docs/index.html", "../../asked/rsia/index.html"]
     assert elsewhere == others, "links to other pages alone leave it"
     assert "<script" not in html and "@import" not in html
 
