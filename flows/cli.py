@@ -410,6 +410,26 @@ def score(
 
 
 @app.command()
+def population(
+    line: Annotated[str | None, typer.Option(help="Whose champion; default: the only line with one.")] = None,
+    days: Annotated[float, typer.Option(help="How far back to look.", min=0.01)] = 7,
+    alpha: Annotated[float, typer.Option(help="The share of false alarms.", min=0.002, max=0.5)] = 0.05,
+    as_json: Json = False,
+    root: Root = None,
+) -> None:
+    """Compare what the champion was asked of late with what it was calibrated on."""
+    from flows.population import in_words, watch
+    from flows.terminal import console
+
+    workspace = _workspace(root)
+    found = watch(workspace, line, days=days, alpha=alpha)
+    if as_json:
+        print(json.dumps(found.as_json(), indent=2))
+    else:
+        console.print(in_words(found), markup=False)
+
+
+@app.command()
 def study(
     name: Annotated[str, typer.Argument(help="Names the study; the same name continues or extends it.")],
     sequence: Annotated[

@@ -25,7 +25,7 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import engine, near_duplicates, pipeline, provenance
+from flows import engine, near_duplicates, pipeline, population, provenance
 from flows.durations import clock
 from flows.pending import (
     ARCHIVE_STAGES,
@@ -216,7 +216,9 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
         futures[f"evolve@{name}"] = born
         futures[f"curate@{name}"] = _submit(workspace, f"curate@{name}", force=force, wait_for=[born])
         futures[f"evaluate@{name}"] = scored
-        futures[f"judge@{name}"] = _submit(workspace, f"judge@{name}", force=force, wait_for=[scored])
+        measured = _submit(workspace, f"calibrate@{name}", force=force, wait_for=[scored])
+        futures[f"calibrate@{name}"] = measured
+        futures[f"judge@{name}"] = _submit(workspace, f"judge@{name}", force=force, wait_for=[scored, measured])
     _settle(futures, outcome)
     return [name for name in unborn if judged(workspace, name)]
 
@@ -245,6 +247,8 @@ def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
     """One page for every line that has news, and Data Docs, which also tell of archives that nobody may learn."""
     workspace.write_docs()
     lineage = workspace.lineage()
+    for line in lineage.heads:
+        population.write_page(workspace, line)
     news = {lineage.generations[name].line for name in births} | set(outdated(workspace, stale(workspace)))
     heads = {line: lineage.heads[line] for line in sorted(news)}
     lines = [

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from components.archives.arrivals import Arrival
 from components.archives.landing import inbox
@@ -122,7 +123,13 @@ def receive(workspace: Workspace, address: str, arrival: Arrival) -> Landed:
 
 
 def announce(workspace: Workspace, landed: Landed) -> None:
-    """Emit ``archive.landed`` to the Prefect server of PREFECT_API_URL; raises OSError if it did not hear.
+    """Emit ``archive.landed``; raises OSError as `post` does."""
+    resource = {"prefect.resource.id": RESOURCE + landed.name, WORKSPACE: workspace.root.name}
+    post(EVENT, resource, {"digest": landed.digest, "clips": landed.clips})
+
+
+def post(event: str, resource: dict[str, str], payload: dict[str, Any]) -> None:
+    """Emit an event to the Prefect server of PREFECT_API_URL; raises OSError if it did not hear.
 
     Posted and answered, where `emit_event` would queue it in a thread and drop it if nobody listens.
     """
@@ -130,14 +137,10 @@ def announce(workspace: Workspace, landed: Landed) -> None:
     from prefect.client.orchestration import get_client
     from prefect.events.schemas.events import Event
 
-    event = Event(
-        event=EVENT,
-        resource={"prefect.resource.id": RESOURCE + landed.name, WORKSPACE: workspace.root.name},
-        payload={"digest": landed.digest, "clips": landed.clips},
-    )
+    said = Event(event=event, resource=resource, payload=payload)
     try:
         with get_client(sync_client=True) as client:
-            client.request("POST", "/events", json=[event.model_dump(mode="json")]).raise_for_status()
+            client.request("POST", "/events", json=[said.model_dump(mode="json")]).raise_for_status()
     except (httpx.HTTPError, RuntimeError) as fault:  # RuntimeError: no server answers at all
         raise OSError(str(fault) or type(fault).__name__) from fault
 
