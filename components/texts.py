@@ -31,7 +31,7 @@ def one_text(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text in one line, with an escape such as \\x1b or \\u202e in place of every character that is no letter, sign or blank.
+    """The text in one line, with an escape such as \\x1b or \\u202e for every character that is no letter, sign or blank.
 
     Bytes of a name that were in another code page than UTF-8 show as \\x..
     """

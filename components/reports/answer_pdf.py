@@ -78,7 +78,7 @@ class _Document(FPDF):
         self._line("PERENNIAL · ANSWER", 5)
         self._font(17, "B")
         self.multi_cell(
-            WIDTH_MM, 7.5, printable(said.file.name), align="L", wrapmode="CHAR", new_x=XPos.LMARGIN, new_y=YPos.NEXT
+            WIDTH_MM, 7.5, answers.title(said), align="L", wrapmode="CHAR", new_x=XPos.LMARGIN, new_y=YPos.NEXT
         )
         self.ln(2)
         self._font(11, "B", (255, 255, 255))

@@ -87,7 +87,7 @@ def write_overlay(folder: Path, stem: str, picture: Picture) -> Path:
 
 
 def name_of(said: Record) -> str:
-    """What the documents of a record are called; the digest is of the name as well, for copies of one file may be asked about."""
+    """What the documents of a record are called; the digest is of the name as well: copies of one file may be asked about."""
     own = hashlib.sha256(f"{said.file.name}\0{said.file.sha256}".encode()).hexdigest()
     return f"{plain(PurePath(said.file.name).stem)}-{own[:8]}"
 
@@ -117,6 +117,11 @@ def pill(verdict: str) -> str:
     return {"forged": "closed", "genuine": "open"}.get(verdict, "skip")
 
 
+def title(said: Record) -> str:
+    """The file's own name; the whole path stands at the end."""
+    return printable(PurePath(said.file.name).name)
+
+
 def headline(said: Record) -> str:
     """The verdict in a sentence."""
     if said.verdict == CANNOT_TELL:
@@ -142,6 +147,7 @@ def facts(said: Record) -> list[tuple[str, str]]:
         one.archive + (f" ({one.generation}, champion since {one.promoted})" if one.promoted else "")
         for one in champion.taught
     )
+    since = f"champion since {champion.since}" if champion.since else "of which no book says since when it is champion"
     size = f"{file.bytes:,} bytes" if file.bytes is not None else "unknown"
     frames = f", {file.frames} frames" if file.frames and file.frames > 1 else ""
     rows = [
@@ -149,7 +155,7 @@ def facts(said: Record) -> list[tuple[str, str]]:
         ("its SHA-256", file.sha256 or "it could not be read"),
         ("what it is", f"{file.kind or 'unknown'}, {size}{frames}"),
         ("origin", printable(file.provenance.words)),
-        ("answered by", f"{champion.generation} ({champion.detector}, {champion.strategy}), champion since {champion.since or 'never'}"),
+        ("answered by", f"{champion.generation} ({champion.detector}, {champion.strategy}), {since}"),
         ("its weights", champion.weights),
         ("its code", champion.code or "unknown"),
         ("it was taught", taught or "nobody knows what"),
@@ -208,7 +214,7 @@ def heat_scale() -> bytes:
 def _sections(said: Record, pictures: Sequence[Picture]) -> dict[str, Any]:
     return {
         "said": said,
-        "name": printable(said.file.name),
+        "name": title(said),
         "verdict": said.verdict,
         "pill": pill(said.verdict),
         "headline": printable(headline(said)),

@@ -6,6 +6,7 @@ file -> digest, frames, provenance -> people: faces (N, S, S, 3) with frames, bo
 from __future__ import annotations
 
 import math
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ def look(path: Path, face_detector: FaceDetector, params: CropOptions, name: str
     """What is seen in a file, whatever befalls it; `name` is what it is called, where that is not its path."""
     start = time.perf_counter()
     about = File(
-        name=name or str(path),
+        name=_text(name or str(path)),
         sha256=None,
         bytes=None,
         kind=None,
@@ -60,8 +61,9 @@ def look(path: Path, face_detector: FaceDetector, params: CropOptions, name: str
         }
         about = about.model_copy(update=facts)
         people = tuple(people_of(path, face_detector, params, about.frames))
-    except NoFaceFound as fault:
-        reason = Reason(code="no face", words=printable(str(fault)))
+    except NoFaceFound:
+        words = f"'{face_detector.name}' found none in the frames looked at: is one visible, upright and large enough?"
+        reason = Reason(code="no face", words=words)
     except (UnreadableError, BadArchive, OSError) as fault:
         reason = Reason(code="unreadable", words=printable(str(fault)))
     return Seen(about, people, reason, time.perf_counter() - start)
@@ -84,6 +86,11 @@ def box_of(person: Person, place: int) -> tuple[float, float, float, float] | No
         return None
     x0, y0, x1, y1 = (round(float(edge), 1) for edge in person.boxes[place])
     return x0, y0, x1, y1
+
+
+def _text(name: str) -> str:
+    """As it is; bytes in another code page than UTF-8 as \\x.., because JSON holds none."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _known(value: float) -> float | None:
