@@ -127,11 +127,11 @@ def headline(said: Record) -> str:
     if said.verdict == CANNOT_TELL:
         words = said.reason.words if said.reason else ""
         return f"Nothing can be told. {words[:1].upper()}{words[1:]}".rstrip(".") + "."
-    who = f"Face {said.decided_by}" if said.faces_seen > 1 else "The face"
-    how = (
-        f"a calibrated probability of {said.probability:.1%} of being forged" if said.probability is not None else None
-    )
-    return f"{who} is {said.verdict} to {said.champion.generation}, with {how or f'a score of {said.score:.3f}'}."
+    who = f"face {said.decided_by}" if said.faces_seen > 1 else "the face"
+    how = f"a score of {said.score:.3f}"
+    if said.probability is not None:
+        how = f"a calibrated probability of {said.probability:.1%} that it is forged"
+    return f"{said.champion.generation} calls {who} {said.verdict}, with {how}."
 
 
 def measured(quality: Quality) -> list[tuple[str, str]]:
