@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from components import stage
 from components.archives import handover, layouts, leaks, manifest
@@ -44,7 +45,9 @@ def _measured(archive: Path, name: str, layout: str, role: str) -> pd.DataFrame:
     for words in seen.words():
         print(f"{name}: {words}")
     del seen  # it holds every clip once more
-    return manifest.build(clips, archive, layout=layout, role=role, known=handover.read(handover.FOLDER, name))
+    rows = manifest.build(clips, archive, layout=layout, role=role, known=handover.read(handover.FOLDER, name))
+    pa.default_memory_pool().release_unused()
+    return rows
 
 
 if __name__ == "__main__":

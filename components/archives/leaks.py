@@ -64,7 +64,7 @@ def before(name: str, predecessor: Path, rows: pd.DataFrame, params: Params) -> 
     if entry is None or not entry.supersedes:
         return said, said
     own = said["archive"].isin(params.versions(name))
-    again = own & said["name"].isin(of(rows, entry.layout)["name"])
+    again = own & manifest.among(said["name"], of(rows, entry.layout)["name"])
     return said[~own].reset_index(drop=True), said[~again].reset_index(drop=True)
 
 
@@ -82,7 +82,7 @@ def prepared(
     to_cut = entry.validation == "hash"
     kept = _set_aside(kept, found, aside, spare_train=to_cut)
     if to_cut:
-        told = found[found.index.isin(kept.index)].groupby(level=0)["split"].first()
+        told = found[found.index.isin(kept.index)].groupby(level=0)["split"].first().astype(str)
         kept = hold_out(kept, params.validation.min_per_class, told)
         kept = _set_aside(kept, found, aside)
     listed = pd.concat(aside).sort_values("path", ignore_index=True)
@@ -99,7 +99,7 @@ def _set_aside(
     if spare_train:
         several = shared.groupby(level=0)["split"].transform("nunique") > 1
         torn = torn & ~((here == TRAIN) & (shared["split"] != TEST) & ~several).to_numpy()
-    worst = shared[torn].groupby(level=0).first()
+    worst = shared[torn].groupby(level=0).first().astype(str)
     gone = kept.loc[worst.index].assign(
         why=worst["kind"] + " in split " + worst["split"] + " of '" + worst["archive"] + "'", shared=worst["name"]
     )
@@ -110,10 +110,12 @@ def _set_aside(
 def _shared(rows: pd.DataFrame, layout: str, earlier: pd.DataFrame) -> pd.DataFrame:
     """name, split, archive, kind of what a row shares with earlier archives, by the row's index; a row may share several."""
     names = pd.concat([_spanning(rows, layout), rows["sha256"]])
-    names = names[names.isin(earlier["name"])]
-    told = earlier[earlier["name"].isin(names)]
-    found = names.to_frame("name").rename_axis("row").reset_index().merge(told, on="name", how="inner")
-    found["kind"] = np.where(found["label"] == NAMES, "source or person", "file")
+    told = earlier[manifest.among(earlier["name"], names)]
+    told = told.assign(kind=np.where(told["label"] == NAMES, "source or person", "file")).drop(columns="label")
+    told = told.astype("category")  # numbers: a name comes again and again
+    number = told["name"].cat.categories.get_indexer(names)
+    found = pd.DataFrame({"row": names.index, "number": number})[number >= 0]
+    found = found.merge(told.assign(number=told["name"].cat.codes), on="number").drop(columns="number")
     return found.sort_values(["row", "kind", "name", "split", "archive"]).set_index("row").rename_axis(None)
 
 

@@ -29,8 +29,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from components.archives.files import UnreadableError, troubles_with
@@ -160,6 +163,12 @@ def read_set_aside(path: Path) -> pd.DataFrame:
     """What `write_set_aside` wrote; version 0.2 wrote no reason: there it is "". Raises BadArchive."""
     found = _read(path, *(pa.schema([*schema, *why]) for schema in (SCHEMA, MASKED_SCHEMA) for why in (WHY, ())))
     return found if "why" in found else found.assign(why="", shared="")
+
+
+def among(names: pd.Series[str], others: pd.Series[str]) -> npt.NDArray[np.bool_]:
+    """(N,) which of the names are among the others: `isin`, which for texts takes twenty times the time and ten the memory."""
+    found: npt.NDArray[np.bool_] = pc.is_in(pa.array(names), value_set=pa.array(others)).to_numpy(zero_copy_only=False)
+    return found
 
 
 def content_digest(manifest: pd.DataFrame) -> str:

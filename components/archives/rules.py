@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from components.archives.listing import MASK
-from components.archives.manifest import BENCHMARK
+from components.archives.manifest import BENCHMARK, among
 from components.params import ValidationOptions
 from components.vocabulary import FORGED, LABELS, REAL, SPLITS, TEST, TRAIN
 
@@ -177,7 +177,7 @@ def _compared(manifest: pd.DataFrame, earlier: pd.DataFrame) -> pd.DataFrame:
     named = manifest["identity"].where(manifest["identity"] != "")
     splits_of_identity = manifest.groupby("identity")["split"].transform("nunique").where(named.notna())
     by_bytes = manifest.groupby("sha256")
-    landed = earlier[earlier["name"].isin(manifest["sha256"])].drop_duplicates(["name", "label"])
+    landed = earlier[among(earlier["name"], manifest["sha256"])].drop_duplicates(["name", "label"])
     landed_in = manifest["sha256"].map(landed.drop_duplicates("name").set_index("name")["archive"])
     return manifest.assign(
         splits_of_source=manifest.groupby("source")["split"].transform("nunique"),

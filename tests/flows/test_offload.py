@@ -17,7 +17,7 @@ from flows.lifecycle import plan_only
 from flows.offload import offload
 
 TINY = {
-    "detectors": {"rsia_net": {"size": "tiny", "trunk": "small", "width": 8, "input_px": 64}},
+    "detectors": {"rsia_net": {"size": "tiny", "trunk": "small", "width": 8, "input_px": 96}},
     "memory": {"budget": 4},
     "training": {"founder_epochs": 2, "batch": 4},
     "validation": {"min_per_class": 2},
