@@ -664,7 +664,7 @@ def sheet(
     """Draw a contact sheet: people, and what every forgery family makes of them."""
     from components.lab.sheet import contact_sheet
 
-    say(contact_sheet(out, portraits=portraits, yunet=settings().yunet_weights))
+    say(str(contact_sheet(out, portraits=portraits, yunet=settings().yunet_weights)))
 
 
 @lab.command()
@@ -695,7 +695,7 @@ def render(
         seed=seed,
         first_person=first_person,
     )
-    say(out)
+    say(str(out))
 
 
 @lab.command()
@@ -724,7 +724,7 @@ def forge(
         first_person=first_person,
         up_to=up_to,
     )
-    say(out)
+    say(str(out))
 
 
 def main() -> None:

@@ -147,7 +147,7 @@ def facts(said: Record) -> list[tuple[str, str]]:
         one.archive + (f" ({one.generation}, champion since {one.promoted})" if one.promoted else "")
         for one in champion.taught
     )
-    since = f"champion since {champion.since}" if champion.since else "of which no book says since when it is champion"
+    since = f"champion since {champion.since}" if champion.since else "in no ledger as champion"
     size = f"{file.bytes:,} bytes" if file.bytes is not None else "unknown"
     frames = f", {file.frames} frames" if file.frames and file.frames > 1 else ""
     rows = [
