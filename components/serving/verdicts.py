@@ -21,13 +21,14 @@ from rich.style import Style
 from rich.text import Text
 
 from components.archives.listing import looks_like_media
-from components.errors import BadArchive, NoFaceFound, Refused
+from components.errors import BadArchive, Refused
 from components.faces import detection
-from components.faces.extraction import faces_of, profile_of
+from components.faces.extraction import profile_of
 from components.faces.table import named_profile
 from components.generations.card import read_card
 from components.generations.generation import load_classifier
 from components.params import CropOptions
+from components.serving.looking import Seen, look
 from components.vocabulary import FORGED, GENUINE, LABEL_NAMES
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def score(
     damaged generation, MissingWeights for the face detector's, and BadArchive where there is no file at all; never for a
     file.
     """
-    finder = _finder(read_card(generation), face_detector, params)
+    finder = finder_for(read_card(generation), face_detector, params)
     examiner = Examiner(load_classifier(generation, device), finder, params)
     asked = [*paths]
     files = list(files_of(asked))
@@ -102,7 +103,7 @@ def score(
         yield examiner.answer(path, overlays)
 
 
-def _finder(card: Mapping[str, Any], name: str | None, params: CropOptions) -> FaceDetector:
+def finder_for(card: Mapping[str, Any], name: str | None, params: CropOptions) -> FaceDetector:
     """The face detector `name`, or the generation's own; raises Refused unless its faces compare with what was taught."""
     taught = card.get("profiles", [])
     if not taught:
@@ -158,17 +159,20 @@ class Examiner:
 
     def answer(self, path: Path, overlays: Path | None = None) -> Answer:
         """The answer for one file."""
+        return self.judge(look(path, self.face_detector, self.params), overlays)
+
+    def judge(self, seen: Seen, overlays: Path | None = None) -> Answer:
+        """The answer for what was seen in a file, perhaps by another process."""
         start = time.perf_counter()
-        try:
-            faces, numbers, _ = faces_of(path, self.face_detector, self.params)
-        except (NoFaceFound, BadArchive, OSError) as error:
-            return Answer(str(path), None, None, 0, (), _since(start), error=str(error))
-        forged = self.probabilities(faces)
+        if seen.error is not None:
+            return Answer(seen.file, None, None, 0, (), seen.seconds, error=seen.error)
+        forged = self.probabilities(seen.faces)
         mean = float(forged.mean())
-        drawn = self._draw(path, faces, forged, overlays) if overlays else None
-        frames = tuple(FrameAnswer(int(n), float(p)) for n, p in zip(numbers, forged, strict=True))
+        drawn = self._draw(Path(seen.file), seen.faces, forged, overlays) if overlays else None
+        frames = tuple(FrameAnswer(int(n), float(p)) for n, p in zip(seen.frames, forged, strict=True))
         verdict = LABEL_NAMES[FORGED] if mean > THRESHOLD else GENUINE
-        return Answer(str(path), verdict, mean, len(faces), frames, _since(start), overlay=drawn)
+        seconds = round(seen.seconds + _since(start), 4)
+        return Answer(seen.file, verdict, mean, len(seen.faces), frames, seconds, overlay=drawn)
 
     def probabilities(self, faces: Images) -> npt.NDArray[np.float64]:
         """``(N, S, S, 3)`` uint8 RGB -> the probability that each face is forged, ``(N,)``."""

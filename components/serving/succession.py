@@ -1,0 +1,119 @@
+"""Who answers, while champions come and go: work under way ends with the generation it began with.
+
+    find() -> the champion of now     another than before? load it beside the old one, then let it answer
+                                      cannot be loaded? the old one goes on answering, and it is said why
+
+Whoever began to work holds its `Served`; it leaves the memory when nobody holds it any more.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from components.errors import PerennialError
+from components.generations.card import read_card
+from components.generations.generation import load_classifier
+from components.params import CropOptions
+from components.serving.batching import Batched
+from components.serving.verdicts import Examiner, finder_for
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A generation that is to answer, as whoever keeps the books knows it."""
+
+    line: str
+    generation: str
+    weights: str
+    """sha256 of its weights."""
+    folder: Path
+    params: CropOptions
+    """How the faces were cut that it learned."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """What a person may want to know of it: what it learned, since when it is champion, how it was examined."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A generation at work."""
+
+    standing: Standing
+    examiner: Examiner
+    batched: Batched
+
+    @property
+    def name(self) -> str:
+        return self.standing.generation
+
+    @property
+    def detector(self) -> str:
+        """The face detector that finds faces for it."""
+        return self.examiner.face_detector.name
+
+    @classmethod
+    def load(cls, standing: Standing, device: str) -> Served:
+        """Raises Refused where its faces cannot be cut here as it learned them, BrokenLineage where it is damaged."""
+        finder = finder_for(read_card(standing.folder), None, standing.params)
+        batched = Batched(load_classifier(standing.folder, device))
+        return cls(standing, Examiner(batched, finder, standing.params), batched)  # type: ignore[arg-type]
+
+
+Find = Callable[[], Standing]
+
+
+class Succession:
+    """The champion, and where it is asked for the challenger; each replaced when another is found."""
+
+    def __init__(self, find: Find, *, device: str = "cpu", challenger: Callable[[], Standing | None] | None = None) -> None:
+        self._find, self._device, self._find_challenger = find, device, challenger
+        self._looking = threading.Lock()
+        self._champion = Served.load(find(), device)
+        self._challenger: Served | None = None
+        self.trouble = ""
+        """Why the newest champion does not answer; "" where it does."""
+        self.swaps = 0
+        self.look()
+
+    @property
+    def champion(self) -> Served:
+        return self._champion
+
+    @property
+    def challenger(self) -> Served | None:
+        """Who answers in the shadow; never shown."""
+        return self._challenger
+
+    def look(self) -> bool:
+        """See who is champion now, and let it answer; True if it is another."""
+        with self._looking:
+            try:
+                now, before = self._find(), self._champion
+                moved = now.weights != before.standing.weights or now.generation != before.name
+                if moved:
+                    self._champion = Served.load(now, self._device)
+                    self.swaps += 1
+                self.trouble = ""
+            except (PerennialError, OSError) as fault:
+                moved, self.trouble = False, str(fault)
+            self._look_for_challenger()
+        return moved
+
+    def again(self, name: str) -> Served | None:
+        """The generation of that name if it is champion or challenger now."""
+        return next((one for one in (self._champion, self._challenger) if one is not None and one.name == name), None)
+
+    def _look_for_challenger(self) -> None:
+        if self._find_challenger is None:
+            return
+        try:
+            found = self._find_challenger()
+            if found is None or found.weights == self._champion.standing.weights:
+                self._challenger = None
+            elif self._challenger is None or found.weights != self._challenger.standing.weights:
+                self._challenger = Served.load(found, self._device)
+        except (PerennialError, OSError):
+            self._challenger = None  # nobody waits for its answer
