@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 ANSWER, SHADOW, RETENTION = "answer", "shadow", "retention"
 _TAIL_BYTES = 1 << 20
+NAME_CHARACTERS = 255
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,9 @@ class AnswerLog:
         path = self.folder / f"{now:%Y-%m-%d}.jsonl"
         if files and files[-1].name > path.name:
             path = files[-1]  # a clock that was set back begins no day before the last
-        line = json.dumps({"when": now.isoformat(timespec="milliseconds"), **said, "previous": previous}, sort_keys=True)
+        line = json.dumps(
+            {"when": now.isoformat(timespec="milliseconds"), **said, "previous": previous}, sort_keys=True
+        )
         with path.open("a+b") as file:
             torn = file.tell() > 0 and not _ends_whole(path)
             file.write((b"\n" if torn else b"") + line.encode() + b"\n")
@@ -127,6 +130,27 @@ def faults(folder: Path) -> list[str]:
     if begins is not None and begins not in explained:
         found.append("the log begins in the middle, and no line says that older days were deleted")
     return found
+
+
+def spelled(name: str) -> str:
+    """A caller's name of a file as it may be shown and kept: its last part, without control characters, not too long."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in last)[:NAME_CHARACTERS] or "unnamed"
+
+
+def recalled(answers: Iterable[dict[str, Any]]) -> Iterator[str]:
+    """A line an answer of the log: when, what was said, of which file, to whom."""
+    for said in answers:
+        if said["kind"] == SHADOW:
+            told, where = said, f"in the shadow of {said['id'][:8]}"
+        else:
+            told = said["answer"]
+            where = f"{said['sha256'][:12]}  {spelled(told['file'])}  ({said['caller']})"
+        yield f"{said['when']}  {told['verdict'] or '?':8} {_number(told['probability'])}  {where}"
+
+
+def _number(probability: float | None) -> str:
+    return "    –" if probability is None else f"{probability:.3f}"
 
 
 def _files(folder: Path) -> list[Path]:

@@ -1,6 +1,6 @@
 """What is seen in a file before any network of ours is asked: its measures, and its faces. Needs no torch.
 
-    file -> limits -> frames -> faces (N, S, S, 3), in this process or in one that may be killed (`workers`)
+file -> limits -> frames -> faces (N, S, S, 3), in this process or in one that may be killed (`workers`)
 
 """
 

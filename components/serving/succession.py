@@ -1,6 +1,6 @@
 """Who answers, while champions come and go: work under way ends with the generation it began with.
 
-    find() -> the champion of now     another than before? load it beside the old one, then let it answer
+    books -> the champion of now      another than before? load it beside the old one, then let it answer
                                       cannot be loaded? the old one goes on answering, and it is said why
 
 Whoever began to work holds its `Served`; it leaves the memory when nobody holds it any more.
@@ -9,10 +9,9 @@ Whoever began to work holds its `Served`; it leaves the memory when nobody holds
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from components.errors import PerennialError
 from components.generations.card import read_card
@@ -62,16 +61,29 @@ class Served:
         return cls(standing, Examiner(batched, finder, standing.params), batched)  # type: ignore[arg-type]
 
 
-Find = Callable[[], Standing]
+class Books(Protocol):
+    """Whoever knows which generations there are."""
+
+    def who(self) -> tuple[str, str]:
+        """The champion's name and the digest of its weights, at no cost: it is asked every few seconds."""
+
+    def champion(self) -> Standing:
+        """Who is to answer now; raises Refused where nobody is."""
+
+    def challenger(self) -> Standing | None:
+        """The youngest generation, if it is younger than the champion."""
+
+    def named(self, generation: str) -> Standing:
+        """A generation of the line, whoever is champion; raises Refused where it is gone."""
 
 
 class Succession:
     """The champion, and where it is asked for the challenger; each replaced when another is found."""
 
-    def __init__(self, find: Find, *, device: str = "cpu", challenger: Callable[[], Standing | None] | None = None) -> None:
-        self._find, self._device, self._find_challenger = find, device, challenger
+    def __init__(self, books: Books, *, device: str = "cpu", shadow: bool = False) -> None:
+        self._books, self._device, self._shadow = books, device, shadow
         self._looking = threading.Lock()
-        self._champion = Served.load(find(), device)
+        self._champion = Served.load(books.champion(), device)
         self._challenger: Served | None = None
         self.trouble = ""
         """Why the newest champion does not answer; "" where it does."""
@@ -91,10 +103,9 @@ class Succession:
         """See who is champion now, and let it answer; True if it is another."""
         with self._looking:
             try:
-                now, before = self._find(), self._champion
-                moved = now.weights != before.standing.weights or now.generation != before.name
+                moved = self._books.who() != (self._champion.name, self._champion.standing.weights)
                 if moved:
-                    self._champion = Served.load(now, self._device)
+                    self._champion = Served.load(self._books.champion(), self._device)
                     self.swaps += 1
                 self.trouble = ""
             except (PerennialError, OSError) as fault:
@@ -102,15 +113,15 @@ class Succession:
             self._look_for_challenger()
         return moved
 
-    def again(self, name: str) -> Served | None:
-        """The generation of that name if it is champion or challenger now."""
-        return next((one for one in (self._champion, self._challenger) if one is not None and one.name == name), None)
+    def named(self, name: str) -> Served:
+        """The generation of that name, for work that was begun with it; raises Refused where it is gone."""
+        return self._champion if self._champion.name == name else Served.load(self._books.named(name), self._device)
 
     def _look_for_challenger(self) -> None:
-        if self._find_challenger is None:
+        if not self._shadow:
             return
         try:
-            found = self._find_challenger()
+            found = self._books.challenger()
             if found is None or found.weights == self._champion.standing.weights:
                 self._challenger = None
             elif self._challenger is None or found.weights != self._challenger.standing.weights:

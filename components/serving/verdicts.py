@@ -179,11 +179,12 @@ class Examiner:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(faces), BATCH):
-                logits = self.detector(self._pixels(faces[start : start + BATCH])).logits  # (B, 2)
+                logits = self.detector(self.pixels(faces[start : start + BATCH])).logits  # (B, 2)
                 parts.append(logits.double().softmax(dim=1)[:, FORGED].cpu().numpy())
         return np.concatenate(parts)
 
-    def _pixels(self, faces: Images) -> torch.Tensor:
+    def pixels(self, faces: Images) -> torch.Tensor:
+        """``(N, S, S, 3)`` uint8 RGB -> ``(N, 3, S, S)`` float32 in [0, 1], where the detector is."""
         device = next(self.detector.parameters()).device
         return torch.from_numpy(np.ascontiguousarray(faces)).to(device).permute(0, 3, 1, 2).float() / 255
 
@@ -194,7 +195,7 @@ class Examiner:
         from components.evaluation import explain
 
         worst = int(forged.argmax())
-        heat = explain.heat_maps(self.detector, self._pixels(faces[worst : worst + 1]))[0].cpu().numpy()
+        heat = explain.heat_maps(self.detector, self.pixels(faces[worst : worst + 1]))[0].cpu().numpy()
         picture = np.concatenate([faces[worst], explain.overlay(faces[worst], heat)], axis=1)
         overlays.mkdir(parents=True, exist_ok=True)
         target = overlays / f"{path.stem}.png"

@@ -51,7 +51,9 @@ class Workers(Generic[T, R]):
         try:
             worker = self._free.get(timeout=patience_s)
         except queue.Empty:
-            raise Busy(f"expected somebody to be free within {patience_s:.0f} s, found nobody. Ask again later.") from None
+            raise Busy(
+                f"expected somebody to be free within {patience_s:.0f} s, found nobody. Ask again later."
+            ) from None
         try:
             return worker.do(task, within_s)
         finally:
@@ -114,7 +116,9 @@ class _Worker(Generic[T, R]):
     def _receive(self, within_s: float) -> Any:
         if not wait([self._here, self._process.sentinel], within_s):
             self.end()
-            raise Unreadable(f"expected to read the file within {within_s:.0f} s, found that it takes longer. Send less of it.")
+            raise Unreadable(
+                f"expected to read the file within {within_s:.0f} s, found that it takes longer. Send less of it."
+            )
         return self._here.recv()
 
     def end(self) -> None:
@@ -145,7 +149,10 @@ def _done(do_one: Callable[[T], R], task: T) -> tuple[R | None, PerennialError |
     except PerennialError as fault:
         return None, fault
     except MemoryError:
-        return None, Unreadable("expected a file that can be read in the memory there is, found one that cannot. Make it smaller.")
+        return None, Unreadable(
+            "expected a file that can be read in the memory there is, found one that cannot. Make it smaller."
+        )
     except Exception as fault:  # a reader's own fault is the file's: the process lives on
-        return None, Unreadable(f"expected a file that can be read, found that reading it fails: {type(fault).__name__}: {fault}")
-
+        return None, Unreadable(
+            f"expected a file that can be read, found that reading it fails: {type(fault).__name__}: {fault}"
+        )
