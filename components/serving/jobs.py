@@ -192,8 +192,8 @@ class Jobs:
             if self._ending or job.id not in self._jobs:
                 return
             _append(folder / ANSWERS, self._reply(folder / item.path, item.name, job.caller, served))
-        self._set(replace(job, state="done", finished=time.time()))
         shutil.rmtree(folder / FILES, ignore_errors=True)
+        self._set(replace(job, state="done", finished=time.time()))
 
     def _served(self, job: Job) -> Served:
         succession = self._service.succession

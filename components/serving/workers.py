@@ -55,13 +55,11 @@ class Workers(Generic[T, R]):
                 f"expected somebody to be free within {patience_s:.0f} s, found nobody. Ask again later."
             ) from None
         try:
+            if not worker.is_well():  # somebody killed it while it was free: that costs nobody anything
+                worker = self._replace(worker)
             return worker.do(task, within_s)
         finally:
             self._free.put(worker if worker.is_well() else self._replace(worker))
-
-    def alive(self) -> int:
-        """Processes that wait for a task, or are needed no more than those at work."""
-        return self._free.qsize()
 
     def pids(self) -> list[int]:
         """Of the processes that are free."""
