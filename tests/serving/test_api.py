@@ -34,7 +34,19 @@ def test_a_file_may_be_named_by_its_path_in_a_folder_that_may_be_read(client):
 
 @pytest.mark.parametrize(
     "path",
-    ["../told", "..", "/etc/passwd", "out.png", "a.png/..", "\0", "a" * 4000, "//etc/passwd", "nobody.png", ".", "a.png\0.jpg"],
+    [
+        "../told",
+        "..",
+        "/etc/passwd",
+        "out.png",
+        "a.png/..",
+        "\0",
+        "a" * 4000,
+        "//etc/passwd",
+        "nobody.png",
+        ".",
+        "a.png\0.jpg",
+    ],
 )
 def test_a_path_that_leads_elsewhere_is_not_there_whatever_is_there(client, path):
     answer = client.post("/v1/score", data={"path": path})
@@ -42,7 +54,9 @@ def test_a_path_that_leads_elsewhere_is_not_there_whatever_is_there(client, path
     assert "etc" not in answer.text and "found none there" in answer.text
 
 
-@pytest.mark.parametrize("name", ["torn.mp4", "torn.png", "text.mp4", "empty.png", "playlist.mp4", "page.png", "bomb.png"])
+@pytest.mark.parametrize(
+    "name", ["torn.mp4", "torn.png", "text.mp4", "empty.png", "playlist.mp4", "page.png", "bomb.png"]
+)
 def test_what_is_no_whole_picture_or_clip_is_refused_in_words_without_a_place_of_ours(post, service, name):
     status, said = post(name)
     assert status == 422 and said["detail"].startswith("expected a whole picture or clip")
@@ -158,7 +172,9 @@ def test_champions_change_under_load_and_no_request_is_lost(client, service, boo
     assert said <= whole and len(said) >= 2
 
 
-def test_a_champion_that_cannot_be_loaded_leaves_the_old_one_answering(client, service, books, generations, tmp_path, post):
+def test_a_champion_that_cannot_be_loaded_leaves_the_old_one_answering(
+    client, service, books, generations, tmp_path, post
+):
     from dataclasses import replace
 
     before = service.succession.champion.name
@@ -176,7 +192,12 @@ def test_the_challenger_answers_in_the_shadow_and_is_only_logged(service, books,
     try:
         _, said = post("a.png")
         assert generations[2].generation not in json.dumps(said)
-        until(lambda: any(one.said["kind"] == "shadow" and one.said["id"] == said["id"] for one in answer_log.read(service.log.folder)))
+        until(
+            lambda: any(
+                one.said["kind"] == "shadow" and one.said["id"] == said["id"]
+                for one in answer_log.read(service.log.folder)
+            )
+        )
     finally:
         books.youngest = None
     until(lambda: service.succession.challenger is None)
@@ -212,7 +233,9 @@ def test_the_page_asks_nobody_else_and_runs_no_script_but_its_own(client):
     page = client.get("/")
     policy = page.headers["content-security-policy"]
     assert "default-src 'none'" in policy and "unsafe" not in policy
-    assert "style=" not in page.text and " onclick" not in page.text and "http" not in page.text.replace("http-equiv", "")
+    assert (
+        "style=" not in page.text and " onclick" not in page.text and "http" not in page.text.replace("http-equiv", "")
+    )
     for address in ("/page.js", "/page.css", "/icon.svg"):
         assert client.get(address).status_code == 200
     script = client.get("/page.js").text
@@ -250,7 +273,9 @@ def test_where_others_may_ask_a_key_is_asked_for_and_a_job_is_its_owners(guarded
     assert guarded.delete(address, headers=lab).status_code == 204
 
 
-@pytest.mark.parametrize("said", ["lab", "lab:short", ":" + "k" * 24, "a:" + "k" * 24 + ",a:" + "k" * 24, "a:" + "é" * 24])
+@pytest.mark.parametrize(
+    "said", ["lab", "lab:short", ":" + "k" * 24, "a:" + "k" * 24 + ",a:" + "k" * 24, "a:" + "é" * 24]
+)
 def test_keys_that_nobody_should_rely_on_are_refused(said):
     with pytest.raises(BadParams, match="PERENNIAL_KEYS"):
         keys_of(said)
