@@ -29,7 +29,7 @@ from flows.lifecycle import Outcome, plan
 from flows.workspace import Workspace
 
 OF_AN_ARCHIVE = ("ingest", "validate", "crop")
-OF_A_GENERATION = ("evolve", "curate", "evaluate", "judge")
+OF_A_GENERATION = ("evolve", "curate", "evaluate", "calibrate", "judge")
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,19 @@ PARAMS = {
     "validation": {},
     "gate": [{"rule": "absolute", "min_auc": 0.7}, {"rule": "relative", "max_drop": 0.05}, {"rule": "infra"}],
 }
-STAGES = ("ingest", "validate", "crop", "gauge", "add_benchmark", "evolve", "curate", "evaluate", "judge", "publish")
+STAGES = (
+    "ingest",
+    "validate",
+    "crop",
+    "gauge",
+    "add_benchmark",
+    "evolve",
+    "curate",
+    "evaluate",
+    "calibrate",
+    "judge",
+    "publish",
+)
 CHOICES = {"detector": "rsia_net", "strategy": "cffd", "layout": "lab", "faces": "none", "role": "both"}
 """Of the stages that are started."""
 

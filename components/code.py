@@ -43,6 +43,7 @@ STAGES = {
     "curate": "components.generations.curate",
     "evaluate": "components.evaluation.evaluate",
     "examine": "components.evaluation.examine",
+    "calibrate": "components.evaluation.calibrate",
     "judge": "components.gates.judge",
     "publish": "components.reports.publish",
 }

@@ -303,6 +303,35 @@ class EvaluationOptions(Section):
     """The validation split of every benchmark is scored too, into tables of its own. Studies have it on."""
 
 
+class OperatingPointOptions(Section):
+    """Stage calibrate."""
+
+    false_alarms: float = Field(0.05, gt=0, lt=1)
+    """Share of genuine clips of a taught kind that may be called forged: the threshold is chosen for it."""
+    undecided: float = Field(0.02, ge=0, lt=0.5)
+    """Share of clips that are too near the threshold to call."""
+    unfamiliar: float = Field(0.02, ge=0, lt=0.5)
+    """Share of clips of a taught kind that may be taken for another kind."""
+    ladder: bool = False
+    """Test faces are made worse and asked about again, also where the gate has no rule `robustness`."""
+
+
+Rung = Literal[
+    "jpeg_75",
+    "jpeg_50",
+    "jpeg_30",
+    "h264_28",
+    "h264_38",
+    "resize_2",
+    "resize_4",
+    "blur_1",
+    "blur_2",
+    "noise_5",
+    "noise_15",
+]
+"""What is done to test faces (`components.evaluation.ladder`)."""
+
+
 class Absolute(Section):
     """The new task is known well enough, and genuine faces are left in peace."""
 
@@ -334,7 +363,37 @@ class Infra(Section):
     max_seconds: float = Field(120, gt=0)
 
 
-Rule = Annotated[Absolute | Relative | Forgetting | Infra, Field(discriminator="rule")]
+class AtOnePoint(Section):
+    """At the generation's own threshold it still tells what it was taught apart, and leaves genuine clips in peace."""
+
+    rule: Literal["operating_point"]
+    min_balanced_accuracy: Share
+    """Over the clips of all benchmarks it was taught."""
+    max_false_alarms: Share = 1.0
+    """On each of them."""
+
+
+class Calibrated(Section):
+    """Its probabilities are what they say, about as much as the champion's."""
+
+    rule: Literal["calibration"]
+    max_error: Share
+    """ECE at even odds over the clips of all benchmarks it was taught."""
+    max_drift: Share = 1.0
+    """Above the champion's on those that both were taught."""
+
+
+class Robust(Section):
+    """It still knows what it was taught where the faces were compressed, scaled, blurred or noisy."""
+
+    rule: Literal["robustness"]
+    max_fall: Share | dict[Rung, Share]
+    """AUC that may be lost on any rung, or on each of those named."""
+
+
+Rule = Annotated[
+    Absolute | Relative | Forgetting | Infra | AtOnePoint | Calibrated | Robust, Field(discriminator="rule")
+]
 
 
 class Params(Section):
@@ -355,6 +414,7 @@ class Params(Section):
     memory: MemoryOptions = MemoryOptions()
     training: TrainingOptions = TrainingOptions()
     evaluation: EvaluationOptions = EvaluationOptions()
+    operating_point: OperatingPointOptions = OperatingPointOptions()
     gate: tuple[Rule, ...] = ()
     withdrawn: tuple[Withdrawal, ...] = ()
     """Written by `perennial withdraw`; whatever is yet to be made is told of it (`components.withdrawal.files`)."""

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterable, Iterator, Sized
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
-from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
+
+from components.printing import Console
 
 T = TypeVar("T")
 EVERY_S = 0.5  # a bar asks how the training stands
@@ -33,15 +35,15 @@ def shown(items: Iterable[T], title: str, *, total: int | None = None, quiet: bo
     """`items`, with a bar on standard error while they are gone through, if that is a terminal."""
     count = len(items) if total is None and isinstance(items, Sized) else total
     hidden = quiet or not sys.stderr.isatty()
-    return track(items, title, count, console=Console(stderr=True), transient=True, disable=hidden)
+    return track(items, escape(title), count, console=Console(stderr=True), transient=True, disable=hidden)
 
 
 @contextmanager
 def learning(name: str) -> Iterator[OnStep]:
     """A bar on a terminal; elsewhere a line an epoch with the mean of every term."""
     bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), transient=True,
-        disable=not sys.stdout.isatty(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+        transient=True, console=Console(), disable=not sys.stdout.isatty(),
     )  # fmt: skip
     line = bar.add_task(name)
 

@@ -12,6 +12,7 @@ import typer
 
 from components.errors import PerennialError
 from components.settings import hush, settings
+from components.texts import say
 
 if TYPE_CHECKING:
     from components.tracking import Tracking
@@ -37,7 +38,7 @@ def _version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
 
-        print(version("perennial"))
+        say(version("perennial"))
         raise typer.Exit
 
 
@@ -58,7 +59,7 @@ def init(path: Path) -> None:
 
     workspace = Workspace.create(path, template("params.yaml"))
     pipeline.start(workspace.root)
-    print(f"A workspace is at {workspace.root}. Next, from there: perennial land.")
+    say(f"A workspace is at {workspace.root}. Next, from there: perennial land.")
 
 
 @app.command()
@@ -66,7 +67,7 @@ def upgrade(root: Root = None) -> None:
     """Bring a workspace of an older version into today's form; nothing is raised again."""
     from flows import upgrade as upgrading
 
-    print(upgrading.told(upgrading.upgrade(root or settings().workspace)))
+    say(upgrading.told(upgrading.upgrade(root or settings().workspace)))
 
 
 @app.command()
@@ -74,17 +75,24 @@ def demo(
     path: Annotated[Path, typer.Option(help="Where the demo's workspace lives.")] = Path(".perennial/demo"),
 ) -> None:
     """Render three archives, raise three generations of two lines, and show who forgets."""
+    from rich.markup import escape
+    from rich.text import Text
+
     from flows.demo import ARCHIVES, prepare
     from flows.terminal import console
 
-    console.print(f"[bold]1[/] Rendering and landing {len(ARCHIVES)} archives: {', '.join(ARCHIVES)}")
+    console.print(
+        Text.assemble(("1", "bold"), f" Rendering and landing {len(ARCHIVES)} archives: {', '.join(ARCHIVES)}")
+    )
     with console.status("") as status:
-        workspace = prepare(path, status.update)
-    console.print("[bold]2[/] Raising generations (a line that remembers, and a control that does not)")
+        workspace = prepare(path, lambda words: status.update(escape(words)))
+    console.print(
+        Text.assemble(("2", "bold"), " Raising generations (a line that remembers, and a control that does not)")
+    )
     outcome = _run(workspace)
     _show(workspace)
     for line in workspace.lineage().heads:
-        console.print(f"Page of line [bold]{line}[/]: {workspace.page(line)}", soft_wrap=True)
+        console.print(f"Page of line {line}: {workspace.page(line)}", soft_wrap=True)
     _end(outcome)
 
 
@@ -132,21 +140,21 @@ def land(
     found = _land(workspace, name, path, layout=layout, role=role, faces=faces, link=link, version=version, again=again)
     entry = workspace.params().archives[found.name]
     word = "had landed already" if found.already else "landed"
-    print(f"'{found.name}' {word}: {found.clips} clips, content {found.digest[:12]}. {found.steps[0]}")
+    say(f"'{found.name}' {word}: {found.clips} clips, content {found.digest[:12]}. {found.steps[0]}")
     for words in found.steps[1:]:
-        print(words)
+        say(words)
     for words in found.set_aside:
-        print(words)
+        say(words)
     if found.changes is not None:
-        print(f"In place of {entry.supersedes}: {found.changes.words}.")
+        say(f"In place of {entry.supersedes}: {found.changes.words}.")
     if entry.role != "benchmark":
         few = "none: too few training sources to hold any out, or it landed before any were"
-        print(f"Clips for validation: {found.validation or few}.")
+        say(f"Clips for validation: {found.validation or few}.")
     seen = survey(entry.layout, workspace.data("archives", found.name))
     for words in seen.words():
-        print(words)
+        say(words)
     if seen.missing:
-        print(f"{len(seen.missing)} files of its list are not there: perennial land {name} {path} --verify")
+        say(f"{len(seen.missing)} files of its list are not there: perennial land {name} {path} --verify")
 
 
 @app.command()
@@ -154,7 +162,7 @@ def layouts(name: Annotated[str, typer.Argument(help="Show the tree and the list
     """List the public archives that can land as they are."""
     from flows.layouts import page, table
 
-    print(page(name) if name else table())
+    say(page(name) if name else table())
 
 
 @app.command()
@@ -188,11 +196,11 @@ def plan(root: Root = None) -> None:
 
     rows, waiting = plan_only(_workspace(root))
     for name, words in rows.items():
-        print(f"{name} {words}")
+        say(f"{name} {words}")
     for name in waiting:
-        print(f"'{name}' waits for its faces: perennial run")
+        say(f"'{name}' waits for its faces: perennial run")
     if not rows and not waiting:
-        print("Nothing to plan: every line has learned every task.")
+        say("Nothing to plan: every line has learned every task.")
 
 
 @app.command()
@@ -227,7 +235,7 @@ def examine(
     workspace = _workspace(root)
     asked = benchmarks or [], line or []
     if not (plan(workspace, *asked) or unexamined(workspace) or untold(workspace)):
-        print("Nothing to examine: every living generation has met these benchmarks.")
+        say("Nothing to examine: every living generation has met these benchmarks.")
         return
     from flows.examine import examine as _examine
     from flows.terminal import watching
@@ -251,7 +259,7 @@ def status(
 
     workspace = _workspace(root)
     if why:
-        print("\n".join(provenance.why(workspace, why)))
+        say("\n".join(provenance.why(workspace, why)))
     elif as_json:
         from components.reports.terminal import status_json
         from flows.serving import champions
@@ -265,17 +273,17 @@ def status(
             "near_duplicates": near_duplicates.told(workspace),
             "drift": drift.found(workspace),
         }
-        print(json.dumps({**told, **more}, indent=2))
+        say(json.dumps({**told, **more}, indent=2))
     else:
         _show(workspace)
         for words in versions.told(versions.learned(workspace)):
-            print(words)
+            say(words)
         for words in [*set_asides.told(set_asides.found(workspace)), *near_duplicates.told(workspace)]:
-            print(words)
+            say(words)
         for words in examinations.told(examinations.never_examined(workspace)):
-            print(words)
+            say(words)
         if older := provenance.outdated(workspace):
-            print(f"Today's code would make otherwise: {', '.join(older)}. `perennial status --why NAME` says why.")
+            say(f"Today's code would make otherwise: {', '.join(older)}. `perennial status --why NAME` says why.")
 
 
 @app.command()
@@ -297,7 +305,7 @@ def promote(
         tracking=_tracking(workspace),
         override=override,
     )
-    print(said.words)
+    say(said.words)
 
 
 @app.command()
@@ -308,7 +316,7 @@ def rollback(
     from components.registry.rollback import rollback as _rollback
 
     workspace = _workspace(root)
-    print(_rollback(line, ledger_path=workspace.ledger, tracking=_tracking(workspace), why=why).words)
+    say(_rollback(line, ledger_path=workspace.ledger, tracking=_tracking(workspace), why=why).words)
 
 
 @app.command()
@@ -325,11 +333,11 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
     if as_json:
         told = [asdict(entry) for entry in entries]
         told += [{"action": notes.WITHDRAW, **asdict(entry)} for entry in withdrawn]
-        print(json.dumps(sorted(told, key=lambda entry: entry["when"]), indent=2))
+        say(json.dumps(sorted(told, key=lambda entry: entry["when"]), indent=2))
     elif entries or withdrawn:
         console.print(history_table(entries, withdrawn))
     else:
-        print("No promotion yet.")
+        say("No promotion yet.")
 
 
 @app.command()
@@ -356,10 +364,10 @@ def withdraw(
     workspace = _workspace(root)
     orders = named(archive, source=source, identity=identity, clips=clip or (), frame=frame)
     if orders:
-        print(told(withdrawing.withdraw(workspace, orders, why=why, purge=purge)))
+        say(told(withdrawing.withdraw(workspace, orders, why=why, purge=purge)))
     else:
         withdrawing.withdraw_archive(workspace, archive, why=why)
-        print(f"'{archive}' is out of params.yaml and of the workspace. Once it is mended, it may land again.")
+        say(f"'{archive}' is out of params.yaml and of the workspace. Once it is mended, it may land again.")
 
 
 @app.command()
@@ -372,7 +380,7 @@ def offload(
     from flows.offload import offload as _offload
 
     address = _offload(_workspace(root), archive, store)
-    print(f"The faces of '{archive}' lie in {address}; what is looked at is kept in .perennial/fetched.")
+    say(f"The faces of '{archive}' lie in {address}; what is looked at is kept in .perennial/fetched.")
 
 
 @app.command()
@@ -385,30 +393,49 @@ def score(
             help="How faces are found: none, yunet or retinaface; default: as those it learned.", show_default=False
         ),
     ] = None,
-    heat_maps: Annotated[Path | None, typer.Option(help="A folder for Grad-CAM overlays (PNG).")] = None,
+    heat_maps: Annotated[
+        Path | None, typer.Option(help="A folder for PNGs: the most suspicious face, and where the detector looked.")
+    ] = None,
+    report: Annotated[Path | None, typer.Option(help="A folder for a page and a PDF of each file.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print a table, a row a file.")] = False,
     as_json: Json = False,
     root: Root = None,
 ) -> None:
-    """Ask the champion about images, clips or folders of them."""
-    from components.generations.recipe import Recipe
-    from components.serving.verdicts import score as _score
-    from flows.serving import champion_of
+    """Ask the champion about images, clips or folders of them.
+
+    Ends with 0 where every file was looked at, and 3 where some were passed over, because they cannot be read or are neither
+    clip nor image; they are named.
+    """
+    from components.machine import device
+    from components.texts import printable
+    from flows import score as scoring
+    from flows.serving import examiner
     from flows.terminal import console, show_answer
 
-    workspace = _workspace(root)
-    champion, folder = champion_of(workspace, line)
-    params = Recipe.read(workspace.recipes / f"{champion.generation}.yaml").faces
-    answers = []
-    for answer in _score(files, folder, params=params, face_detector=faces, overlays=heat_maps):
-        answers.append(answer)
-        if not as_json:
-            show_answer(answer)
-    if as_json:
-        print(json.dumps({"champion": champion.generation, "answers": [a.as_json() for a in answers]}, indent=2))
+    champion = examiner(_workspace(root), line, faces=faces, device=device().type)
+    for_a_machine = as_json or as_csv
+    scored = scoring.score(
+        champion,
+        files,
+        tell=(lambda _: None) if for_a_machine else show_answer,
+        quiet=not for_a_machine,
+        heat_maps=heat_maps,
+        report=report,
+    )
+    said = champion.champion
+    if as_csv:
+        say(scoring.as_csv(scored.answers).rstrip())
+    elif as_json:
+        say(json.dumps(scored.as_json(said.generation), indent=2))
     else:
-        console.print(f"[dim]answered by {champion.generation}, weights {champion.weights[:12]}[/]")
-    if any(answer.error for answer in answers):
-        raise typer.Exit(1)
+        console.print(f"answered by {said.generation}, weights {said.weights[:12]}", style="dim")
+        console.print(champion.point.told().words, style="dim", soft_wrap=True)
+        if report:
+            console.print(f"Pages and PDFs: {printable(str(report))}", soft_wrap=True)
+    for words in scoring.passed_over_in_words(scored):
+        say(words, file=sys.stderr)
+    if scored.exit_code:
+        raise typer.Exit(scored.exit_code)
 
 
 @app.command()
@@ -439,7 +466,7 @@ def serve(
 ) -> None:
     """Answer over HTTP, with a page at / where a picture or a clip can be dropped."""
     from components.machine import device
-    from components.serving.looking import Limits
+    from components.serving.limits import Limits
     from components.serving.service import Options
     from flows.serving import answers_of
     from flows.serving import serve as _serve
@@ -565,10 +592,10 @@ def study(
     else:
         with watching():
             folder, outcome = studies.run(workspace, chosen, on)
-    console.print((folder / "table.md").read_text(), soft_wrap=True, markup=False)
+    console.print((folder / "table.md").read_text(), soft_wrap=True)
     if protocol and on == "test":
-        console.print(protocols.tell(workspace, chosen, protocol).read_text(), soft_wrap=True, markup=False)
-    print(f"Table, figure and data: {folder}")
+        console.print(protocols.tell(workspace, chosen, protocol).read_text(), soft_wrap=True)
+    say(f"Table, figure and data: {folder}")
     _end(outcome)
 
 
@@ -612,9 +639,9 @@ def tune(
     asked = tuning.grid_of(grid)
     with watching():
         found = tuning.tune(workspace, study, strategy, asked, metric=metric, one_at_a_time=one_at_a_time)
-    console.print((found.folder / "tune.md").read_text(), soft_wrap=True, markup=False)
-    print(f"Nothing was changed. To adopt the choice, in params.yaml:\n{lines(found.adopt)}")
-    print(f"What was tried: {found.folder / 'tune.json'}")
+    console.print((found.folder / "tune.md").read_text(), soft_wrap=True)
+    say(f"Nothing was changed. To adopt the choice, in params.yaml:\n{lines(found.adopt)}")
+    say(f"What was tried: {found.folder / 'tune.json'}")
     _end(found.outcome)
 
 
@@ -626,7 +653,7 @@ def protocols(
     from flows import protocols as known
 
     workspace = _workspace(root)
-    print(known.described(workspace, name) if name else known.listed(workspace))
+    say(known.described(workspace, name) if name else known.listed(workspace))
 
 
 @app.command(name="import-scores")
@@ -643,8 +670,8 @@ def import_scores(
     from flows import foreign
 
     found = foreign.import_scores(_workspace(root), study, label, foreign.files_of(tables), chance=missing == "chance")
-    print(foreign.told(found))
-    print(f"Next: perennial study {study} --only-tell, with the options it had.")
+    say(foreign.told(found))
+    say(f"Next: perennial study {study} --only-tell, with the options it had.")
 
 
 @app.command()
@@ -659,6 +686,8 @@ def detectors(
     """The detectors side by side: their papers, and what each of them costs."""
     from dataclasses import asdict
 
+    from rich.markup import escape
+
     from components.detectors import names, options
     from components.evaluation import cost
     from components.machine import device
@@ -667,14 +696,14 @@ def detectors(
     costs = []
     with console.status("") as status:
         for name in names():
-            status.update(f"looking at '{name}'")
+            status.update(escape(f"looking at '{name}'"))
             chosen = options(name, {"size": size})
             if measure:
                 costs.append(cost.measure(name, chosen, batch=batch, device=device()))
             else:
                 costs.append(cost.count(name, chosen))
     if as_json:
-        print(json.dumps([asdict(one) for one in costs], indent=2))
+        say(json.dumps([asdict(one) for one in costs], indent=2))
     else:
         console.print(detectors_table(costs))
         if measure:
@@ -684,13 +713,15 @@ def detectors(
 @app.command()
 def doctor(root: Root = None) -> None:
     """Check what this machine has: tools, weights, the workspace, the tracking server."""
+    from rich.text import Text
+
     from flows.doctor import examine
     from flows.terminal import console
 
     findings = examine(root or settings().workspace)
     for finding in findings:
-        mark = {"good": "[green]✓[/]", "absent": "[yellow]·[/]", "bad": "[red]✗[/]"}[finding.state]
-        console.print(f"{mark} {finding.what}: {finding.words}", soft_wrap=True)
+        mark = {"good": ("✓", "green"), "absent": ("·", "yellow"), "bad": ("✗", "red")}[finding.state]
+        console.print(Text.assemble(mark, f" {finding.what}: {finding.words}"), soft_wrap=True)
     if any(finding.state == "bad" for finding in findings):
         raise typer.Exit(1)
 
@@ -705,7 +736,7 @@ def sheet(
     """Draw a contact sheet: people, and what every forgery family makes of them."""
     from components.lab.sheet import contact_sheet
 
-    print(contact_sheet(out, portraits=portraits, yunet=settings().yunet_weights))
+    say(contact_sheet(out, portraits=portraits, yunet=settings().yunet_weights))
 
 
 @lab.command()
@@ -736,7 +767,7 @@ def render(
         seed=seed,
         first_person=first_person,
     )
-    print(out)
+    say(out)
 
 
 @lab.command()
@@ -765,7 +796,7 @@ def forge(
         first_person=first_person,
         up_to=up_to,
     )
-    print(out)
+    say(out)
 
 
 def main() -> None:
@@ -779,7 +810,7 @@ def main() -> None:
     try:
         app()
     except PerennialError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        say(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -803,7 +834,7 @@ def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None
     from flows.pending import pending
 
     if not pending(workspace) and not again:
-        print("Everything is up to date: nothing to run.")
+        say("Everything is up to date: nothing to run.")
         return None
     from flows.lifecycle import descendants, lifecycle
     from flows.terminal import watching
@@ -818,7 +849,7 @@ def _recognised(path: str) -> str:
     from flows.layouts import recognised
 
     layout, said = recognised(path)
-    print("\n".join(said), file=sys.stderr)
+    say("\n".join(said), file=sys.stderr)
     return layout
 
 
@@ -830,7 +861,7 @@ def _verify(path: str, layout: str, as_json: bool) -> NoReturn:
     if "://" in path:
         raise BadParams(f"expected a folder to verify, found '{path}'. Fetch it first.")
     found = look(layout, Path(path).expanduser())
-    print(json.dumps(found.json(), indent=1) if as_json else "\n".join(found.lines()))
+    say(json.dumps(found.json(), indent=1) if as_json else "\n".join(found.lines()))
     raise typer.Exit(int(found.outcome))
 
 
@@ -846,7 +877,7 @@ def _show(workspace: Workspace) -> None:
         )
     )
     for words in drift.told(drift.found(workspace)):
-        print(words)
+        say(words)
 
 
 def _end(outcome: Outcome | None) -> None:
@@ -854,9 +885,9 @@ def _end(outcome: Outcome | None) -> None:
     if outcome is None:
         return
     for name, why in outcome.refused.items():
-        print(f"{name} was not promoted: {why}")
+        say(f"{name} was not promoted: {why}")
     for name, why in outcome.failed.items():
-        print(f"{name} failed:\n{why}\n", file=sys.stderr)
+        say(f"{name} failed:\n{why}\n", file=sys.stderr)
     if outcome.failed:
         raise typer.Exit(1)
 

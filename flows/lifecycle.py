@@ -216,7 +216,9 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
         futures[f"evolve@{name}"] = born
         futures[f"curate@{name}"] = _submit(workspace, f"curate@{name}", force=force, wait_for=[born])
         futures[f"evaluate@{name}"] = scored
-        futures[f"judge@{name}"] = _submit(workspace, f"judge@{name}", force=force, wait_for=[scored])
+        measured = _submit(workspace, f"calibrate@{name}", force=force, wait_for=[scored])
+        futures[f"calibrate@{name}"] = measured
+        futures[f"judge@{name}"] = _submit(workspace, f"judge@{name}", force=force, wait_for=[scored, measured])
     _settle(futures, outcome)
     return [name for name in unborn if judged(workspace, name)]
 

@@ -24,7 +24,7 @@ from flows import near_duplicates, pipeline
 from flows.workspace import Workspace
 
 ARCHIVE_STAGES = ("ingest", "validate", "crop", "gauge")
-GENERATION_STAGES = ("evolve", "curate", "evaluate", "judge")
+GENERATION_STAGES = ("evolve", "curate", "evaluate", "calibrate", "judge")
 
 
 @dataclass(frozen=True)

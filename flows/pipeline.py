@@ -191,7 +191,8 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
     """Let what was made stand for what today's wiring would make; returns how many stage instances do.
 
     ``dvc.lock`` keeps what it says of inputs and outputs. It takes up today's commands, the inputs it did not know, and
-    the outputs in `changed` as they are now, wherever they are inputs too. `renamed`: stages by their names before.
+    the outputs in `changed` as they are now, wherever they are inputs too, also those of stages that never ran. `renamed`:
+    stages by their names before.
     """
     from dvc.repo import Repo
 
@@ -202,14 +203,17 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
         made = [
             stage
             for stage in repo.index.stages
-            if not stage.is_data_source and stage.name != CODE and any(out.hash_info for out in stage.outs)
+            if not stage.is_data_source
+            and stage.name != CODE
+            and any(out.hash_info or out.def_path in changed for out in stage.outs)
         ]
         today = {}
         for output in (out for stage in made for out in stage.outs if out.def_path in changed or not out.hash_info):
             before = output.hash_info
-            if not before:  # what an older version did not write
-                Path(output.fs_path).mkdir(parents=True, exist_ok=True)
-                Path(output.fs_path, ".gitkeep").touch()
+            folder = Path(output.fs_path)
+            if not before and not any(folder.glob("*")):  # what an older version did not write
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / ".gitkeep").touch()
             output.save()
             output.commit()
             today[output.def_path] = (before, output)

@@ -1,4 +1,4 @@
-"""Which generation answers for a workspace, and the service in which it does."""
+"""Which generation answers for a workspace, ready to answer, and the service in which it does."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 from components.errors import Refused
 from components.evaluation.scores import METRICS_FILE
 from components.generations.card import CARD, WEIGHTS, file_digest, read_card
-from components.generations.recipe import Recipe
 from components.registry import ledger
 from components.registry.ledger import Holder
 from flows.workspace import Workspace
 
 if TYPE_CHECKING:
+    from components.serving.record import Champion
     from components.serving.service import Options
     from components.serving.succession import Standing
+    from components.serving.verdicts import Examiner
 
 
 def champions(workspace: Workspace) -> dict[str, str | None]:
@@ -57,6 +58,41 @@ def champion_of(workspace: Workspace, line: str | None) -> tuple[Holder, Path]:
     return holder, registered.folder
 
 
+def examiner(
+    workspace: Workspace, line: str | None = None, *, faces: str | None = None, device: str = "cpu"
+) -> Examiner:
+    """The champion of `line`, or of the one line that has one, loaded; `faces` names another face detector than its own.
+
+    Raises as `champion_of` and `Examiner.load` do.
+    """
+    from components.generations.recipe import Recipe
+    from components.serving.verdicts import Examiner
+
+    holder, folder = champion_of(workspace, line)
+    params = Recipe.read(workspace.recipes / f"{holder.generation}.yaml").faces
+    point = workspace.data("operating_points", holder.generation)
+    told = told_of(workspace, holder, folder)
+    return Examiner.load(folder, point, params, face_detector=faces, champion=told, device=device)
+
+
+def told_of(workspace: Workspace, holder: Holder, folder: Path) -> Champion:
+    """What a record says of a generation: its digests, what its line was taught until then, and when."""
+    from components.serving.record import Taught
+    from components.serving.verdicts import champion_of as by_its_files
+
+    told, lineage = by_its_files(read_card(folder)), workspace.lineage()
+    row = lineage.generations.get(holder.generation)
+    if row is None:
+        return told
+    promoted = {said.to.generation: said.when for said in ledger.read(workspace.ledger, row.line)}
+    line = lineage.of(row.line)
+    taught = tuple(
+        Taught(archive=lineage.generations[name].learns, generation=name, promoted=promoted.get(name))
+        for name in line[: line.index(holder.generation) + 1]
+    )
+    return told.model_copy(update={"line": row.line, "taught": taught, "since": promoted.get(holder.generation)})
+
+
 @dataclass(frozen=True)
 class WorkspaceBooks:
     """Which generations of a line there are, as the workspace knows (`components.serving.succession.Books`)."""
@@ -92,19 +128,18 @@ class WorkspaceBooks:
         return self._standing(generation, read_card(folder)["weights"], folder)
 
     def _standing(self, generation: str, weights: str, folder: Path) -> Standing:
+        from components.generations.recipe import Recipe
         from components.serving.succession import Standing
 
-        params = Recipe.read(self.workspace.recipes / f"{generation}.yaml").faces
-        return Standing(self.line, generation, weights, folder, params, self._about(generation, weights))
-
-    def _about(self, generation: str, weights: str) -> dict[str, Any]:
-        """What a person may want to know of it."""
-        promoted = ledger.promoted(self.workspace.ledger, self.line, generation, weights)
-        return {
-            "learned": self.workspace.lineage().tasks(generation),
-            "champion_since": promoted.when if promoted else None,
-            "measured": _measured(self.workspace.data("scores", generation) / METRICS_FILE),
-        }
+        return Standing(
+            generation=generation,
+            weights=weights,
+            folder=folder,
+            params=Recipe.read(self.workspace.recipes / f"{generation}.yaml").faces,
+            operating_point=self.workspace.data("operating_points", generation),
+            champion=told_of(self.workspace, Holder(generation, weights), folder),
+            measured=_measured(self.workspace.data("scores", generation) / METRICS_FILE),
+        )
 
 
 def _measured(file: Path) -> dict[str, Any]:

@@ -36,7 +36,17 @@ from flows.workspace import WIRED, Workspace
 FOLDER = Path(".perennial/studies")
 FOREIGN = "foreign"
 """Kind of what `perennial import-scores` brought."""
-COPIED = ("faces", "validation", "detectors", "strategies", "memory", "training", "evaluation", "withdrawn")
+COPIED = (
+    "faces",
+    "validation",
+    "detectors",
+    "strategies",
+    "memory",
+    "training",
+    "evaluation",
+    "operating_point",
+    "withdrawn",
+)
 GATE = [{"rule": "absolute", "min_auc": 0.0}]
 """Always open: a study compares, and what it raises replaces nobody's champion."""
 HEADER = "# A study: written by `perennial study`, which adds lines and never changes them.\n"

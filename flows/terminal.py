@@ -8,12 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
+from components.printing import Console
 from components.registry.ledger import Decision
+from components.texts import printable
 from components.withdrawal import notes
 
 if TYPE_CHECKING:
@@ -29,8 +30,8 @@ def watching() -> Iterator[None]:
     logging.getLogger("prefect").setLevel(logging.ERROR)
     bar = Progress(
         SpinnerColumn(),
-        TextColumn("[bold]{task.description}"),
-        TextColumn("{task.fields[word]}", style="dim"),
+        TextColumn("{task.description}", style="bold", markup=False),
+        TextColumn("{task.fields[word]}", style="dim", markup=False),
         TimeElapsedColumn(),
         console=console,
         disable=not console.is_terminal,
@@ -42,7 +43,8 @@ def watching() -> Iterator[None]:
             rows[name] = bar.add_task(name, total=1, word="")
         if line in ("done", "failed"):
             bar.remove_task(rows[name])
-            console.print(f"  {'[green]✓[/]' if line == 'done' else '[red]✗[/]'} {name}")
+            mark = ("✓", "green") if line == "done" else ("✗", "red")
+            console.print(Text.assemble("  ", mark, f" {name}"))
             rows.pop(name)
         elif line and not line.startswith(("Running stage", "> ", "Updating lock", "Generating lock", "Use `dvc")):
             bar.update(rows[name], word=line[: max(console.width - 48, 20)])
@@ -62,18 +64,24 @@ def show_answer(answer: Answer) -> None:
     from components.serving.verdicts import strip
 
     if answer.error:
-        console.print(f"[yellow]?[/] {answer.file}: {answer.error}", soft_wrap=True, highlight=False)
+        line = Text.assemble(("?", "yellow"), f" {printable(answer.file)}: {answer.error}")
+        console.print(line, soft_wrap=True)
+        _show_overlay(answer)
         return
     colour = "red" if answer.verdict == "forged" else "green"
     line = Text.assemble(
         (f"{answer.verdict:8}", f"bold {colour}"),
         f" {answer.probability:.3f}  ",
         strip(answer.frames),
-        f"  {answer.file}",
+        f"  {printable(answer.file)}",
     )
     console.print(line, soft_wrap=True)
+    _show_overlay(answer)
+
+
+def _show_overlay(answer: Answer) -> None:
     if answer.overlay:
-        console.print(f"         where it looked: {answer.overlay}", soft_wrap=True, style="dim")
+        console.print(f"         where it looked: {printable(answer.overlay)}", soft_wrap=True, style="dim")
 
 
 def history_table(entries: Sequence[Decision], withdrawn: Sequence[notes.Note] = ()) -> Table:

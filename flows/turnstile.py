@@ -24,7 +24,7 @@ from components.settings import settings
 from flows.workspace import Workspace
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-ON_DEVICE = frozenset({"evolve", "curate", "evaluate", "examine"})
+ON_DEVICE = frozenset({"evolve", "curate", "evaluate", "calibrate", "examine"})
 """Stages that compute on an accelerator where there is one. `judge` asks its known question on the CPU."""
 SEARCHES_ON_DEVICE = frozenset({"retinaface"})
 """Face detectors that do; with the others `crop` computes on the CPU."""

@@ -18,6 +18,7 @@ from ruamel.yaml.comments import CommentedMap
 from components import orders
 from components.documents import load_yaml
 from components.errors import BrokenLineage
+from components.evaluation import point_files
 from components.faces import weights
 from components.faces.about import FACES_FILE, read_about
 from components.faces.table import FaceTable
@@ -69,7 +70,10 @@ def upgrade(root: Path) -> Upgraded | None:
         _write_withdrawals(workspace, params, lineage)
         weights.resolve(workspace.data(), params)
         _rewire(workspace.root)
-        stages = pipeline.adopt(workspace.root, OLD_STAGES, [f"data/generations/{name}" for name in born])
+        for name in born:
+            point_files.write(workspace.data("operating_points", name), point_files.NONE)
+        changed = [f"data/{kind}/{name}" for name in born for kind in ("generations", "operating_points")]
+        stages = pipeline.adopt(workspace.root, OLD_STAGES, changed)
         return Upgraded(born, stages)
 
 

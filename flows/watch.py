@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from components.archives.arrivals import Arrival
 from components.archives.landing import inbox
 from components.errors import BadArchive, BadParams, PerennialError
+from components.texts import say
 from flows.land import Landed, land
 from flows.workspace import Workspace
 
@@ -151,7 +152,7 @@ def server() -> str | None:
 
 def tell(words: str, *, error: bool = False) -> None:
     """One line for each thing that happens, with the time."""
-    print(time.strftime("%H:%M:%S"), words, file=sys.stderr if error else sys.stdout, flush=True)
+    say(f"{time.strftime('%H:%M:%S')} {words}", file=sys.stderr if error else sys.stdout, flush=True)
 
 
 def _seen(workspace: Workspace) -> dict[str, str]:

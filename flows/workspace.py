@@ -32,7 +32,13 @@ NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts", "exami
 WIRED = ("archives", "faces", "validation")
 """Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
 
-WIRING = ("\n  examine:", "- archives.${key}", "data/verdicts/${item.teacher}/champion", "\n  gauge:")
+WIRING = (
+    "\n  examine:",
+    "- archives.${key}",
+    "data/verdicts/${item.teacher}/champion",
+    "\n  gauge:",
+    "\n  calibrate:",
+)
 """Signs of today's ``dvc.yaml`` that older workspaces do not have."""
 EXAMINATIONS = "\nexaminations:"
 """Of the rows of the stage `examine` in ``lineage.yaml``: workspaces of 0.2 have none."""

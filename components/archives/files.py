@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from components.errors import BadArchive
+from components.texts import printable
 
 CLIP: Final = "clip"
 IMAGE: Final = "image"
@@ -120,13 +121,13 @@ def advice(fault: OSError) -> str:
 
 
 def spelled(name: str | os.PathLike[str]) -> str:
-    """A name as it can be printed, its bytes in another code page than UTF-8 as \\x.."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    """A name as it can be printed (`texts.printable`)."""
+    return printable(os.fspath(name))
 
 
 def is_text(name: str) -> bool:
     """Whether a file name is UTF-8; one in another code page can stand in no list."""
-    return spelled(name) == name
+    return name.isprintable() or not any("\udc80" <= one <= "\udcff" for one in name)
 
 
 @contextmanager

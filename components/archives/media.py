@@ -127,6 +127,14 @@ def shown(path: Path) -> int:
     return 1 if is_still(path) else _counted(path)[0]
 
 
+def rate(path: Path) -> float | None:
+    """Frames a second on average; None of a still, and where nothing tells."""
+    if is_still(path):
+        return None
+    with _opened(path) as (_, stream):
+        return float(stream.average_rate) if stream.average_rate else None
+
+
 def pixels_at(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, Images]]:
     """The frames of these ascending `indices` as (H,W,3) uint8 RGB, in one pass; raises UnreadableError telling how far it got.
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from components import machine, stage
 from components.evaluation.add_benchmark import read_bench
-from components.evaluation.examiner import Examiner, benchmarks
+from components.evaluation.benches import benchmarks
+from components.evaluation.examiner import Examiner
 from components.evaluation.scores import VALIDATION, Scores
 from components.generations.recipe import Recipe
 from components.vocabulary import VAL

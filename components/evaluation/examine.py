@@ -13,7 +13,8 @@ from pathlib import Path
 from components import machine, stage
 from components.evaluation import late
 from components.evaluation.add_benchmark import read_bench
-from components.evaluation.examiner import Examiner, benchmarks
+from components.evaluation.benches import benchmarks
+from components.evaluation.examiner import Examiner
 from components.evaluation.scores import Scores
 from components.generations.recipe import Recipe
 

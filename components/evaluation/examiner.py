@@ -11,10 +11,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,14 +24,12 @@ import torch
 
 from components import code, detectors, strategies
 from components.detectors import Detector
-from components.errors import BrokenLineage
 from components.evaluation import scoring
 from components.evaluation.scores import COLUMNS, Scores, metrics_of
 from components.faces.table import FaceTable, write_parquet
 from components.generations.card import read_card
 from components.generations.generation import load_classifier
 from components.generations.recipe import Recipe
-from components.settings import settings
 from components.vocabulary import TEST
 
 KEPT = Path(".perennial/scores")
@@ -49,18 +48,25 @@ class Examiner:
         scores.mkdir(parents=True, exist_ok=True)
         measured = {}
         for benchmark, table in tables.items():
-            title = benchmark if split == TEST else f"{benchmark} ({split})"
-            kept = KEPT / card["weights"] / table.digest / split / f"{self._manner(card)}.parquet"
-            rows = _rows(table, split)
-            if not _is_whole(kept, len(rows)):
-                self._score(detector, table, rows, f"{card['generation']} on {title}", kept)
+            title = f"{card['generation']} on {benchmark if split == TEST else f'{benchmark} ({split})'}"
+            kept = self.answered(card, detector, table, title, split=split)
             shutil.copyfile(kept, scores / f"{benchmark}.parquet")
             answers = pq.read_table(kept).to_pandas()
             measured[benchmark] = metrics_of(answers, table.digest, self.recipe.evaluation, self.recipe.seed)
             auc = measured[benchmark]["auc"]
             found = auc["reason"] if auc["value"] is None else f"AUC {auc['value']:.3f}"
-            print(f"{card['generation']} on {title}: {found}", flush=True)
+            print(f"{title}: {found}", flush=True)
         Scores(card["generation"], card["weights"], measured, {}).write(scores)
+
+    def answered(
+        self, card: Mapping[str, Any], detector: Detector, table: FaceTable, title: str, *, split: str
+    ) -> Path:
+        """The file with the score table of the faces of one split; who asks again finds it there."""
+        kept = KEPT / card["weights"] / table.digest / split / f"{self._manner(card)}.parquet"
+        rows = _rows(table, split)
+        if not _is_whole(kept, len(rows)):
+            self._score(detector, table, rows, title, kept)
+        return kept
 
     def _score(self, detector: Detector, table: FaceTable, rows: np.ndarray, title: str, kept: Path) -> None:
         p_fake = scoring.score(detector, table, rows, self.recipe.evaluation.batch, self.device, title)
@@ -85,25 +91,6 @@ def made_of(detector: str, strategy: str) -> str:
     """Digest of the code that answers: this module's closure and those of the choices, whatever stage is at work."""
     modules = (__name__, f"{detectors.__name__}.{detector}", f"{strategies.__name__}.{strategy}")
     return code.digest(code.closure(module, cache=code.CACHE) for module in modules)
-
-
-def benchmarks(names: Sequence[str], listed: Mapping[str, str], faces: Path, bench: Path) -> dict[str, FaceTable]:
-    """The face table of each benchmark; raises BrokenLineage unless it is the one the bench lists."""
-    tables = {}
-    for name in names:
-        if name not in listed:
-            raise BrokenLineage(
-                f"expected benchmark '{name}' on the bench '{bench}', found {', '.join(listed) or 'none'}. "
-                f"Land it, or name a later bench in lineage.yaml: `dvc repro add_benchmark@{name}`."
-            )
-        tables[name] = FaceTable.load(faces / name, cache_bytes=0, shared_bytes=settings().decoded_bytes)
-        if tables[name].digest != listed[name]:
-            raise BrokenLineage(
-                f"expected faces {listed[name][:12]} of benchmark '{name}', as on the bench '{bench}', found "
-                f"{tables[name].digest[:12]} in '{faces / name}'. Restore them with `dvc checkout`, or let them join again: "
-                f"`dvc repro add_benchmark@{name}`."
-            )
-    return tables
 
 
 def _rows(table: FaceTable, split: str) -> np.ndarray:

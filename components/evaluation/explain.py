@@ -19,16 +19,23 @@ from components.vocabulary import FORGED
 def heat_maps(detector: Detector, faces: Tensor) -> Tensor:
     """What spoke for "forged" in the last level, (B, H, W) float32 in [0, 1], the strongest place of a face being 1.
 
+    faces (B, 3, H, W) in [0, 1]. A face in which nothing speaks for "forged" gets zeros.
+    """
+    heat = heats(detector, faces)
+    return heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(heat.dtype).tiny)
+
+
+def heats(detector: Detector, faces: Tensor) -> Tensor:
+    """The same in the unit of the logit, (B, H, W) float32 from 0: heats of several faces compare.
+
         heat = ReLU( sum_c alpha_c A_c ),   alpha_c = mean over positions of d logit_forged / d A_c
 
-    faces (B, 3, H, W) in [0, 1]. A face in which nothing speaks for "forged" gets zeros. The detector answers in
-    evaluation mode, keeps its mode and its gradients, and may be frozen.
+    The detector answers in evaluation mode, keeps its mode and its gradients, and may be frozen.
     """
     maps, slopes = _last_level(detector, faces)
     alpha = slopes.mean(dim=(2, 3), keepdim=True)
     heat = F.relu((alpha * maps).sum(dim=1, keepdim=True))
-    heat = F.interpolate(heat, faces.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
-    return heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=torch.finfo(heat.dtype).tiny)
+    return F.interpolate(heat, faces.shape[-2:], mode="bilinear", align_corners=False).squeeze(1)
 
 
 def overlay(image: NDArray[np.uint8], heat: NDArray[np.float32], *, strength: float = 0.5) -> NDArray[np.uint8]:

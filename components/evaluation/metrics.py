@@ -128,11 +128,15 @@ def false_alarm_rate(labels: Labels, scores: Floats) -> float:
     return float((scores[labels == REAL] > THRESHOLD).mean())
 
 
-def calibration_error(labels: Labels, scores: Floats, bins: int = BINS) -> float:
-    """ECE of the forged probability: sum over bins of (n_k / n) |mean p - share forged|; p = 1 is in the last bin."""
+def calibration_error(labels: Labels, scores: Floats, bins: int = BINS, weights: Floats | None = None) -> float:
+    """ECE of the forged probability: sum over bins of (n_k / n) |mean p - share forged|; p = 1 is in the last bin.
+
+    With `weights` (N,) clips do not count alike.
+    """
+    each = np.ones(len(scores)) if weights is None else weights
     index = np.minimum((scores * bins).astype(np.int64), bins - 1)
-    gaps = np.abs(np.bincount(index, scores, bins) - np.bincount(index, labels == FORGED, bins))
-    return float(gaps.sum() / len(scores))
+    gaps = np.abs(np.bincount(index, scores * each, bins) - np.bincount(index, (labels == FORGED) * each, bins))
+    return float(gaps.sum() / each.sum())
 
 
 def brier(labels: Labels, scores: Floats) -> float:

@@ -76,11 +76,17 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Person:
-    """One face followed through a file: N faces (N,S,S,3) with their frames (N,) and boxes (N,4) in pixels of those."""
+    """One face followed through a file: N faces (N,S,S,3) with their frames (N,), and where in those they were seen.
+
+    `boxes` (N,4) and `landmarks` (N,5,2) are in pixels of the frames; landmarks are NaN where those were crops already.
+    """
 
     frames: npt.NDArray[np.int64]
     faces: Images
     boxes: npt.NDArray[np.float64]
+    landmarks: npt.NDArray[np.float64]
+    scores: npt.NDArray[np.float64]
+    """(N,): how sure the face detector was."""
 
 
 @dataclass(frozen=True)
@@ -144,12 +150,14 @@ def faces_of(
     )
 
 
-def people_of(path: Path, detector: FaceDetector, params: CropOptions) -> list[Person]:
+def people_of(path: Path, detector: FaceDetector, params: CropOptions, length: int | None = None) -> list[Person]:
     """Everybody who is seen in one file, the most prominent first; each is followed as `faces_of` follows that one.
+
+    length   the frames it shows, where they were counted before
 
     Raises BadArchive where the file cannot be read, NoFaceFound where it shows no face.
     """
-    reading = _Reading(params, {}, (), all_of=True)
+    reading = _Reading(params, {} if length is None else {path.name: length}, (), all_of=True)
     looks = list(_looks(reading.evenly([(path.name, path)]), detector, reading))
     if fault := reading.unreadable.get(path.name):
         raise fault
@@ -318,6 +326,8 @@ def _person(looks: Sequence[_Look], track: Track) -> Person:
         np.array([frame for frame, _ in seen], np.int64),
         np.stack([crop.image for _, crop in seen]),
         np.stack([crop.box for _, crop in seen]),
+        np.stack([crop.in_frame for _, crop in seen]),
+        np.array([crop.score for _, crop in seen]),
     )
 
 

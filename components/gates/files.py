@@ -20,6 +20,7 @@ from typing import Any
 from components.documents import load_yaml
 from components.errors import BrokenLineage
 from components.evaluation import MATRIX_FILE
+from components.evaluation.point_files import POINT_FILE, told
 from components.evaluation.scores import METRICS_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD, CURVE, WEIGHTS, code_digest, file_digest, read_card
@@ -58,6 +59,16 @@ class GenerationFiles:
     @cached_property
     def matrix(self) -> dict[str, Any]:
         return _read(self.judged / MATRIX_FILE)
+
+    @cached_property
+    def calibrated(self) -> dict[str, Any]:
+        """What its verdict folder says of its operating point and of the ladder, or why there is no point."""
+        return told(self.judged)
+
+    @property
+    def standing(self) -> dict[str, Any]:
+        """How it does at its threshold on what it was taught; empty where it has none."""
+        return dict(self.verdict.get("standing") or {})
 
     @cached_property
     def curve(self) -> tuple[dict[str, float], ...]:
@@ -107,10 +118,11 @@ class GenerationFiles:
 
     @cached_property
     def digest(self) -> str:
-        """sha256 over the weights, every score and the verdict."""
+        """sha256 over the weights, every score, the verdict and the operating point."""
         files = [path for path in self.scores.rglob("*") if path.is_file() and path.name != ".gitignore"]
         lines = [f"{path.relative_to(self.scores).as_posix()} {file_digest(path)}" for path in files]
-        lines += [f"{name} {file_digest(self.judged / name)}" for name in (VERDICT_FILE, MATRIX_FILE)]
+        said = [VERDICT_FILE, MATRIX_FILE, *([POINT_FILE] if (self.judged / POINT_FILE).is_file() else [])]
+        lines += [f"{name} {file_digest(self.judged / name)}" for name in said]
         return hashlib.sha256("\n".join([self.weights, *sorted(lines)]).encode()).hexdigest()
 
     def expect_judged(self) -> None:

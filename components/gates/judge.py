@@ -1,14 +1,15 @@
 """Stage judge: the rules look at a candidate, and what they say becomes an artifact.
 
-    python -m components.gates.judge RECIPE GENERATION SCORES TEACHER_VERDICT VERDICT
+    python -m components.gates.judge RECIPE GENERATION SCORES OPERATING_POINT TEACHER_VERDICT VERDICT
 
-A verdict folder carries all the next judge needs of the past: the matrix so far, and the champion's score tables.
+A verdict folder carries all the next judge needs of the past: the matrix so far, and the champion's score tables and
+operating point. So does it the candidate's own operating point, for whoever tells of it.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from components import stage
 from components.errors import BrokenLineage
 from components.evaluation.matrix import CELL_METRICS, Matrix, Row
+from components.evaluation.operating_point import OperatingPoint
+from components.evaluation.point_files import POINT_FILE, told
 from components.evaluation.scores import Scores
 from components.gates.rules import Case, Finding, judged
 from components.gates.verdict import CHAMPION, read_verdict, write_verdict
@@ -34,22 +37,37 @@ class Past:
     champion: Scores | None
 
 
-def judge(recipe_file: Path, generation: Path, scores: Path, teacher_verdict: Path, verdict: Path) -> None:
+def judge(
+    recipe_file: Path, generation: Path, scores: Path, point_folder: Path, teacher_verdict: Path, verdict: Path
+) -> None:
     """Decide whether a generation may replace the champion of its line.
 
     recipe_file      recipes/<generation>.yaml, with the rules
     generation       the candidate's folder
     scores           how it did, and in teacher/ and champion/ how those did on benchmarks new to them
+    point_folder     its operating point, or why it has none
     teacher_verdict  its teacher's verdict folder; nobody's is empty
-    verdict          output: verdict.json, matrix.json, champion/ (the score tables of the champion from now on)
+    verdict          output: verdict.json, matrix.json, operating_point.json (the candidate's), champion/ (the score tables
+                     and the operating point of the champion from now on)
     """
     recipe = Recipe.read(recipe_file)
     candidate = Scores.read(scores)
-    _expect_one_candidate(recipe, generation, candidate)
+    said = told(point_folder)
+    _expect_one_candidate(recipe, generation, candidate, said)
     past = _past(recipe, teacher_verdict, [found for who in BESIDE if (found := Scores.read_if_any(scores / who))])
     _expect_same_faces(candidate, past.champion)
     matrix = past.matrix.with_row(recipe.generation, recipe.row.learns, _row(candidate, recipe.benchmarks))
-    case = Case(candidate, past.champion, matrix, recipe.row.learns, generation)
+    case = Case(
+        candidate,
+        past.champion,
+        matrix,
+        recipe.row.learns,
+        generation,
+        OperatingPoint.read_if_any(point_folder),
+        str(said.get("reason")),
+        said.get("ladder"),
+        OperatingPoint.read_if_any(teacher_verdict / CHAMPION) if past.champion else None,
+    )
     findings = judged(case, recipe.gate)
     opened = opens(findings)
     champion = candidate if opened else past.champion
@@ -57,8 +75,11 @@ def judge(recipe_file: Path, generation: Path, scores: Path, teacher_verdict: Pa
     shutil.rmtree(verdict / CHAMPION, ignore_errors=True)
     if champion:
         champion.write(verdict / CHAMPION)
+        _carry(point_folder if opened else teacher_verdict / CHAMPION, verdict / CHAMPION)
+    _carry(point_folder, verdict)
     matrix.write(verdict)
     content = _verdict(recipe, candidate, past.champion, champion, findings)
+    content["standing"] = case.standing.as_json() if case.standing else None
     write_verdict(verdict, content)
     print(content["words"], *(f"  {finding.words}" for finding in findings), sep="\n", flush=True)
 
@@ -93,17 +114,25 @@ def _row(scores: Scores, benchmarks: Sequence[str]) -> Row:
     return {name: {metric: estimates[metric] for metric in CELL_METRICS} for name, estimates in found.items()}
 
 
-def _expect_one_candidate(recipe: Recipe, generation: Path, candidate: Scores) -> None:
-    """Recipe, card, weights on disk and scores must speak of one and the same generation."""
+def _carry(point: Path, into: Path) -> None:
+    """Copy what is said of an operating point, where somebody said it."""
+    (into / POINT_FILE).unlink(missing_ok=True)
+    if (point / POINT_FILE).is_file():
+        shutil.copyfile(point / POINT_FILE, into / POINT_FILE)
+
+
+def _expect_one_candidate(recipe: Recipe, generation: Path, candidate: Scores, said: Mapping[str, Any]) -> None:
+    """Recipe, card, weights on disk, scores and operating point must speak of one and the same generation."""
     card = read_card(generation)
     names = {"recipe": recipe.generation, "card": card["generation"], "scores": candidate.generation}
     weights = {"card": card["weights"], "file": file_digest(generation / WEIGHTS), "scores": candidate.weights}
+    weights |= {"operating point": str(said["weights"])} if "weights" in said else {}
     if len(set(names.values())) > 1 or len(set(weights.values())) > 1:
         found = ", ".join(f"{k} '{v}'" for k, v in names.items())
         digests = ", ".join(f"{k} {v[:12]}" for k, v in weights.items())
         raise BrokenLineage(
             f"expected recipe, card and scores of one generation, found names {found} and weights {digests}. "
-            f"Examine it again: `dvc repro evaluate@{recipe.generation}`."
+            f"Examine it again: `dvc repro evaluate@{recipe.generation} calibrate@{recipe.generation}`."
         )
 
 

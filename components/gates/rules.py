@@ -14,8 +14,9 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from components import params
 from components.errors import BadParams
 from components.evaluation.comparison import Comparison, compare, holm
 from components.evaluation.matrix import Matrix
+from components.evaluation.operating_point import OperatingPoint, Standing
+from components.evaluation.point_files import NOT_CALIBRATED
 from components.evaluation.scores import Scores
 
 SAME_ANSWER = 1e-4  # two processes may differ by rounding, not by more
@@ -43,6 +46,26 @@ class Case:
     """The task the candidate has just learned."""
     generation: Path
     """The candidate's folder."""
+    point: OperatingPoint | None = None
+    """The candidate's operating point."""
+    no_point: str = NOT_CALIBRATED
+    """Why it has none."""
+    ladder: Mapping[str, Any] | None = None
+    """What it knows of faces made worse, by benchmark; None where nobody asked."""
+    champions_point: OperatingPoint | None = None
+    """None without a champion, and where it was judged before there were operating points."""
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Benchmarks it was examined on and its line was taught."""
+        return tuple(name for name in self.candidate.measured if name in self.matrix.learns.values())
+
+    @cached_property
+    def standing(self) -> Standing | None:
+        """How it does at its own threshold on what it was taught; None without one."""
+        if self.point is None:
+            return None
+        return Standing.of(self.point, {name: self.candidate.clips(name) for name in self.taught})
 
 
 @dataclass(frozen=True)
@@ -152,11 +175,67 @@ def infra(case: Case, rule: params.Infra) -> list[Finding]:
     return [Finding("infra", same, words, measured, required)]
 
 
+def operating_point(case: Case, rule: params.AtOnePoint) -> list[Finding]:
+    """At its one threshold a generation tells apart what it was taught, and accuses few genuine clips of any benchmark.
+
+    AUC cannot see a benchmark whose scores have all moved to one side of the threshold.
+    """
+    asked = {"min_balanced_accuracy": rule.min_balanced_accuracy, "max_false_alarms": rule.max_false_alarms}
+    if case.standing is None or case.point is None:
+        words = f"There is no operating point ({case.no_point}), and at one threshold it was to be judged: refused."
+        return [Finding("operating_point", False, words, {}, asked)]
+    at = f"At its threshold {case.point.threshold:.3f}"
+    balanced, least = case.standing.balanced_accuracy, rule.min_balanced_accuracy
+    required = {"min_balanced_accuracy": least}
+    if balanced is None:
+        words = f"{at} nothing is known of benchmarks it was taught, or not of both classes: refused."
+        return [Finding("operating_point", False, words, {"balanced_accuracy": None}, required)]
+    passed = balanced >= least
+    words = (
+        f"{at} balanced accuracy over {_names(case.taught)} is {balanced:.3f}, at least {least:.3f} was asked: "
+        f"{_outcome(passed)}."
+    )
+    measured = {"balanced_accuracy": balanced, "threshold": case.point.threshold}
+    return [
+        Finding("operating_point", passed, words, measured, required),
+        *(_alarms(at, name, share, rule.max_false_alarms) for name, share in case.standing.false_alarms.items()),
+    ]
+
+
+def calibration(case: Case, rule: params.Calibrated) -> list[Finding]:
+    """Its probabilities are about what they say, and not much worse than the champion's on what both were taught."""
+    asked = {"max_error": rule.max_error, "max_drift": rule.max_drift}
+    error = case.standing.calibration_error if case.standing else None
+    if error is None:
+        why = f"there is no operating point: {case.no_point}" if case.standing is None else "a class is missing"
+        return [Finding("calibration", False, f"Calibration cannot be measured ({why}): refused.", {}, asked)]
+    passed = error <= rule.max_error
+    words = (
+        f"Over {_names(case.taught)} its probabilities are {error:.3f} off on average, at most {rule.max_error:.3f} was "
+        f"allowed: {_outcome(passed)}."
+    )
+    own = Finding("calibration", passed, words, {"error": error}, {"max_error": rule.max_error})
+    return [own, _drift(case, rule.max_drift)]
+
+
+def robustness(case: Case, rule: params.Robust) -> list[Finding]:
+    """Faces that were compressed, scaled, blurred or made noisy are told apart about as well as clean ones."""
+    required = {"max_fall": rule.max_fall}
+    climbed = {name: case.ladder[name] for name in case.taught if name in case.ladder} if case.ladder else {}
+    if not climbed:
+        words = "Nothing it was taught was asked about on the ladder, so its robustness is not known: refused."
+        return [Finding("robustness", False, words, {}, required)]
+    return [_climbed(name, found, rule, required) for name, found in climbed.items()]
+
+
 RULES: dict[str, Callable[[Case, Any], list[Finding]]] = {
     "absolute": absolute,
     "relative": relative,
     "forgetting": forgetting,
     "infra": infra,
+    "operating_point": operating_point,
+    "calibration": calibration,
+    "robustness": robustness,
 }
 
 
@@ -225,6 +304,61 @@ def _forgetting_finding(
     passed = fall <= limit
     words = f"{subject} AUC lost since its best is {fall:.3f}, at most {limit:.3f} was allowed: {_outcome(passed)}."
     return Finding("forgetting", passed, words, {which: fall, **more}, {f"max_{which}": limit}, task)
+
+
+def _alarms(at: str, benchmark: str, share: float | None, most: float) -> Finding:
+    """The genuine clips of one benchmark, called forged at the threshold."""
+    measured, required = {"false_alarms": share}, {"max_false_alarms": most}
+    if share is None:
+        words = f"On '{benchmark}' no genuine clip was scored, so its false alarms are not known: refused."
+        return Finding("operating_point", False, words, measured, required, benchmark)
+    passed = share <= most
+    words = f"{at} the share of genuine clips of '{benchmark}' called forged is {share:.3f}, at most {most:.3f} was allowed: "
+    return Finding("operating_point", passed, f"{words}{_outcome(passed)}.", measured, required, benchmark)
+
+
+def _drift(case: Case, most: float) -> Finding:
+    """How much worse its probabilities are than the champion's, each by its own calibration, on the same clips."""
+    required = {"max_drift": most}
+    if case.champion is None or case.champions_point is None or case.point is None:
+        why = "there is no champion yet" if case.champion is None else "the champion has no operating point"
+        return Finding("calibration", None, f"Drift cannot be measured, because {why}: skipped.", {}, required)
+    champion = case.champion.generation
+    older = [task for name, task in case.matrix.learns.items() if name != case.candidate.generation]
+    shared = [name for name in case.taught if name in older and name in case.champion.measured]
+    mine, theirs = (
+        Standing.of(point, {name: scores.clips(name) for name in shared}).calibration_error
+        for point, scores in ((case.point, case.candidate), (case.champions_point, case.champion))
+    )
+    if mine is None or theirs is None:
+        words = f"Drift cannot be measured, because no benchmark was taught to '{champion}' as well: skipped."
+        return Finding("calibration", None, words, {}, required)
+    drift = mine - theirs
+    passed = drift <= most
+    words = (
+        f"Over {_names(shared)} its probabilities are {mine:.3f} off, those of '{champion}' {theirs:.3f}; at most "
+        f"{most:.3f} more was allowed: {_outcome(passed)}."
+    )
+    return Finding("calibration", passed, words, {"drift": drift, "champion": champion}, required)
+
+
+def _climbed(benchmark: str, found: Mapping[str, Any], rule: params.Robust, required: dict[str, Any]) -> Finding:
+    """One benchmark's ladder, told by the rung where most was lost beyond what was allowed."""
+    clean, rungs = found["clean"], found["rungs"]
+    allowed = rule.max_fall if isinstance(rule.max_fall, dict) else dict.fromkeys(rungs, rule.max_fall)
+    missing = sorted(rung for rung in allowed if rungs.get(rung) is None)
+    if clean is None or missing or not allowed:
+        words = f"On '{benchmark}' the ladder tells nothing of {_names(missing) or 'any rung'}: refused."
+        return Finding("robustness", False, words, {"clean": clean}, required, benchmark)
+    falls = {rung: clean - rungs[rung] for rung in allowed}
+    worst = max(falls, key=lambda rung: falls[rung] - allowed[rung])
+    passed = falls[worst] <= allowed[worst]
+    words = (
+        f"On '{benchmark}' AUC of {found['faces']} faces is {clean:.3f}, and {rungs[worst]:.3f} after {worst}; at most "
+        f"{allowed[worst]:.3f} less was allowed: {_outcome(passed)}."
+    )
+    measured = {"clean": clean, "rung": worst, "fall": falls[worst], "falls": falls}
+    return Finding("robustness", passed, words, measured, required, benchmark)
 
 
 def _asked_afresh(generation: Path, max_seconds: float) -> list[float]:

@@ -290,6 +290,7 @@ def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -
         memory=chosen.memory.model_dump(),
         training=chosen.training,
         evaluation=params.evaluation,
+        operating_point=params.operating_point,
         gate=params.gate,
         seed=params.seed if line.seed is None else line.seed,
         machine=Machine.of_settings(),

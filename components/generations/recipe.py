@@ -15,6 +15,7 @@ from components.params import (
     EvaluationOptions,
     MemoryOptions,
     Name,
+    OperatingPointOptions,
     Rule,
     Section,
     TrainingOptions,
@@ -84,6 +85,8 @@ class Recipe(Section):
     memory: FrozenMemory
     training: TrainingOptions
     evaluation: EvaluationOptions
+    operating_point: OperatingPointOptions = OperatingPointOptions()
+    """Recipes of 0.3 and before do not say it."""
     gate: tuple[Rule, ...]
     seed: int
     machine: Machine = Machine()

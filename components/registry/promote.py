@@ -23,7 +23,7 @@ from components.registry.record import challenge
 from components.tracking import Tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 @dataclass(frozen=True)

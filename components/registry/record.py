@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -33,6 +32,7 @@ from mlflow.types.schema import Schema, TensorSpec
 
 from components.archives.report import read_report
 from components.evaluation import MATRIX_FILE
+from components.evaluation.point_files import POINT_FILE
 from components.evaluation.scores import METRICS_FILE
 from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE
@@ -54,6 +54,7 @@ REPORT_TAG, DOCS_TAG, DRIFT_TAG = "perennial.report", "perennial.data_docs", "pe
 CODE_TAG, COMMIT_TAG, CODE_STATE_TAG = "perennial.code", "perennial.commit", "perennial.code_state"
 PARENT_TAG = "mlflow.parentRunId"
 MATRIX_ROW = ("auc", "acc", "ap", "eer", "false_alarms")
+AT_THRESHOLD = ("accuracy", "balanced_accuracy", "calibration_error")
 EXAMPLE = np.linspace(0, 255, 16 * 16 * 3).astype(np.uint8).reshape(1, 16, 16, 3)
 """One small face, as somebody may send it: (B, H, W, 3) RGB."""
 PER_BATCH = 100  # params or tags MLflow takes at once
@@ -176,7 +177,7 @@ def _line_run(line: str, tracking: Tracking) -> Run:
 
 def _draw_curves(files: GenerationFiles, parent: Run, tracking: Tracking) -> None:
     """The line's run shows every cell and every summary over generations; a step already drawn is left alone."""
-    _log_missing(parent, {**_row(files), **_summary(files)}, files.index, tracking)
+    _log_missing(parent, {**_row(files), **_summary(files), **_point(files)}, files.index, tracking)
     tracking.client.log_dict(parent.info.run_id, files.matrix, MATRIX_FILE)
 
 
@@ -225,11 +226,14 @@ def _make_run(files: GenerationFiles, parent: Run, tracking: Tracking) -> Run:
     losses = list(_curve(files))
     for start in range(0, len(losses), PER_BATCH):
         client.log_batch(run_id, metrics=losses[start : start + PER_BATCH])
-    for path in (files.judged / VERDICT_FILE, files.judged / MATRIX_FILE, files.scores / METRICS_FILE):
+    shown = [files.judged / VERDICT_FILE, files.judged / MATRIX_FILE, files.scores / METRICS_FILE]
+    shown += [path for path in [files.judged / POINT_FILE] if path.is_file()]
+    for path in shown:
         client.log_artifact(run_id, str(path))
     with mlflow.start_run(run_id=run_id, nested=True):  # its end says FINISHED: a run without that word was killed
         model_id = _log_model(files)
-        cells = [_metric(k, v, files.index, model_id) for k, v in {**_row(files), **_summary(files)}.items()]
+        points = {**_row(files), **_summary(files), **_point(files)}
+        cells = [_metric(k, v, files.index, model_id) for k, v in points.items()]
         client.log_batch(run_id, metrics=cells)
     return client.get_run(run_id)
 
@@ -333,6 +337,21 @@ def _row(files: GenerationFiles) -> dict[str, float]:
 def _summary(files: GenerationFiles) -> dict[str, float]:
     summary = files.matrix["summary"].get(files.name, {})
     return {name: float(entry["value"]) for name, entry in summary.items() if _known(entry)}
+
+
+def _point(files: GenerationFiles) -> dict[str, float]:
+    """Its operating point, how it does there (``threshold/…``), and the ladder (``ladder/<benchmark>/<rung>``, AUC)."""
+    point, found = files.calibrated["point"], files.standing
+    points: dict[str, float | None] = {}
+    if point:
+        points = {"threshold/score": point["threshold"], "threshold/cllr": point["found"]["cllr"]}
+        points |= {f"threshold/{name}": found.get(name) for name in AT_THRESHOLD}
+        for name in ("false_alarms", "misses"):
+            points |= {f"threshold/{name}/{benchmark}": v for benchmark, v in (found.get(name) or {}).items()}
+    for benchmark, climbed in (files.calibrated["ladder"] or {}).items():
+        rungs = {"clean": climbed["clean"], **climbed["rungs"]}
+        points |= {f"ladder/{benchmark}/{rung}": auc for rung, auc in rungs.items()}
+    return {name: float(value) for name, value in points.items() if value is not None}
 
 
 def _known(entry: Any) -> bool:

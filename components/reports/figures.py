@@ -112,6 +112,25 @@ def losses(generations: Sequence[GenerationFiles]) -> Markup | None:
         return _svg(figure, "Named losses while learning")
 
 
+def reliability(generation: GenerationFiles) -> Markup | None:
+    """Share of forged clips over the probability that was said, of validation clips; None without an operating point."""
+    point = generation.calibrated["point"]
+    if not point:
+        return None
+    rows = point["found"]["reliability"]
+    most = max(row["clips"] for row in rows)
+    with _drawing(4.6, 3.6) as (figure, axes):
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.1, linestyle=(0, (1, 2.5)))
+        xs, ys = [row["mean"] for row in rows], [row["forged"] for row in rows]
+        axes.plot(xs, ys, color=SERIES[0], linewidth=1.4, alpha=0.6)
+        axes.scatter(xs, ys, s=[20 + 160 * row["clips"] / most for row in rows], color=SERIES[0], zorder=3)
+        axes.set_xlabel("probability that was said")
+        axes.set_ylabel("share that was forged")
+        axes.set_xlim(-0.03, 1.03)
+        axes.set_ylim(-0.03, 1.03)
+        return _svg(figure, "Reliability on validation clips")
+
+
 def loss_colours(generations: Sequence[GenerationFiles]) -> list[tuple[str, str]]:
     """Every loss of `losses` with its colour on the page."""
     colours = (f"var({VARIABLES[colour]})" for colour in itertools.cycle(SERIES))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from components.evaluation.estimate import Estimate
 from components.gates.files import GenerationFiles
+from components.params import Rung
 from components.reports import figures
 from components.reports.mistakes import Mistake
 from components.reports.pages import fixed
 from components.reports.story import Story
 
+RUNGS: tuple[str, ...] = get_args(Rung)
 RULES = {True: "passed", False: "refused", None: "skipped"}
 """Words for what a rule said."""
 
@@ -55,6 +57,9 @@ def line(story: Story, beside: Sequence[str], alarms: Sequence[Mistake], misses:
         "matrix": {generation.name: cells(story, generation) for generation in story.generations},
         "added": [f"{one.generation} on {one.benchmark}" for one in story.added],
         "tallies": {generation.name: tally(generation) for generation in story.generations},
+        "points": [at_threshold(generation) for generation in story.generations],
+        "ladder": ladder(story.last),
+        "reliability": figures.reliability(story.last),
         "forgetting": figures.forgetting_curves(story) if len(story.generations) > 1 else None,
         "losses": figures.losses(story.generations),
         "loss_colours": figures.loss_colours(story.generations),
@@ -98,6 +103,59 @@ def tally(generation: GenerationFiles) -> str:
     said = [rule["passed"] for rule in generation.verdict["rules"]]
     counts = {word: sum(passed is kind for passed in said) for kind, word in RULES.items()}
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+
+
+@dataclass(frozen=True)
+class AtThreshold:
+    """How a generation does at its own threshold."""
+
+    short: str
+    reason: str | None
+    """Why it has none."""
+    threshold: float | None = None
+    promised: Estimate | None = None
+    """False alarms on validation clips."""
+    cllr: float | None = None
+    balanced_accuracy: float | None = None
+    error: float | None = None
+    alarms: tuple[tuple[str, float | None], ...] = ()
+    """By benchmark."""
+
+
+def at_threshold(generation: GenerationFiles) -> AtThreshold:
+    point, standing = generation.calibrated["point"], generation.standing
+    if not point:
+        return AtThreshold(generation.short, str(generation.calibrated["reason"]))
+    return AtThreshold(
+        generation.short,
+        None,
+        point["threshold"],
+        Estimate.from_json(point["found"]["false_alarms"]),
+        point["found"]["cllr"],
+        standing.get("balanced_accuracy"),
+        standing.get("calibration_error"),
+        tuple((standing.get("false_alarms") or {}).items()),
+    )
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """AUC of faces made worse."""
+
+    faces: tuple[tuple[str, int], ...]
+    """By benchmark."""
+    rungs: tuple[tuple[str, tuple[float | None, ...]], ...]
+    """The clean ones first; AUC on each benchmark."""
+
+
+def ladder(generation: GenerationFiles) -> Ladder | None:
+    """None where nobody climbed."""
+    climbed = generation.calibrated["ladder"]
+    if not climbed:
+        return None
+    rungs = [("clean", tuple(found["clean"] for found in climbed.values()))]
+    rungs += [(rung, tuple(found["rungs"].get(rung) for found in climbed.values())) for rung in RUNGS]
+    return Ladder(tuple((name, found["faces"]) for name, found in climbed.items()), tuple(rungs))
 
 
 def _measured(name: str, estimate: Estimate, note: str) -> Tile:

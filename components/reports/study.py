@@ -33,12 +33,14 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 from components.errors import BadParams
-from components.evaluation import transfer
+from components.evaluation import point_files, transfer
 from components.evaluation.comparison import holm
 from components.evaluation.estimate import Estimate
 from components.evaluation.gap import Answers, Gap, gap, pulled
 from components.evaluation.matrix import CELL_METRICS, Matrix
 from components.evaluation.metrics import accuracy
+from components.evaluation.operating_point import OperatingPoint, Standing
+from components.evaluation.point_files import NOT_CALIBRATED
 from components.evaluation.scores import VALIDATION, Scores
 from components.generations.card import CARRY_OVER, read_card
 from components.memory import EXEMPLARS
@@ -67,6 +69,8 @@ METRICS: dict[str, Callable[[transfer.Square], Estimate]] = {
     "anti_forgetting_mean": transfer.anti_forgetting_mean,
     "plasticity": transfer.plasticity,
 }
+AVERAGED = ("average", "average_acc", "pooled_acc", "fitted_acc", "forgetting_since_learned")
+"""Columns of the table that tell of the spread over runs."""
 COUNTED = ("images", "exemplars", "memory_bytes", "stored_bytes")
 # Okabe and Ito's palette, then greys: colours most eyes tell apart.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999", "#7a5195", "#8c564b")
@@ -106,6 +110,10 @@ class Run:
     """AUC of the last generation on every benchmark nobody learned."""
     commits: tuple[str | None, ...] = ()
     """Of the code that raised its generations; None where that lay in no checkout."""
+    point: OperatingPoint | None = None
+    """Of the last generation."""
+    no_point: str = NOT_CALIBRATED
+    """Why it has none."""
 
     @cached_property
     def clips(self) -> list[pd.DataFrame]:
@@ -125,6 +133,16 @@ class Run:
             return Estimate.undefined("it was not examined on every task")
         together = pd.concat(self.clips)
         return Estimate(accuracy(together["label"].to_numpy(), together["p_fake"].to_numpy()))
+
+    @property
+    def fitted_acc(self) -> Estimate:
+        """The same at the threshold that the last generation was given."""
+        if self.point is None:
+            return Estimate.undefined(self.no_point)
+        if not self.clips:
+            return Estimate.undefined("it was not examined on every task")
+        found = Standing.of(self.point, dict(zip(self.tasks, self.clips, strict=True)))
+        return Estimate(found.accuracy)
 
     def metric(self, name: str, of: str = "auc") -> Estimate:
         return METRICS[name](self.auc if of == "auc" else self.acc)
@@ -161,6 +179,8 @@ def read_run(
         None if None in clocked else sum(s for s in clocked if s is not None),
         {name: matrix.cell(last, name)["auc"] for name in matrix.benchmarks if name not in tasks},
         tuple(dict.fromkeys((card.get("code") or {}).get("commit") for card in cards)),
+        OperatingPoint.read_if_any(place("verdicts", last)),
+        str(point_files.told(place("verdicts", last))["reason"]),
     )
 
 
@@ -255,7 +275,8 @@ def _known(told: Mapping[str, Any]) -> str:
     tasks, unseen = list(means[labels[0]]["final_auc"]), list(means[labels[0]]["unseen_auc"])
     joint = means.get(JOINT, {}).get("average", {}).get("mean")
     head = ["strategy", "runs", *tasks, *(f"{name} (unseen)" for name in unseen), "average AUC",
-            "ACC at .5, mean of tasks", "ACC at .5, all clips", "forgetting", "BWT", "FWT", "anti-forgetting",
+            "ACC at .5, mean of tasks", "ACC at .5, all clips", "accuracy at one threshold", "forgetting", "BWT", "FWT",
+            "anti-forgetting",
             "plasticity", "gap to joint"]  # fmt: skip
     rows = []
     for label in labels:
@@ -267,12 +288,16 @@ def _known(told: Mapping[str, Any]) -> str:
                 str(mean["runs"]),
                 *(plain(mean["final_auc"][task]["mean"]) for task in tasks),
                 *(plain(mean["unseen_auc"][name]["mean"]) for name in unseen),
-                *(_spread(mean[name]) for name in ("average", "average_acc", "pooled_acc", "forgetting_since_learned")),
+                *(_spread(mean[name]) for name in AVERAGED),
                 *(plain(mean[name]["mean"]) for name in ("bwt", "fwt", "anti_forgetting", "plasticity")),
                 plain(behind),
             ]
         )
-    return markdown(head, rows)
+    note = (
+        "Accuracy at one threshold: of all clips, at the one that the last generation was given on validation clips"
+        f"{', which these are' if told['split'] == 'validation' else ''}; a dash where a run has none.\n"
+    )
+    return f"{markdown(head, rows)}\n{note}"
 
 
 def _leads(told: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -416,6 +441,7 @@ def _told(run: Run) -> dict[str, Any]:
             for of in ("auc", "acc")
         },
         "pooled_acc": {"value": run.pooled_acc.value, "reason": run.pooled_acc.reason},
+        "fitted_acc": {"value": run.fitted_acc.value, "reason": run.fitted_acc.reason},
         "cost": {"seconds": run.seconds, **{name: getattr(run, name) for name in COUNTED}},
         "commits": list(run.commits),
     }
@@ -429,6 +455,7 @@ def _means(runs: Sequence[Run], unseen: Sequence[str]) -> dict[str, Any]:
         **metrics,
         "average_acc": _over([run.metric("average", "acc") for run in runs]),
         "pooled_acc": _over([run.pooled_acc for run in runs]),
+        "fitted_acc": _over([run.fitted_acc for run in runs]),
         "final_auc": {task: _over([_final(run, task) for run in runs]) for task in runs[0].tasks},
         "unseen_auc": {name: _over([run.unseen.get(name, absent) for run in runs]) for name in unseen},
         "runs": len(runs),

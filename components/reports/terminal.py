@@ -15,7 +15,7 @@ from rich.text import Text
 
 from components import code
 from components.documents import load_yaml
-from components.evaluation import MATRIX_FILE, late
+from components.evaluation import MATRIX_FILE, late, point_files
 from components.gates.verdict import verdict_if_any
 from components.generations.card import CARD, code_state, read_card
 from components.reports import Place
@@ -41,7 +41,8 @@ def status_json(
             {"name", "learns", "teacher", "detector", "strategy", "opens": true | false | null (not judged yet),
              "scores": {BENCHMARK: {"auc": float | null, "low": float | null, "high": float | null}},
              "code": "today's" | "older" | "before 0.2" | null (not born yet, or nobody asked),
-             "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused]}]}}}
+             "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused],
+             "threshold": float | null, "no_threshold": null | why it has none}]}}}
     """
     raw = (load_yaml(lineage.read_bytes()) or {}) if lineage.is_file() else {}
     lines: Status = {}
@@ -78,7 +79,14 @@ def _generation(name: str, row: Mapping[str, Any], data: Place, today: Mapping[s
         "forgetting": summary.get("forgetting", {}).get("value"),
         "average_auc": summary.get("average_auc", {}).get("value"),
         "refused": [rule["words"] for rule in judged.get("rules", []) if rule["passed"] is False],
+        **_threshold(point_files.told(verdict) if judged else None),
     }
+
+
+def _threshold(said: Mapping[str, Any] | None) -> Status:
+    if said is None:
+        return {"threshold": None, "no_threshold": "it was not judged yet"}
+    return {"threshold": said["point"]["threshold"] if said["point"] else None, "no_threshold": said["reason"]}
 
 
 def _fill(generations: list[Status], data: Place, cells: Iterable[late.Cell]) -> None:
@@ -138,9 +146,18 @@ def _panel(name: str, line: Status) -> Panel:
         table.add_row(star, who_made, Text(one["learns"]), _gate(one["opens"]), *cells, *sums)
     last = generations[-1]
     refused = [Text(f"{last['name']}: {words}", "red") for words in last["refused"]]
+    answering = [one for one in generations if one["name"] == line["champion"]]
+    at = [Text(f"{one['name']}: {_at(one)}", "dim") for one in answering]
     who = f"champion {line['champion']}" if line["champion"] else "no champion yet"
     title = Text.assemble((name, "bold"), "  ", (f"{last['detector']} · {last['strategy']} · {who}", "dim"))
-    return Panel(Group(table, *refused), title=title, title_align="left", border_style="dim", padding=(1, 2))
+    return Panel(Group(table, *at, *refused), title=title, title_align="left", border_style="dim", padding=(1, 2))
+
+
+def _at(one: Status) -> str:
+    """Where it cuts, or why nowhere."""
+    if one["threshold"] is None:
+        return f"no operating point: {one['no_threshold']}"
+    return f"a clip is called forged above {one['threshold']:.3f}"
 
 
 def _gate(opens: bool | None) -> Text:

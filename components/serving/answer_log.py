@@ -19,6 +19,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from components.texts import printable
+
 ANSWER, SHADOW, RETENTION = "answer", "shadow", "retention"
 _TAIL_BYTES = 1 << 20
 NAME_CHARACTERS = 255
@@ -135,7 +137,7 @@ def faults(folder: Path) -> list[str]:
 def spelled(name: str) -> str:
     """A caller's name of a file as it may be shown and kept: its last part, without control characters, not too long."""
     last = name.replace("\\", "/").rpartition("/")[2]
-    return "".join(sign if sign.isprintable() else "\ufffd" for sign in last)[:NAME_CHARACTERS] or "unnamed"
+    return printable(last)[:NAME_CHARACTERS] or "unnamed"
 
 
 def recalled(answers: Iterable[dict[str, Any]]) -> Iterator[str]:
@@ -145,8 +147,10 @@ def recalled(answers: Iterable[dict[str, Any]]) -> Iterator[str]:
             told, where = said, f"in the shadow of {said['id'][:8]}"
         else:
             told = said["answer"]
-            where = f"{said['sha256'][:12]}  {spelled(told['file'])}  ({said['caller']})"
-        yield f"{said['when']}  {told['verdict'] or '?':8} {_number(told['probability'])}  {where}"
+            file = told["file"]
+            where = f"{(file['sha256'] or '')[:12]:12}  {spelled(file['name'])}  ({printable(said['caller'])})"
+        number = told["score"] if told["probability"] is None else told["probability"]
+        yield f"{said['when']}  {told['verdict']:11}  {_number(number)}  {where}"
 
 
 def _number(probability: float | None) -> str:

@@ -20,9 +20,10 @@ from components.errors import Busy, PerennialError, Refused, TooLarge
 from components.serving.answer_log import spelled
 from components.serving.gate import RETRY_S, App, Gate
 from components.serving.jobs import Item, Jobs, new_id
-from components.serving.service import NotThere, Service, introduced
+from components.serving.record import Champion, OperatingPoint, Record
+from components.serving.service import NotThere, Service
 from components.serving.truths import Truth
-from components.serving.verdicts import files_of
+from components.serving.verdicts import asked
 
 PAGE = Path(__file__).with_name("page")
 PAGES = {"/": "index.html", "/page.css": "page.css", "/page.js": "page.js", "/icon.svg": "icon.svg"}
@@ -36,39 +37,26 @@ class Problem(BaseModel):
     detail: str
 
 
-class Generation(BaseModel):
-    """Who answered."""
-
-    line: str
-    generation: str
-    weights: str = Field(description="SHA-256 of its weights.")
-    faces: str = Field(description="How faces were found.")
-    about: dict[str, Any] = Field(description="What it learned, how it was examined, since when it is champion.")
-
-
-class Picture(BaseModel):
+class Shown(BaseModel):
     """One face in one frame, as two pictures."""
 
-    face: int
+    face: int = Field(description="Its number in the record.")
     frame: int
+    time_s: float | None
     score: float
+    words: str
     image: str = Field(description="data: URI of the face.")
-    heat: str = Field(description="data: URI of the face under its heat map.")
+    heat: str = Field(description="data: URI of the face under its heat map, which compares over the whole file.")
 
 
 class Reply(BaseModel):
-    """One file, and the record of what was said of it."""
+    """The record of what was said of one file."""
 
     id: str
-    sha256: str
-    kind: Literal["clip", "image"]
-    frames: int
-    width: int
-    height: int
-    generation: Generation
-    answer: dict[str, Any] = Field(description="The record, as `perennial score --json` gives it.")
+    answer: Record
+    measured: dict[str, Any] = Field(description="How who answered was examined: AUC and false alarms by benchmark.")
     seconds: float
-    pictures: list[Picture] | None = None
+    pictures: list[Shown] | None = None
 
 
 class JobState(BaseModel):
@@ -104,7 +92,9 @@ class Ready(BaseModel):
     """Who would answer now."""
 
     ready: bool
-    generation: Generation
+    champion: Champion
+    operating_point: OperatingPoint
+    measured: dict[str, Any]
     trouble: str = Field(description="Why a newer champion does not answer.")
     limits: dict[str, float]
     kept_s: float
@@ -169,7 +159,7 @@ def refusals(*codes: int) -> dict[int | str, dict[str, Any]]:
 
 
 def _add_answers(api: FastAPI, service: Service) -> None:
-    @api.post("/v1/score", responses=refusals(404, 408, 413, 422, 503), response_model_exclude_none=True)
+    @api.post("/v1/score", responses=refusals(404, 408, 413, 422, 503))
     def score(
         who: Caller, file: Upload = None, path: ByPath = None,
         pictures: Annotated[bool, Form(description="Also the faces, and where the detector looked.")] = False,
@@ -229,10 +219,12 @@ def _add_jobs(api: FastAPI, service: Service, jobs: Jobs) -> None:
 
 def _add_health(api: FastAPI, service: Service, jobs: Jobs) -> None:
     def readiness() -> Ready:
-        limits = service.options.limits
+        limits, served = service.options.limits, service.succession.champion
         return Ready(
             ready=not service.trouble(),
-            generation=Generation(**introduced(service.succession.champion)),
+            champion=served.examiner.champion,
+            operating_point=served.examiner.point.told(),
+            measured=served.standing.measured,
             trouble=service.succession.trouble,
             limits={"bytes": limits.bytes, "pixels": limits.pixels, "seconds": limits.seconds, "frames": limits.frames},
             kept_s=service.options.keep_jobs_s,
@@ -315,7 +307,8 @@ def _named(service: Service, paths: Sequence[str]) -> Iterator[Item]:
     """The files that are named, each asked about by itself: a link in a folder may lead out of it."""
     for text in paths:
         found, name = service.under_a_root(text)
-        for path in files_of([found]):
+        there = asked([found])
+        for path in sorted([*there.files, *there.others]):
             inside = PurePosixPath(name, path.relative_to(found).as_posix()) if found.is_dir() else name
             real, called = service.under_a_root(str(inside))
             yield Item(called, str(real))

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from components.detectors import Detection, Detector
 
@@ -29,7 +29,7 @@ class _Asked:
     found: Future[Detection] = field(default_factory=Future)
 
 
-class Batched(nn.Module):
+class Batched(Detector):
     """A detector that several threads ask at once; what it says of a face is what it would say of it alone."""
 
     def __init__(self, detector: Detector, most: int = MOST) -> None:

@@ -1,129 +1,97 @@
-"""What is seen in a file before any network of ours is asked: its measures, and its faces. Needs no torch.
+"""What is seen in a file before any network of ours is asked: what file it is, and everybody's faces. Needs no torch.
 
-file -> limits -> frames -> faces (N, S, S, 3), in this process or in one that may be killed (`workers`)
-
+file -> digest, frames, provenance -> people: faces (N, S, S, 3) with frames, boxes and landmarks
 """
 
 from __future__ import annotations
 
+import math
+import os
 import time
-from dataclasses import dataclass, field
-from functools import lru_cache
+from dataclasses import dataclass
 from pathlib import Path
 
-import av
 import numpy as np
-import numpy.typing as npt
 
 from components.archives import media
-from components.archives.files import CLIP, UnreadableError, format_of
-from components.archives.media import Measured
-from components.errors import BadArchive, NoFaceFound, TooLarge, Unreadable
-from components.faces import detection
+from components.archives.files import UnreadableError
+from components.errors import BadArchive, NoFaceFound
+from components.faces import frames, quality
 from components.faces.detection import FaceDetector
-from components.faces.extraction import faces_of
+from components.faces.extraction import Person, people_of
 from components.params import CropOptions
-
-NO_FACES = np.zeros((0, 1, 1, 3), np.uint8)
+from components.serving import provenance
+from components.serving.record import File, Provenance, Quality, Reason
+from components.texts import printable
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The faces of one file, with their frames; none of them where there is an error."""
+    """A file, and who is seen in it, the most prominent first; nobody where there is a reason."""
 
-    file: str
-    faces: npt.NDArray[np.uint8] = field(default_factory=lambda: NO_FACES)
-    """(N, S, S, 3) RGB."""
-    frames: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
-    """(N,)"""
-    seconds: float = 0.0
-    error: str | None = None
+    file: File
+    people: tuple[Person, ...]
+    reason: Reason | None
     """Why there is no face."""
+    seconds: float
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What is taken of one caller: of a file, and of time for it."""
-
-    bytes: int = 256 * 2**20
-    """Of one request."""
-    pixels: int = 33_554_432
-    """Of one frame: 8K video, and a photograph of 33 megapixels."""
-    seconds: float = 600.0
-    """That a clip lasts."""
-    frames: int = 36_000
-    time_s: float = 120.0
-    """For reading a file and finding faces in it."""
-
-
-@dataclass(frozen=True)
-class Task:
-    """One file to be looked at, and how: all that a worker needs to know."""
-
-    path: Path
-    detector: str
-    """A name of `faces.detection`."""
-    params: CropOptions
-    limits: Limits
-
-
-def look(path: Path, face_detector: FaceDetector, params: CropOptions) -> Seen:
-    """The faces of a file; one that cannot be read, or shows none, says why."""
+def look(path: Path, face_detector: FaceDetector, params: CropOptions, name: str = "") -> Seen:
+    """What is seen in a file, whatever befalls it; `name` is what it is called, where that is not its path."""
     start = time.perf_counter()
+    about = File(
+        name=_text(name or str(path)),
+        sha256=None,
+        bytes=None,
+        kind=None,
+        frames=None,
+        frames_per_s=None,
+        provenance=Provenance(looked_for=False, found=None, words="The file could not be read."),
+    )
+    people: tuple[Person, ...] = ()
+    reason = None
     try:
-        faces, numbers, _ = faces_of(path, face_detector, params)
-    except (NoFaceFound, BadArchive, OSError) as error:
-        return Seen(str(path), seconds=_since(start), error=str(error))
-    return Seen(str(path), faces, numbers, _since(start))
+        about = about.model_copy(update={"sha256": media.sha256_of(path), "bytes": path.stat().st_size})
+        about = about.model_copy(update={"provenance": provenance.read(path)})
+        is_still = media.is_still(path)
+        facts = {
+            "kind": "still" if is_still else "clip",
+            "frames": frames.length(path),
+            "frames_per_s": media.rate(path),
+        }
+        about = about.model_copy(update=facts)
+        people = tuple(people_of(path, face_detector, params, about.frames))
+    except NoFaceFound:
+        words = f"'{face_detector.name}' found none in the frames looked at: is one visible, upright and large enough?"
+        reason = Reason(code="no face", words=words)
+    except (UnreadableError, BadArchive, OSError) as fault:
+        reason = Reason(code="unreadable", words=printable(str(fault)))
+    return Seen(about, people, reason, time.perf_counter() - start)
 
 
-def look_within(task: Task) -> tuple[Measured, Seen]:
-    """What a file is and what is seen in it; raises TooLarge beyond the limits, Unreadable for what is no whole still or clip.
-
-    The limits are asked before a frame is decoded for its faces.
-    """
-    measured = _measured_within(task.path, task.limits)
-    return measured, look(task.path, _finder(task.detector, task.params), task.params)
-
-
-def _measured_within(path: Path, limits: Limits) -> Measured:
-    try:
-        _refuse_pixels(*_declared(path), limits)
-        measured = media.measure(path)
-    except (UnreadableError, OSError) as fault:
-        raise Unreadable(f"expected a whole picture or clip, found one that cannot be read: {fault}.") from fault
-    _refuse_pixels(measured.width, measured.height, 0.0, limits)
-    if measured.frames > limits.frames:
-        raise TooLarge(f"expected at most {limits.frames} frames, found {measured.frames}. Send a part of the clip.")
-    return measured
+def qualities(person: Person) -> list[Quality]:
+    """Of each of a person's faces."""
+    return [
+        Quality(
+            detector_score=_known(score),
+            **{name: _known(value) for name, value in quality.measure(face, landmarks, box).items()},
+        )
+        for face, landmarks, box, score in zip(person.faces, person.landmarks, person.boxes, person.scores, strict=True)
+    ]
 
 
-def _declared(path: Path) -> tuple[int, int, float]:
-    """(width, height, seconds) as the head of a video says, before anything is decoded; zeros of a still."""
-    known = format_of(path)
-    if known.kind != CLIP:
-        return 0, 0, 0.0  # Pillow asks before it decodes
-    try:
-        with av.open(f"file:{path}", format=known.reader, options={"protocol_whitelist": "file"}) as clip:
-            video = next(iter(clip.streams.video), None)
-            lasts = (clip.duration or 0) / av.time_base
-            return (video.width, video.height, lasts) if video else (0, 0, lasts)
-    except (av.FFmpegError, ValueError):
-        return 0, 0, 0.0  # `measure` says what is wrong with it
+def box_of(person: Person, place: int) -> tuple[float, float, float, float] | None:
+    """Where one of its faces lies in the frame; None where the frame is the crop."""
+    if np.isnan(person.landmarks[place]).all():
+        return None
+    x0, y0, x1, y1 = (round(float(edge), 1) for edge in person.boxes[place])
+    return x0, y0, x1, y1
 
 
-def _refuse_pixels(width: int, height: int, seconds: float, limits: Limits) -> None:
-    if width * height > limits.pixels:
-        raise TooLarge(f"expected at most {limits.pixels:,} pixels, found {width}x{height}. Make it smaller.")
-    if seconds > limits.seconds:
-        raise TooLarge(f"expected a clip of at most {limits.seconds:.0f} s, found {seconds:.0f} s. Send a part of it.")
+def _text(name: str) -> str:
+    """As it is; bytes in another code page than UTF-8 as \\x.., because JSON holds none."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-@lru_cache(maxsize=4)
-def _finder(name: str, params: CropOptions) -> FaceDetector:
-    """One for each way of cutting faces: generations of several ways may answer at once."""
-    return detection.build(name, params)
-
-
-def _since(start: float) -> float:
-    return round(time.perf_counter() - start, 4)
+def _known(value: float) -> float | None:
+    return round(float(value), 3) if math.isfinite(value) else None

@@ -16,7 +16,7 @@ class Metrics:
         to = {"registry": self.registry}
         self.requests = Counter("perennial_requests", "Requests by path and status.", ["path", "status"], **to)
         self.answers = Counter(
-            "perennial_answers", "Answers by generation and verdict.", ["generation", "verdict"], **to
+            "perennial_answers", "Answers by generation, verdict and reason.", ["generation", "verdict", "reason"], **to
         )
         self.faces = Counter("perennial_faces", "Faces that were asked about.", **to)
         self.seconds = Histogram("perennial_answer_seconds", "From a file to its answer.", buckets=SECONDS, **to)
@@ -29,7 +29,7 @@ class Metrics:
         self.batched_faces = Gauge("perennial_device_faces", "Faces the champion computed in batches.", **to)
         self.replaced = Gauge("perennial_workers_replaced", "Processes that read files and were replaced.", **to)
         self.swaps = Gauge("perennial_champion_swaps", "Times another champion took over.", **to)
-        self.champion = Gauge("perennial_champion", "1 of the generation that answers.", ["line", "generation"], **to)
+        self.champion = Gauge("perennial_champion", "1 of the generation that answers.", ["generation"], **to)
         self.shadow = Counter("perennial_shadow", "Answers of the challenger, by whether it agrees.", ["agrees"], **to)
 
     def told(self) -> bytes:

@@ -1,59 +1,88 @@
-"""The faces of an answer as pictures a page can show: each beside where the detector looked, nothing to be fetched."""
+"""The faces of an answer as pictures, each with where the detector looked; heat compares over the whole file.
+
+heat = Grad-CAM of the forged logit / the strongest place of any face that is shown        (S, S), 0 to 1
+"""
 
 from __future__ import annotations
 
-import base64
-import io
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from components.evaluation import explain
 from components.serving.looking import Seen
-from components.serving.verdicts import Answer, Examiner
+from components.serving.record import Face, Record
+from components.serving.verdicts import Examiner
 
-MOST = 8
-"""Pictures of one face: of the frames that are the most suspicious."""
-SIDE_PX = 256
-QUALITY = 88
+Images = npt.NDArray[np.uint8]
+
+OF_A_FACE: Final = 4
+"""Sightings that are shown: the most suspicious one, and others evenly through its time."""
+FACES: Final = 12
+COLD: Final = 0.02
+"""Of the strongest place of the file: a face without a warmer one shows no heat that a person could see."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """One face in one frame."""
+    """A face in one frame."""
 
     face: int
-    """Whose it is: a number of the answer's faces."""
+    """Its number in the record."""
     frame: int
+    time_s: float | None
     score: float
-    image: str
-    """data: URI of a JPEG."""
-    heat: str
-    """The same under the colours of its heat map."""
+    """What the heat explains: what the detector said of this picture."""
+    image: Images
+    """(S, S, 3) RGB."""
+    heat: npt.NDArray[np.float32]
+    """(S, S), 0 to 1; 1 is the strongest place of the file."""
+
+    @property
+    def is_cold(self) -> bool:
+        return float(self.heat.max()) < COLD
+
+    @property
+    def overlay(self) -> Images:
+        return explain.overlay(self.image, self.heat)
+
+    @property
+    def words(self) -> str:
+        """What a person should know who looks at it."""
+        if not self.is_cold:
+            return f"score {self.score:.3f}"
+        if self.score > 0.5:
+            return f"score {self.score:.3f}, and no place of the face stands out: what speaks for forged is not local"
+        return f"score {self.score:.3f}, and nothing in the face speaks for forged"
 
 
-def pictures(examiner: Examiner, seen: Seen, answer: Answer) -> list[Picture]:
-    """Of the most suspicious frames, in the order of time."""
-    if not answer.frames:
+def pictures(examiner: Examiner, seen: Seen, record: Record) -> list[Picture]:
+    """Of every face of a record a few sightings, the most suspicious first, then the others in the order of time."""
+    shown = [(face, place) for face in record.faces[:FACES] for place in _places(face)]
+    if not shown:
         return []
-    order = sorted(range(len(answer.frames)), key=lambda number: -answer.frames[number].probability)
-    shown = sorted(order[:MOST])
-    heat = explain.heat_maps(examiner.detector, examiner.pixels(seen.faces[shown])).cpu().numpy()
+    images = np.stack([seen.people[face.number - 1].faces[place] for face, place in shown])
+    heat = explain.heats(examiner.detector, examiner.pixels(images)).cpu().numpy()
+    heat = heat / max(float(heat.max()), np.finfo(np.float32).tiny)
+    sightings = [face.sightings[place] for face, place in shown]
     return [
-        Picture(
-            1, answer.frames[number].frame, answer.frames[number].probability,
-            _uri(seen.faces[number]), _uri(explain.overlay(seen.faces[number], one)),
-        )
-        for number, one in zip(shown, heat, strict=True)
-    ]  # fmt: skip
+        Picture(face.number, sighting.frame, sighting.time_s, sighting.score, image, warm)
+        for (face, _), sighting, image, warm in zip(shown, sightings, images, heat, strict=True)
+    ]
 
 
-def _uri(pixels: npt.NDArray[np.uint8]) -> str:
-    image = Image.fromarray(pixels)
-    if image.width > SIDE_PX:
-        image = image.resize((SIDE_PX, SIDE_PX), Image.Resampling.LANCZOS)
-    held = io.BytesIO()
-    image.save(held, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
+def most_suspicious(record: Record, found: Sequence[Picture]) -> Picture | None:
+    """The picture that the verdict rests on most; of the most prominent face where nobody was judged."""
+    return next((one for one in found if one.face == (record.decided_by or 1)), None)
+
+
+def _places(face: Face) -> list[int]:
+    scores = [sighting.score for sighting in face.sightings]
+    worst = int(np.argmax(scores))
+    others = [place for place in range(len(scores)) if place != worst]
+    count = min(OF_A_FACE - 1, len(others))
+    chosen = np.linspace(0, len(others) - 1, count).round().astype(int) if count else []
+    return [worst, *(others[place] for place in chosen)]

@@ -7,25 +7,33 @@ file -> worker process: limits, frames, faces -> the champion that stood when it
 
 from __future__ import annotations
 
+import base64
+import io
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from components.archives.media import Measured
-from components.errors import PerennialError, Refused
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from components.archives import media
+from components.errors import Refused
 from components.serving.answer_log import ANSWER, SHADOW, AnswerLog
-from components.serving.looking import Limits, Seen, Task, look_within
+from components.serving.limits import Limits, Task, look_within
+from components.serving.looking import Seen
 from components.serving.metrics import Metrics
-from components.serving.pictures import pictures
+from components.serving.pictures import Picture, pictures
 from components.serving.succession import Books, Served, Succession
 from components.serving.truths import Told, Truth, Truths
 from components.serving.workers import Workers
 
+PICTURE_PX = 256
 IN_SHADOW = 16
 """Answers that may wait for the challenger; it is left out of those that come while as many do."""
 
@@ -68,7 +76,7 @@ class Service:
         self.options = options
         self.metrics = Metrics()
         self.succession = Succession(books, device=device, shadow=options.shadow)
-        self.workers: Workers[Task, tuple[Measured, Seen]] = Workers(look_within, options.workers)
+        self.workers: Workers[Task, Seen] = Workers(look_within, options.workers)
         self.log = AnswerLog(options.log, options.keep_log_days) if options.log else None
         self.truths = Truths(options.told)
         self.uploads = options.state / "uploads"
@@ -91,31 +99,24 @@ class Service:
         """
         start = time.perf_counter()
         served = served or self.succession.champion  # whoever stands now, even if another follows meanwhile
-        within = limits or self.options.limits
-        measured, seen = self._looked(path, name, served, within, patience_s)
-        answer = served.examiner.judge(seen)
-        record = {**answer.as_json(), "file": name}
+        seen = self._looked(path, name, served, limits or self.options.limits, patience_s)
+        record = served.examiner.judge(seen)
         reply = {
             "id": uuid.uuid4().hex,
-            "sha256": measured.sha256,
-            "kind": measured.kind,
-            "frames": measured.frames,
-            "width": measured.width,
-            "height": measured.height,
-            "generation": introduced(served),
-            "answer": record,
+            "answer": record.as_json(),
+            "measured": served.standing.measured,
             "seconds": round(time.perf_counter() - start, 4),
         }
-        self._tell(reply, served, caller)
+        self._tell(reply, caller)
         self._ask_in_the_shadow(seen, served, reply)
         if with_pictures:
-            reply["pictures"] = [asdict(one) for one in pictures(served.examiner, seen, answer)]
+            reply["pictures"] = [as_uris(one) for one in pictures(served.examiner, seen, record)]
         return reply
 
     def tell_truth(self, path: Path, truth: Truth, *, method: str = "", source: str = "") -> Told:
         """Keep a file with what a person says of it; raises as `answer` does for one that cannot be read."""
-        measured, _ = self._looked(path, path.name, self.succession.champion, self.options.limits, 60.0)
-        return self.truths.tell(path, measured.sha256, truth, method=method, source=source)
+        self._looked(path, "the file", self.succession.champion, self.options.limits, 60.0)
+        return self.truths.tell(path, media.sha256_of(path), truth, method=method, source=source)
 
     def under_a_root(self, text: str) -> tuple[Path, str]:
         """The file or folder that a caller names by path, and what it is called there; raises NotThere for all else."""
@@ -142,28 +143,21 @@ class Service:
         self._shadows.shutdown(cancel_futures=True)
         self.workers.close()
 
-    def _looked(
-        self, path: Path, name: str, served: Served, limits: Limits, patience_s: float
-    ) -> tuple[Measured, Seen]:
-        task = Task(path, served.detector, served.standing.params, limits)
-        try:
-            measured, seen = self.workers.do(task, within_s=limits.time_s, patience_s=patience_s)
-        except PerennialError as fault:
-            raise type(fault)(str(fault).replace(str(path), name)) from fault
-        error = None if seen.error is None else seen.error.replace(str(path), name)
-        return measured, Seen(seen.file, seen.faces, seen.frames, seen.seconds, error)
+    def _looked(self, path: Path, name: str, served: Served, limits: Limits, patience_s: float) -> Seen:
+        task = Task(path, name, served.detector, served.standing.params, limits)
+        return self.workers.do(task, within_s=limits.time_s, patience_s=patience_s)
 
-    def _tell(self, reply: dict[str, Any], served: Served, caller: str) -> None:
+    def _tell(self, reply: dict[str, Any], caller: str) -> None:
         record, metrics = reply["answer"], self.metrics
-        metrics.answers.labels(served.name, record["verdict"] or "none").inc()
-        metrics.faces.inc(int(record["faces"]))
+        reason = record["reason"]["code"] if record["reason"] else ""
+        metrics.answers.labels(record["champion"]["generation"], record["verdict"], reason).inc()
+        metrics.faces.inc(record["faces_seen"])
         metrics.seconds.observe(reply["seconds"])
         if record["probability"] is not None:
             metrics.probability.observe(record["probability"])
         if self.log is not None:
-            told = {key: reply[key] for key in ("id", "sha256", "answer", "seconds")}
-            who = {"generation": served.name, "weights": served.standing.weights}
-            self.log.append({"kind": ANSWER, "caller": caller, **who, **told})
+            who = {key: record["champion"][key] for key in ("generation", "weights")}
+            self.log.append({"kind": ANSWER, "id": reply["id"], "caller": caller, **who, "answer": record})
 
     def _ask_in_the_shadow(self, seen: Seen, served: Served, reply: dict[str, Any]) -> None:
         challenger = self.succession.challenger
@@ -180,8 +174,8 @@ class Service:
             self.metrics.shadow.labels(str(agrees).lower()).inc()
             if self.log is not None:
                 entry = {"id": reply["id"], "generation": challenger.name, "weights": challenger.standing.weights}
-                told = {"verdict": said["verdict"], "probability": said["probability"], "agrees": agrees}
-                self.log.append({"kind": SHADOW, **entry, **told})
+                told = {key: said[key] for key in ("verdict", "probability", "score")}
+                self.log.append({"kind": SHADOW, **entry, **told, "agrees": agrees})
         finally:
             self._in_shadow.release()
 
@@ -195,7 +189,7 @@ class Service:
         """The metrics of now."""
         champion, metrics = self.succession.champion, self.metrics
         metrics.champion.clear()
-        metrics.champion.labels(champion.standing.line, champion.name).set(1)
+        metrics.champion.labels(champion.name).set(1)
         metrics.batches.set(champion.batched.batches)
         metrics.batched_faces.set(champion.batched.faces)
         metrics.replaced.set(self.workers.replaced)
@@ -203,11 +197,18 @@ class Service:
         return metrics.told()
 
 
-def introduced(served: Served) -> dict[str, Any]:
-    """What a caller learns of the generation that answered."""
-    standing = served.standing
-    who = {"line": standing.line, "generation": standing.generation, "weights": standing.weights}
-    return {**who, "faces": served.detector, "about": standing.about}
+def as_uris(picture: Picture) -> dict[str, Any]:
+    """A picture as a page shows it without fetching anything."""
+    told = {key: getattr(picture, key) for key in ("face", "frame", "time_s", "score", "words")}
+    return {**told, "image": _uri(picture.image), "heat": _uri(picture.overlay)}
+
+
+def _uri(pixels: npt.NDArray[np.uint8]) -> str:
+    held = io.BytesIO()
+    image = Image.fromarray(pixels)
+    image.thumbnail((PICTURE_PX, PICTURE_PX))
+    image.save(held, "JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(held.getvalue()).decode()}"
 
 
 def _cut_alike(one: Served, other: Served) -> bool:

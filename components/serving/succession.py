@@ -9,31 +9,33 @@ Whoever began to work holds its `Served`; it leaves the memory when nobody holds
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from components.errors import PerennialError
-from components.generations.card import read_card
-from components.generations.generation import load_classifier
 from components.params import CropOptions
 from components.serving.batching import Batched
-from components.serving.verdicts import Examiner, finder_for
+from components.serving.record import Champion
+from components.serving.verdicts import Examiner
 
 
 @dataclass(frozen=True)
 class Standing:
     """A generation that is to answer, as whoever keeps the books knows it."""
 
-    line: str
     generation: str
     weights: str
     """sha256 of its weights."""
     folder: Path
     params: CropOptions
     """How the faces were cut that it learned."""
-    about: dict[str, Any] = field(default_factory=dict)
-    """What a person may want to know of it: what it learned, since when it is champion, how it was examined."""
+    operating_point: Path | None = None
+    """Its folder."""
+    champion: Champion | None = None
+    """What a record says of it, where more is known than its files say."""
+    measured: dict[str, Any] = field(default_factory=dict)
+    """How it was examined: AUC and false alarms by benchmark."""
 
 
 @dataclass(frozen=True)
@@ -51,14 +53,16 @@ class Served:
     @property
     def detector(self) -> str:
         """The face detector that finds faces for it."""
-        return self.examiner.face_detector.name
+        return self.examiner.settings.face_detector
 
     @classmethod
     def load(cls, standing: Standing, device: str) -> Served:
-        """Raises Refused where its faces cannot be cut here as it learned them, BrokenLineage where it is damaged."""
-        finder = finder_for(read_card(standing.folder), None, standing.params)
-        batched = Batched(load_classifier(standing.folder, device))
-        return cls(standing, Examiner(batched, finder, standing.params), batched)  # type: ignore[arg-type]
+        """Raises as `Examiner.load` does: where its faces cannot be cut here as it learned them, or it is damaged."""
+        alone = Examiner.load(
+            standing.folder, standing.operating_point, standing.params, champion=standing.champion, device=device
+        )
+        batched = Batched(alone.detector)
+        return cls(standing, replace(alone, detector=batched), batched)
 
 
 class Books(Protocol):

@@ -240,7 +240,8 @@ def test_a_stage_needs_the_devices_its_recipe_froze_one_or_none(workspace: Works
     archives = {name: {"layout": "lab", "faces": name} for name in ("none", "yunet", "retinaface")}
     workspace.rewrite(lambda document: document.update(archives=archives))
     needs = {
-        "evolve@a-M1": 4, "curate@a-M1": 1, "evaluate@a-M1": 1, "judge@a-M1": 0, "publish@a": 0, "ingest@none": 0,
+        "evolve@a-M1": 4, "curate@a-M1": 1, "evaluate@a-M1": 1, "calibrate@a-M1": 1, "judge@a-M1": 0,
+        "publish@a": 0, "ingest@none": 0,
         "crop@none": 0, "crop@yunet": 0, "crop@retinaface": 1, "code": 0,
     }  # fmt: skip
     assert {stage: turnstile.devices_of(workspace, stage) for stage in needs} == needs

@@ -9,6 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.evaluation.calibration import Calibration
+from components.evaluation.familiarity import Familiarity, View
+from components.evaluation.operating_point import OperatingPoint
 from components.evaluation.scores import COLUMNS, Scores, metrics_of
 from components.faces.table import write_parquet
 from components.params import EvaluationOptions
@@ -61,3 +64,15 @@ def examine(tmp_path: Path) -> Examine:
         return found
 
     return write
+
+
+@pytest.fixture
+def point_at() -> Callable[..., OperatingPoint]:
+    """An operating point with this threshold; the slope of its calibration is 1 where scores are what they say."""
+
+    def at(threshold: float, slope: float = 1.0) -> OperatingPoint:
+        one = np.ones(1, np.float32)
+        familiarity = Familiarity({"picture": View("mahalanobis", one, one, one[None])}, 1.0, {})
+        return OperatingPoint(Calibration("temperature", slope), threshold, 0.1, {"asked": {}}, familiarity)
+
+    return at

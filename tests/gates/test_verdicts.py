@@ -14,6 +14,7 @@ import pytest
 
 from components.errors import BadParams, BrokenLineage
 from components.evaluation.matrix import Matrix
+from components.evaluation.operating_point import OperatingPoint
 from components.evaluation.scores import Scores
 from components.gates.judge import judge
 from components.gates.verdict import read_verdict
@@ -32,7 +33,7 @@ Judge = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def judged(tmp_path: Path, examine) -> Judge:
+def judged(tmp_path: Path, examine, point_at) -> Judge:
     """Raise a generation in name, examine it with these gaps, judge it, and read the verdict."""
 
     def run(
@@ -53,7 +54,10 @@ def judged(tmp_path: Path, examine) -> Judge:
         before = tmp_path / "verdicts" / teacher
         before.mkdir(parents=True, exist_ok=True)
         recipe = recipe_of(tmp_path, name, teacher, list(gaps), more.get("rules", RULES))
-        judge(recipe, generation, scores, before, tmp_path / "verdicts" / name)
+        if "point" in more:
+            about = {"generation": name, "weights": more.get("point_of", weights), "ladder": None}
+            point_at(more["point"]).write(tmp_path / "operating_points" / name, about)
+        judge(recipe, generation, scores, tmp_path / "operating_points" / name, before, tmp_path / "verdicts" / name)
         return read_verdict(tmp_path / "verdicts" / name)
 
     return run
@@ -170,6 +174,7 @@ def test_a_verdict_says_who_was_compared_with_whom_and_who_stands_after_it(judge
         "candidate": identity("M2"),
         "champion": identity("M1"),
         "champion_after": "M2",
+        "standing": None,
         "words": "M2: the gate opens (6 passed, 0 refused, 0 skipped).",
     }
     assert [rule["rule"] for rule in rules] == ["absolute"] * 2 + ["relative"] * 2 + ["forgetting"] * 2
@@ -199,6 +204,7 @@ def test_judging_again_gives_the_same_bytes(judged: Judge, tmp_path: Path) -> No
         tmp_path / "recipes" / "M2.yaml",
         tmp_path / "generations" / "M2",
         tmp_path / "scores" / "M2",
+        tmp_path / "operating_points" / "M2",
         tmp_path / "verdicts" / "M1",
         again,
     )
@@ -207,6 +213,33 @@ def test_judging_again_gives_the_same_bytes(judged: Judge, tmp_path: Path) -> No
     assert files == sorted(p.relative_to(again) for p in again.rglob("*") if p.is_file())
     for name in files:
         assert (first / name).read_bytes() == (again / name).read_bytes(), name
+
+
+def test_the_operating_point_goes_with_the_verdict_and_the_champions_with_the_champion(
+    judged: Judge, tmp_path: Path
+) -> None:
+    judged("M1", "nobody", {"deepfakes": 3.0}, point=0.5)
+    verdict = judged("M2", "M1", {"deepfakes": 0.2, "faceswap": 3.0}, {"faceswap": 0.2}, point=0.7)
+    assert not verdict["opens"]
+    folder = tmp_path / "verdicts" / "M2"
+    assert OperatingPoint.read(folder).threshold == 0.7
+    assert OperatingPoint.read(folder / "champion").threshold == 0.5
+    assert set(verdict["standing"]) == {"accuracy", "balanced_accuracy", "calibration_error", "false_alarms", "misses"}
+    assert set(verdict["standing"]["false_alarms"]) == {"deepfakes", "faceswap"}
+
+
+def test_a_generation_without_an_operating_point_is_judged_by_the_rules_that_need_none(
+    judged: Judge, tmp_path: Path
+) -> None:
+    verdict = judged("M1", "nobody", {"deepfakes": 3.0})
+    assert verdict["opens"] and verdict["standing"] is None
+    assert OperatingPoint.read_if_any(tmp_path / "verdicts" / "M1") is None
+    assert OperatingPoint.read_if_any(tmp_path / "verdicts" / "M1" / "champion") is None
+
+
+def test_an_operating_point_of_other_weights_is_refused(judged: Judge) -> None:
+    with pytest.raises(BrokenLineage, match=r"operating point somebody el.*calibrate@M1"):
+        judged("M1", "nobody", {"deepfakes": 3.0}, point=0.5, point_of="somebody else's")
 
 
 def test_a_recipe_without_rules_leaves_no_verdict(judged: Judge, tmp_path: Path) -> None:
@@ -239,6 +272,7 @@ def test_scores_by_other_weights_than_the_candidates_are_refused(judged: Judge, 
             tmp_path / "recipes" / "M1.yaml",
             tmp_path / "generations" / "M1",
             tmp_path / "scores" / "M1",
+            tmp_path / "operating_points" / "M1",
             tmp_path / "verdicts" / "nobody",
             tmp_path / "again",
         )
@@ -260,7 +294,7 @@ def test_a_verdict_is_plain_json_whose_rules_have_all_they_promise(judged: Judge
 
 def test_from_the_command_line_a_missing_recipe_is_advice_and_exit_code_1(tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "components.gates.judge", *(str(tmp_path / part) for part in "RGSTV")],
+        [sys.executable, "-m", "components.gates.judge", *(str(tmp_path / part) for part in "RGSPTV")],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ import pytest
 
 from components.archives.report import write_report
 from components.errors import BrokenLineage
-from components.evaluation import MATRIX_FILE
+from components.evaluation import MATRIX_FILE, point_files
 from components.evaluation.scores import METRICS_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.registry import catalogue
@@ -73,6 +73,29 @@ def test_a_generation_is_a_run_under_its_line_with_params_losses_row_inputs_and_
     assert inputs == {("deepfakes", "training")} | {(b, "evaluation") for b in ("deepfakes", "face2face", "faceswap")}
     files = {file.path for file in tracking.client.list_artifacts(recorded.run_id)}
     assert files == {VERDICT_FILE, MATRIX_FILE, METRICS_FILE}
+
+
+def test_the_operating_point_and_the_ladder_are_metrics_of_the_generation_and_of_its_line(bear, tracking):
+    first = bear(1)
+    standing = {"accuracy": 0.8, "balanced_accuracy": 0.81, "calibration_error": 0.05, "misses": {"deepfakes": None}}
+    verdict = json.loads((first.verdict / VERDICT_FILE).read_text())
+    standing["false_alarms"] = {"deepfakes": 0.04}
+    (first.verdict / VERDICT_FILE).write_text(json.dumps({**verdict, "standing": standing}))
+    point = {"threshold": 0.731, "found": {"cllr": 0.2}}
+    climbed = {"faces": 64, "clean": 0.95, "rungs": {"jpeg_50": 0.6, "noise_15": None}}
+    point_files.write(first.verdict, {"point": point, "reason": None, "ladder": {"deepfakes": climbed}})
+    recorded = record(first.generation, tracking=tracking, **first.recording)
+    (line,) = runs(tracking, "line")
+    expected = {
+        "threshold/score": 0.731, "threshold/cllr": 0.2, "threshold/accuracy": 0.8, "threshold/balanced_accuracy": 0.81,
+        "threshold/calibration_error": 0.05, "threshold/false_alarms/deepfakes": 0.04, "ladder/deepfakes/clean": 0.95,
+        "ladder/deepfakes/jpeg_50": 0.6,
+    }  # fmt: skip
+    for run in (tracking.client.get_run(recorded.run_id), line):
+        shown = {name: v for name, v in run.data.metrics.items() if name.startswith(("threshold/", "ladder/"))}
+        assert shown == pytest.approx(expected)
+    files = {file.path for file in tracking.client.list_artifacts(recorded.run_id)}
+    assert files == {VERDICT_FILE, MATRIX_FILE, METRICS_FILE, point_files.POINT_FILE}
 
 
 def test_the_line_shows_its_matrix_and_its_forgetting_over_generations(bear, tracking):

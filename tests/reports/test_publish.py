@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from components.errors import BrokenLineage
-from components.evaluation import late
+from components.evaluation import late, point_files
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import read_card
 from components.reports import PAGE_FILE
@@ -60,12 +60,33 @@ def html(grown, tmp_path_factory) -> str:
 
 
 def test_the_page_tells_the_whole_story(html):
-    for section in ("Family tree", "What each generation knows", "What was forgotten", "What the gate said",
+    for section in ("Family tree", "What each generation knows", "What was forgotten", "At one threshold", "What the gate said",
                     "Most wrong", "How it learned"):  # fmt: skip
         assert f"<h2>{section}</h2>" in html
     assert "<b>rsia-M3</b> answers, and knows deepfakes (0.82), face2face (0.86), faceswap (0.90)." in html
     assert html.count('<td class="learned"') == 3 and html.count('<td class="future"') == 3
     assert "cross_entropy" in html and "distil" in html
+
+
+def test_the_page_tells_of_the_threshold_the_ladder_and_who_has_none(grow, tmp_path):
+    root = grow(2)
+    folder = root / "data/verdicts/rsia-M2"
+    verdict = json.loads((folder / VERDICT_FILE).read_text())
+    standing = {"balanced_accuracy": 0.812, "calibration_error": 0.054, "false_alarms": {"face2face": 0.031}}
+    (folder / VERDICT_FILE).write_text(json.dumps({**verdict, "standing": standing}))
+    alarms = {"value": 0.047, "low": 0.01, "high": 0.1, "reason": None}
+    rows = [{"low": p / 10, "high": p / 10 + 0.1, "clips": 9, "mean": p / 10, "forged": p / 10} for p in (1, 9)]
+    point = {"threshold": 0.7314, "found": {"cllr": 0.22, "false_alarms": alarms, "reliability": rows}}
+    climbed = {"face2face": {"faces": 64, "clean": 0.95, "rungs": {"jpeg_50": 0.61}}}
+    point_files.write(folder, {"point": point, "reason": None, "ladder": climbed})
+    html = page_of(root, "rsia-M2", tmp_path)
+    for words in ("At one threshold", "0.731", "0.047", "face2face 0.031", "0.812", "0.220", "0.054", "Faces made worse",
+                  "jpeg 50", "0.61", "64 faces", "Reliability on validation clips"):  # fmt: skip
+        assert words in html, words
+    assert html.count("no operating point: it was raised before there were operating points") == 1
+    parser = WellFormed()
+    parser.feed(html)
+    assert parser.open == []
 
 
 def test_the_page_is_well_formed(html):

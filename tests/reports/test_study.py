@@ -16,9 +16,11 @@ from PIL import Image
 
 from components.errors import BadParams, BrokenLineage
 from components.evaluation import MATRIX_FILE
+from components.evaluation.calibration import Calibration
 from components.evaluation.estimate import Estimate
 from components.evaluation.matrix import Matrix
 from components.evaluation.metrics import METRICS
+from components.evaluation.operating_point import OperatingPoint
 from components.evaluation.scores import COLUMNS, METRICS_FILE, Scores
 from components.generations.card import CARD, CARRY_OVER, write_card
 from components.memory import EXEMPLARS
@@ -373,6 +375,20 @@ def test_accuracy_at_one_threshold_is_of_all_clips_together(raised: Raise, tmp_p
     assert rows["cffd"]["ACC at .5, all clips"] == "1.000"
     assert 0.2 < float(rows["er"]["ACC at .5, all clips"]) < 0.8
     assert rows["er"]["ACC at .5, mean of tasks"] == "0.525", "of the matrix"
+
+
+def test_a_fitted_threshold_has_a_column_of_its_own_and_who_has_none_a_dash(raised: Raise, tmp_path: Path) -> None:
+    never = OperatingPoint(Calibration("temperature"), threshold=1.0, margin=0.0, found={})
+    runs = [raised("cffd", GOOD, point=never), raised("er", POOR, certain=False)]
+    told = tell(runs, tmp_path, reference="cffd")
+    rows = rows_of(table(told))
+    assert rows["cffd"]["accuracy at one threshold"] == "0.500", "where nobody is accused"
+    assert rows["er"]["accuracy at one threshold"] == "–"
+    assert told["runs"][1]["fitted_acc"] == {
+        "value": None,
+        "reason": "it was raised before there were operating points",
+    }
+    assert "Accuracy at one threshold: of all clips" in table(told)
 
 
 def test_the_commit_of_the_code_stands_under_the_table_and_several_are_pointed_out(

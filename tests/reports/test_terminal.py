@@ -11,6 +11,7 @@ from rich.console import Console
 
 from components.evaluation import late
 from components.evaluation.matrix import MATRIX_FILE
+from components.evaluation.point_files import write
 from components.generations.card import read_card
 from components.reports.terminal import status_json, status_table
 
@@ -56,6 +57,18 @@ def test_the_champion_has_a_star_and_a_refusal_its_words(grow):
     (starred,) = [row for row in text.splitlines() if "★" in row]
     assert "rsia-M1" in starred and "✓ open" in starred
     assert "✕ closed" in text and "fell <b>too far</b>" in text
+
+
+def test_the_champions_threshold_is_shown_or_why_it_has_none(grow):
+    root = grow(2)
+    answering = {"rsia": "rsia-M2"}
+    assert "rsia-M2: no operating point: it was raised before there were operating points" in shown(
+        status_of(root, answering)
+    )
+    write(root / "data/verdicts/rsia-M2", {"point": {"threshold": 0.731}, "reason": None, "ladder": None})
+    status = status_of(root, answering)
+    assert [one["threshold"] for one in status["lines"]["rsia"]["generations"]] == [None, 0.731]
+    assert "rsia-M2: a clip is called forged above 0.731" in shown(status)
 
 
 def test_an_empty_workspace_says_what_to_do(tmp_path):

@@ -10,7 +10,7 @@ from components.tracking import Tracking, connect
 pytestmark = pytest.mark.slow
 
 EARLY = ("ingest", "validate", "crop", "gauge")
-LATE = ("evolve", "curate", "evaluate", "judge")
+LATE = ("evolve", "curate", "evaluate", "calibrate", "judge")
 
 
 def versions(tracking: Tracking) -> list[str]:
@@ -32,6 +32,7 @@ def test_two_archives_raise_two_generations_of_one_line(raised):
         assert {"weights.safetensors", "carry_over.safetensors", "card.json", "curve.csv"} <= names
         assert (data / "memories" / generation / "exemplars.parquet").is_file()
         assert (data / "scores" / generation / "metrics.json").is_file()
+        assert (data / "operating_points" / generation / "operating_point.json").is_file()
         assert (data / "verdicts" / generation / "verdict.json").is_file()
     assert "cffd-M2" in (raised.root / "reports" / "lines" / "cffd" / "index.html").read_text()
 

@@ -1,0 +1,30 @@
+"""The files of an operating point, and what they say; read by whoever shows it, with nothing but the standard library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+POINT_FILE, FAMILIARITY_FILE = "operating_point.json", "familiarity.safetensors"
+NOT_CALIBRATED = "it was raised before there were operating points"
+NONE: Mapping[str, Any] = {"point": None, "reason": NOT_CALIBRATED, "ladder": None}
+FORMAT = 1
+
+
+def told(folder: Path) -> dict[str, Any]:
+    """``operating_point.json``; where there is no such file, that there is no point, and why."""
+    path = folder / POINT_FILE
+    if not path.is_file():
+        return dict(NONE)
+    said: dict[str, Any] = json.loads(path.read_text())
+    return said
+
+
+def write(folder: Path, said: Mapping[str, Any]) -> None:
+    """Write ``operating_point.json``, alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / FAMILIARITY_FILE).unlink(missing_ok=True)
+    content = {"format": FORMAT, **said}
+    (folder / POINT_FILE).write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")

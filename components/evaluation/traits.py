@@ -1,0 +1,63 @@
+"""What a face shows of the kind of picture it comes from, as numbers: two views of it.
+
+picture     of its pixels alone: how much there is, and how spiky it is, in four octaves of its luma and chroma, and its
+            tone. Rendering, lenses, codecs and scaling leave their mark there, whatever the face.
+embedding   what the detector reads its answer from. A detector that was taught to ignore what is no evidence ignores
+            most of what makes a picture another kind, so that this view alone sees little of it (measured in LOG.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from components.detectors import Detector
+from components.faces.table import FaceTable
+from components.progress import shown
+from components.tasks.loading import Look, looks
+
+Traits = dict[str, NDArray[np.float32]]
+"""By view, (N, D)."""
+PICTURE, EMBEDDING = "picture", "embedding"
+OCTAVES = 4
+FLOOR = 0.05  # grey levels of deviation: what 8 bits cannot tell from nothing
+
+
+def seen(
+    detector: Detector,
+    table: FaceTable,
+    rows: Sequence[int] | NDArray[np.intp],
+    batch: int,
+    device: str | torch.device = "cpu",
+    title: str = "looking",
+) -> Traits:
+    """Both views of these rows of a table, in their order."""
+    detector.eval()
+    indices = np.asarray(rows, dtype=np.intp)
+    parts = [indices[start : start + batch] for start in range(0, len(indices), batch)]
+    faces = looks(table, [Look(part) for part in parts], device)
+    pictures, embeddings = [], []
+    with torch.inference_mode():
+        for part, (face,) in zip(shown(parts, title), faces, strict=True):
+            embeddings.append(detector(face).embedding.flatten(1).float().cpu().numpy())
+            pictures.append(np.stack([picture(table.image(int(index))) for index in part]))
+    return {PICTURE: np.concatenate(pictures), EMBEDDING: np.concatenate(embeddings)}
+
+
+def picture(face: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """The view `picture` of one face (H, W, 3) RGB: 3 colours x 4 octaves x (log deviation, log kurtosis), mean, log deviation.
+
+    An octave is what a Gaussian of one pixel takes away; what it leaves, at half the size, holds the next.
+    """
+    left = cv2.cvtColor(face, cv2.COLOR_RGB2YCrCb).astype(np.float32)
+    found = [left.mean((0, 1)), np.log(left.std((0, 1)) + FLOOR)]
+    for _ in range(OCTAVES):
+        soft = cv2.GaussianBlur(left, (0, 0), 1)
+        band, left = left - soft, soft[::2, ::2]
+        deviation = band.std((0, 1)) + FLOOR
+        found += [np.log(deviation), np.log(((band / deviation) ** 4).mean((0, 1)) + FLOOR)]
+    return np.concatenate(found).astype(np.float32)
