@@ -61,7 +61,7 @@ class Declared:
 
 
 def look_within(task: Task) -> Seen:
-    """What is seen in a file; raises TooLarge beyond the limits, and Unreadable for what is neither a picture nor a clip."""
+    """What is seen in a file; raises TooLarge beyond the limits, and Unreadable for what is no whole picture or clip."""
     try:
         expect_within(declared(task.path), task.limits)
     except (UnreadableError, OSError) as fault:
@@ -108,8 +108,8 @@ def _of_still(path: Path, known: Format) -> Declared:
     try:
         with Image.open(path, formats=[known.reader]) as image:
             return Declared(image.width, image.height)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return Declared(MAX_PIXELS + 1, 1)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
+        raise TooLarge(f"expected at most {MAX_PIXELS:,} pixels, found more. Make it smaller.") from fault
     except (OSError, SyntaxError, ValueError, TypeError):
         return Declared()
 

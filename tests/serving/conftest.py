@@ -25,7 +25,7 @@ from components.generations.generation import save_generation
 from components.params import CropOptions
 from components.serving.api import application
 from components.serving.jobs import Jobs
-from components.serving.looking import Limits
+from components.serving.limits import Limits
 from components.serving.service import Options, Service
 from components.serving.succession import Standing
 
@@ -41,7 +41,7 @@ def raise_tiny(folder: Path, name: str, seed: int) -> Standing:
     learned = named_profile(profile_of(detection.build("none", CUT), CUT))
     about = {"generation": name, "detector": "rsia_net", "options": TINY, "strategy": "finetune", "profiles": [learned]}
     save_generation(folder, detector, {}, about)
-    return Standing("small", name, read_card(folder)["weights"], folder, CUT, {"learned": ["swap"]})
+    return Standing(name, read_card(folder)["weights"], folder, CUT)
 
 
 @dataclass
@@ -80,9 +80,11 @@ def media(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("media")
     rng = np.random.default_rng(0)
     Image.fromarray(rng.integers(0, 256, (80, 80, 3), np.uint8)).save(folder / "a.png")
-    for name, frames, side in (("b.mp4", 20, 80), ("long.mp4", 300, 80), ("wide.mp4", 3, 640)):
+    for name, frames, side, rate in (
+        ("b.mp4", 20, 80, 10), ("many.mp4", 300, 80, 60), ("long.mp4", 30, 80, 1), ("wide.mp4", 3, 640, 10),
+    ):  # fmt: skip
         with av.open(str(folder / name), "w") as clip:
-            stream = clip.add_stream("mpeg4", rate=10)
+            stream = clip.add_stream("mpeg4", rate=rate)
             stream.width, stream.height, stream.pix_fmt = side, side, "yuv420p"
             for number in range(frames):
                 picture = np.full((side, side, 3), number * 12 % 256, np.uint8)

@@ -21,15 +21,15 @@ from .conftest import LIMITS, until
 
 def test_a_picture_and_a_clip_get_an_answer_that_says_who_gave_it(post, books):
     status, picture = post("a.png")
-    assert status == 200 and picture["kind"] == "image" and picture["answer"]["file"] == "a.png"
-    assert picture["generation"]["generation"] == books.champion().generation
+    assert status == 200 and picture["answer"]["file"]["name"] == "a.png" and picture["answer"]["version"] == 1
+    assert picture["answer"]["champion"]["generation"] == books.champion().generation
     status, clip = post("b.mp4", pictures="true")
-    assert status == 200 and clip["frames"] == 20 and clip["answer"]["verdict"] in ("genuine", "forged", "cannot tell")
+    assert status == 200 and clip["answer"]["file"]["frames"] == 20 and clip["answer"]["faces_seen"] == 1
     assert clip["pictures"] and all(one["image"].startswith("data:image/jpeg;base64,") for one in clip["pictures"])
 
 
 def test_a_file_may_be_named_by_its_path_in_a_folder_that_may_be_read(client):
-    assert client.post("/v1/score", data={"path": "a.png"}).json()["answer"]["file"] == "a.png"
+    assert client.post("/v1/score", data={"path": "a.png"}).json()["answer"]["file"]["name"] == "a.png"
 
 
 @pytest.mark.parametrize(
@@ -54,18 +54,22 @@ def test_a_path_that_leads_elsewhere_is_not_there_whatever_is_there(client, path
     assert "etc" not in answer.text and "found none there" in answer.text
 
 
-@pytest.mark.parametrize(
-    "name", ["torn.mp4", "torn.png", "text.mp4", "empty.png", "playlist.mp4", "page.png", "bomb.png"]
-)
+@pytest.mark.parametrize("name", ["torn.mp4", "torn.png", "text.mp4", "empty.png", "playlist.mp4", "page.png"])
 def test_what_is_no_whole_picture_or_clip_is_refused_in_words_without_a_place_of_ours(post, service, name):
     status, said = post(name)
-    assert status == 422 and said["detail"].startswith("expected a whole picture or clip")
+    assert status == 422 and name in said["detail"]
     assert str(service.uploads) not in said["detail"]
     assert post("a.png")[0] == 200
 
 
 @pytest.mark.parametrize(
-    ("name", "words"), [("wide.mp4", "250,000 pixels, found 640x640"), ("long.mp4", "at most 20 s, found 30 s")]
+    ("name", "words"),
+    [
+        ("wide.mp4", "250,000 pixels, found 640x640"),
+        ("long.mp4", "20 s, found 30 s"),
+        ("many.mp4", "100 frames, found 300"),
+        ("bomb.png", "pixels, found more"),
+    ],
 )
 def test_what_is_beyond_the_limits_is_refused_before_it_is_looked_at(post, name, words):
     status, said = post(name)
@@ -101,7 +105,8 @@ def test_a_request_that_nobody_understands_is_refused(client, request_of):
 def test_names_come_back_without_markup_control_characters_or_folders(post, media):
     status, said = post("a.png", called="../../<img src=x onerror=alert(1)>\x1b[2J.png")
     assert status == 200
-    assert "\x1b" not in said["answer"]["file"] and "/" not in said["answer"]["file"]
+    name = said["answer"]["file"]["name"]
+    assert "\x1b" not in name and "/" not in name and name.isprintable()
 
 
 def test_an_upload_is_gone_once_it_is_answered(post, service):
@@ -154,11 +159,12 @@ def test_champions_change_under_load_and_no_request_is_lost(client, service, boo
     body = (media / "a.png").read_bytes()
     stop = False
 
-    def ask() -> list[tuple[int, str]]:
+    def ask() -> list[str]:
         said = []
         while not stop:
             answer = client.post("/v1/score", files={"file": ("a.png", body)}).json()
-            said.append(answer["generation"]["generation"] + ":" + answer["generation"]["weights"])
+            who = answer["answer"]["champion"]
+            said.append(f"{who['generation']}:{who['weights']}")
         return said
 
     with ThreadPoolExecutor(3) as pool:
@@ -180,7 +186,7 @@ def test_a_champion_that_cannot_be_loaded_leaves_the_old_one_answering(
     before = service.succession.champion.name
     books.standing.append(replace(generations[2], folder=tmp_path))
     until(lambda: service.succession.trouble)
-    assert post("a.png")[1]["generation"]["generation"] == before
+    assert post("a.png")[1]["answer"]["champion"]["generation"] == before
     assert "expected a generation" in client.get("/readyz").json()["trouble"]
     books.standing.pop()
     until(lambda: not service.succession.trouble)
@@ -207,8 +213,8 @@ def test_the_challenger_answers_in_the_shadow_and_is_only_logged(service, books,
 def test_every_answer_is_kept_with_who_asked_and_who_gave_it(service, post):
     _, said = post("a.png")
     kept = next(one.said for one in answer_log.read(service.log.folder) if one.said.get("id") == said["id"])
-    assert kept["generation"] == said["generation"]["generation"] and kept["caller"] == "local"
-    assert kept["sha256"] == said["sha256"] and kept["answer"] == said["answer"]
+    assert kept["generation"] == said["answer"]["champion"]["generation"] and kept["caller"] == "local"
+    assert kept["answer"] == said["answer"]
 
 
 def test_a_truth_is_kept_for_a_person_to_land(client, service, media):

@@ -30,8 +30,8 @@ def test_a_job_answers_file_by_file_and_says_why_one_of_them_has_none(client, me
     told = finished(client, begun(client, media, "a.png", "torn.mp4", "b.mp4"))
     assert (told["state"], told["done"], told["total"]) == ("done", 3, 3)
     first, torn, last = told["answers"]
-    assert first["answer"]["file"] == "a.png" and last["answer"]["file"] == "b.mp4"
-    assert torn["file"] == "torn.mp4" and "cannot be read" in torn["error"]
+    assert first["answer"]["file"]["name"] == "a.png" and last["answer"]["file"]["name"] == "b.mp4"
+    assert torn["file"] == "torn.mp4" and "torn.mp4" in torn["error"]
     assert told["generation"] == books.who()[0] and told["deleted_after"] > told["finished"]
 
 
@@ -41,7 +41,7 @@ def test_a_folder_is_asked_about_whole_but_no_link_that_leads_out_of_it(client, 
     (inside / "a.png").write_bytes((service.options.files[0] / "a.png").read_bytes())
     answer = client.post("/v1/jobs", data={"paths": ["inside"]})
     told = finished(client, answer.headers["location"])
-    assert [one["answer"]["file"] for one in told["answers"]] == ["inside/a.png"]
+    assert [one["answer"]["file"]["name"] for one in told["answers"]] == ["inside/a.png"]
     assert client.post("/v1/jobs", data={"paths": ["."]}).status_code == 404
 
 
@@ -94,7 +94,9 @@ def test_a_job_of_a_killed_service_goes_on_behind_its_last_whole_answer(service,
     try:
         until(lambda: jobs.told(left_behind.name, "local")["state"] == "done")
         told = jobs.told(left_behind.name, "local")
-        assert [one.get("file") or one["answer"]["file"] for one in told["answers"]] == [f"{n}.png" for n in range(4)]
+        assert [one.get("file") or one["answer"]["file"]["name"] for one in told["answers"]] == [
+            f"{n}.png" for n in range(4)
+        ]
         assert not (left_behind / FILES).exists()
     finally:
         jobs.close()

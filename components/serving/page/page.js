@@ -51,20 +51,8 @@ function unlocked() {
 
 // --- the record of an answer, as the page reads it: the one place that knows its form
 
-function older(said, reply) {
-  const verdict = said.verdict ?? "cannot tell";
-  const sightings = said.frames.map((one) => ({ frame: one.frame, time_s: null, score: one.probability }));
-  const face = { number: 1, verdict, reason: null, left_out: false, score: said.probability, probability: null, from_s: null, until_s: null, sightings };
-  return {
-    verdict, reason: said.error ? { words: said.error } : null, probability: null, score: said.probability, decided_by: 1,
-    faces_seen: sightings.length ? 1 : 0, faces_left_out: 0, faces: sightings.length ? [face] : [], limits: [],
-    operating_point: { calibrated: false, threshold: 0.5, threshold_probability: null, words: "Its threshold was not measured." },
-    file: { provenance: { looked_for: false } },
-  };
-}
-
 function read(reply) {
-  const record = "version" in reply.answer ? reply.answer : older(reply.answer, reply);
+  const record = reply.answer;
   const point = record.operating_point;
   const verdict = record.verdict === "cannot tell" ? "unsure" : record.verdict;
   const faces = record.faces.map((face) => ({
@@ -77,11 +65,11 @@ function read(reply) {
     from: face.from_s,
     until: face.until_s,
     moments: face.sightings.map((one) => ({ frame: one.frame, time: one.time_s, score: one.score })),
-    pictures: (reply.pictures || []).filter((one) => one.face === face.number),
+    pictures: (reply.pictures || []).filter((one) => one.face === face.number).sort((one, other) => one.frame - other.frame),
   }));
   return {
     verdict,
-    why: record.reason ? record.reason.words : plain(verdict, record, point),
+    why: record.reason ? reasoned(record) : plain(verdict, record),
     probability: record.probability ?? record.score,
     limit: point.threshold_probability ?? point.threshold,
     scoreLimit: point.threshold,
@@ -89,17 +77,28 @@ function read(reply) {
     rates: rates(point),
     warnings: warnings(record),
     faces,
-    clip: reply.kind === "clip",
+    clip: record.file.kind === "clip",
   };
 }
 
-function plain(verdict, record, point) {
-  const others = record.faces_seen - record.faces_left_out;
-  const who = others > 1 ? `of ${others} faces, face ${record.decided_by} is the most suspicious` : "";
-  const so = verdict === "forged"
-    ? "The face bears traces like those of the forgeries that this generation learned"
-    : "No face bears traces like those of the forgeries that this generation learned";
-  return `${so}${who ? `: ${who}` : ""}.`;
+const REASONS = {
+  "no face": "No face was found.", "too small": "The face is too small.", "too blurred": "The face is too blurred.",
+  "too dark": "The face is too dark.", "profile view": "The face is seen from the side.",
+  "too few frames": "The face is seen for too short a time.", "unfamiliar": "It is unlike the pictures this generation was taught.",
+  "near the threshold": "It lies too near the line between genuine and forged.",
+};
+
+function reasoned(record) {
+  const words = record.reason.words;
+  const sentence = `${words[0].toUpperCase()}${words.slice(1)}${words.endsWith(".") ? "" : "."}`;
+  return `${REASONS[record.reason.code] || ""} ${record.reason.code === "no face" ? "" : sentence}`.trim();
+}
+
+function plain(verdict, record) {
+  const judged = record.faces_seen - record.faces_left_out;
+  const like = "traces like those of the forgeries that this generation learned";
+  if (verdict === "genuine") return `${judged > 1 ? `None of ${judged} faces bears` : "The face bears no"} ${like}.`;
+  return judged > 1 ? `Of ${judged} faces, face ${record.decided_by} is the most suspicious: it bears ${like}.` : `The face bears ${like}.`;
 }
 
 function rates(point) {
@@ -108,16 +107,13 @@ function rates(point) {
   if (point.false_alarms) told.push(`Of genuine clips it calls ${share(point.false_alarms)} forged.`);
   if (point.misses) told.push(`Of forged clips it calls ${share(point.misses)} genuine.`);
   if (point.clips) told.push(`Measured on ${point.clips} clips of the kinds it was taught, which it did not learn from.`);
-  if (!told.length) told.push(point.words);
+  if (!point.calibrated) told.push(point.words);
   return told;
 }
 
 function warnings(record) {
   const told = record.limits.slice();
-  if (record.faces_left_out) {
-    told.unshift(`${record.faces_left_out} of ${record.faces_seen} faces ${record.faces_left_out > 1 ? "were" : "was"} left out: not good enough to judge.`);
-  }
-  if (record.file.provenance.looked_for && record.file.provenance.found) told.unshift(record.file.provenance.words);
+  if (record.file.provenance.found) told.unshift(record.file.provenance.words);
   return told;
 }
 
@@ -271,11 +267,11 @@ function tile(one, face, seen) {
   const heat = make("img", "", "over");
   image.src = one.image;
   heat.src = one.heat;
-  const moment = face.moments.find((other) => other.frame === one.frame);
-  const when = (moment && clock(moment.time)) || (seen.clip ? `frame ${one.frame}` : "picture");
+  const when = !seen.clip ? "picture" : clock(one.time_s) || `frame ${one.frame}`;
   image.alt = `Face ${face.number}, ${when}`;
   heat.alt = "";
   pair.append(image, heat);
+  made.title = one.words;
   const caption = make("figcaption", when);
   caption.append(make("b", one.score.toFixed(2)));
   made.append(pair, caption);
@@ -309,12 +305,14 @@ function truth(shown, file, seen) {
 function record(shown, reply) {
   const held = $(".record", shown);
   held.hidden = false;
+  const { file, champion, settings } = reply.answer;
   const facts = {
-    file: `${reply.kind}, ${reply.width}×${reply.height}${reply.kind === "clip" ? `, ${reply.frames} frames` : ""}`,
-    "SHA-256": reply.sha256,
-    generation: `${reply.generation.generation}, weights ${reply.generation.weights.slice(0, 16)}`,
-    faces: `found by ${reply.generation.faces}`,
-    took: `${reply.seconds.toFixed(2)} s`,
+    file: `${file.kind}, ${file.bytes.toLocaleString("en")} bytes${file.kind === "clip" ? `, ${file.frames} frames` : ""}`,
+    "SHA-256": file.sha256,
+    origin: file.provenance.words,
+    generation: `${champion.generation} of line ${champion.line}, weights ${champion.weights.slice(0, 16)}`,
+    faces: `found by ${settings.face_detector}, at most ${settings.frames} frames looked at`,
+    answered: `${reply.answer.answered}, in ${reply.seconds.toFixed(2)} s, by perennial ${settings.program} on ${settings.device}`,
     answer: reply.id,
   };
   $("dl", held).replaceChildren(...Object.entries(facts).flatMap(([name, words]) => [make("dt", name), make("dd", words)]));
@@ -337,16 +335,17 @@ async function introduce() {
   ready = await fetch("/readyz").then((answer) => answer.json());
   const limits = ready.limits;
   $("#takes").textContent = `JPEG, PNG, WebP, MP4, MOV, MKV, WebM and others; up to ${bytes(limits.bytes)}, ${Math.round(limits.pixels / 1e6)} megapixels, ${Math.round(limits.seconds / 60)} minutes.`;
-  const who = ready.generation;
+  const who = ready.champion;
   const panel = $("#who .panel");
   $("#who").hidden = false;
   const line = make("p", "", "big");
-  line.append(make("b", who.generation), ` of line ${who.line}${who.about.champion_since ? `, champion since ${who.about.champion_since.slice(0, 10)}` : ""}`);
-  const learned = who.about.learned || [];
+  line.append(make("b", who.generation), ` of line ${who.line}${who.since ? `, champion since ${who.since.slice(0, 10)}` : ""}`);
+  const learned = who.taught.map((one) => one.archive);
   const chips = make("ul", "", "chips");
   chips.append(...learned.map((name) => make("li", name)));
-  panel.replaceChildren(line, make("p", `It knows ${learned.length === 1 ? "one kind" : `${learned.length} kinds`} of forgery, from the archives it learned. Of others it may notice nothing.`, "hint"), chips);
-  const measured = Object.entries(who.about.measured || {});
+  const knows = `It was taught ${learned.length === 1 ? "one archive" : `${learned.length} archives`}. Of other kinds of forgery it may notice nothing.`;
+  panel.replaceChildren(line, make("p", `${knows} ${ready.operating_point.words}`, "hint"), chips);
+  const measured = Object.entries(ready.measured);
   if (measured.length) panel.append(examined(measured));
 }
 
