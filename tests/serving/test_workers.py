@@ -43,7 +43,7 @@ def test_a_process_that_dies_costs_its_own_task_and_another_takes_its_place(work
     with ThreadPoolExecutor(2) as pool:
         died, lived = pool.submit(workers.do, "die", within_s=60), pool.submit(workers.do, "work", within_s=60)
         assert lived.result().startswith("work by")
-        with pytest.raises(Busy, match="exit code -9.*ask again"):
+        with pytest.raises(Busy, match=r"exit code -9.*ask again"):
             died.result()
     assert workers.replaced == before + 1
     assert workers.do("work", within_s=60).startswith("work by")
