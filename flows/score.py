@@ -128,8 +128,4 @@ def passed_over_in_words(scored: Scored) -> list[str]:
     files = "1 file" if len(names) == 1 else f"{len(names)} files"
     more = [f"  and {len(names) - NAMED} more"] if len(names) > NAMED else []
     shown = [f"  {printable(name)}: {why}" for name, why in names[:NAMED]]
-    return [
-        f"{files} passed over ({printable(kinds)}), nothing is said of {'it' if len(names) == 1 else 'them'}:",
-        *shown,
-        *more,
-    ]
+    return [f"{files} passed over ({printable(kinds)}):", *shown, *more]

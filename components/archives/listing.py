@@ -15,7 +15,7 @@ from typing import Final
 
 from components.archives.files import UnreadableError, format_of, is_text, spelled, troubles_with, walk
 from components.errors import BadArchive
-from components.texts import one_text
+from components.texts import one_text, printable
 from components.vocabulary import FORGED, GENUINE, LABELS, REAL, SPLITS
 
 VIDEO_SUFFIXES: Final = frozenset(
@@ -274,4 +274,4 @@ def parts_of(root: Path) -> set[str]:
 def first(places: Sequence[str]) -> str:
     """The first few of `places`, and how many more there are."""
     more = f" and {len(places) - _SHOWN} more" if len(places) > _SHOWN else ""
-    return ", ".join(places[:_SHOWN]) + more
+    return ", ".join(map(printable, places[:_SHOWN])) + more

@@ -94,7 +94,7 @@ def name_of(said: Record) -> str:
 
 def plain(name: str) -> str:
     """A name that no disk and no browser reads otherwise."""
-    return re.sub(r"[^\w.-]+", "_", name, flags=re.ASCII).strip("._")[:60] or "file"
+    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:56] or "file"
 
 
 def number_of(said: Record) -> str:

@@ -15,6 +15,7 @@ optional; what changes its meaning takes another version.
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -231,3 +232,7 @@ def schema() -> dict[str, Any]:
         "$id": f"perennial/answer/{VERSION}",
         **Record.model_json_schema(mode="serialization"),
     }
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2))

@@ -1,4 +1,4 @@
-"""Files in, answers out: one each, with frames, and none stops the others."""
+"""Files in, records out: one each, as the published schema says, and none stops the others."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 import torch
@@ -14,16 +15,19 @@ from PIL import Image
 
 from components import detectors
 from components.errors import BadArchive, BrokenLineage, Refused
+from components.evaluation import point_files
 from components.faces import detection
 from components.faces.extraction import profile_of
 from components.faces.table import named_profile
-from components.generations.card import WEIGHTS, read_card, write_card
+from components.generations.card import WEIGHTS, file_digest, read_card, write_card
 from components.generations.generation import save_generation
 from components.params import CropOptions
-from components.serving.verdicts import FrameAnswer, score, strip
+from components.serving.record import Record, schema
+from components.serving.verdicts import Answer, Examiner, FrameAnswer, asked, strip
 
 OPTIONS = {"size": "tiny", "trunk": "small", "width": 8, "input_px": 96}
 PARAMS = CropOptions(frames=5, size_px=64)
+SCHEMA = Path(__file__).parents[2] / "docs" / "answer.schema.json"
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,13 @@ def champion(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("champion")
     torch.manual_seed(0)
     detector = detectors.build("rsia_net", detectors.options("rsia_net", OPTIONS))
-    about = {"generation": "small-M1", "detector": "rsia_net", "options": OPTIONS, "strategy": "finetune"}
+    about = {
+        "generation": "small-M1",
+        "detector": "rsia_net",
+        "options": OPTIONS,
+        "strategy": "finetune",
+        "learns": "swaps",
+    }
     learned = named_profile(profile_of(detection.build("none", PARAMS), PARAMS))
     save_generation(folder, detector, {}, {**about, "profiles": [learned]})
     return folder
@@ -65,15 +75,47 @@ def files(tmp_path_factory) -> Path:
     return folder
 
 
+def answers(paths: list[Path], champion: Path, **how: Any) -> list[Record]:
+    """The record of every file; each is as the published schema says."""
+    examiner = Examiner.load(champion, None, how.pop("params", PARAMS), **{"face_detector": "none", **how})
+    said = [examiner.answer(path) for path in asked(paths).files]
+    for one in said:
+        jsonschema.validate(json.loads(json.dumps(one.as_json())), json.loads(SCHEMA.read_text()))
+    return said
+
+
+def test_the_published_schema_is_that_of_a_record():
+    assert json.loads(SCHEMA.read_text()) == schema(), (
+        "write it again: python -m components.serving.record > docs/answer.schema.json"
+    )
+
+
 def test_every_file_gets_an_answer_and_a_broken_one_says_why(champion, files):
-    photograph, clip, broken = score([files], champion, params=PARAMS, face_detector="none")
-    assert photograph.verdict in ("genuine", "forged") and photograph.faces == 1
-    assert [frame.frame for frame in clip.frames] == sorted({frame.frame for frame in clip.frames})
-    assert clip.faces == len(clip.frames) == 5
-    assert clip.probability == pytest.approx(np.mean([frame.probability for frame in clip.frames]))
-    assert clip.verdict == ("forged" if clip.probability > 0.5 else "genuine")
-    assert broken.verdict is None and broken.error and "c.mp4" in broken.error
-    assert json.loads(json.dumps(clip.as_json()))["frames"][0]["frame"] == clip.frames[0].frame
+    photograph, clip, broken = answers([files], champion)
+    assert photograph.faces_seen == 1 and photograph.file.kind == "still" and photograph.file.frames_per_s is None
+    (face,) = clip.faces
+    frames = [sighting.frame for sighting in face.sightings]
+    assert frames == sorted(set(frames)) and len(frames) == 5
+    assert face.score == pytest.approx(np.mean([sighting.score for sighting in face.sightings]))
+    assert face.sightings[0].box is None, "a face crop lies in no frame"
+    assert (clip.file.kind, clip.file.frames, clip.file.frames_per_s) == ("clip", 20, 10)
+    assert broken.verdict == "cannot tell" and broken.reason is not None and broken.reason.code == "unreadable"
+    assert "begins like no still" in broken.reason.words and broken.file.sha256 == file_digest(files / "c.mp4")
+
+
+def test_a_record_says_who_answered_by_what_and_of_which_file(champion, files):
+    (said,) = answers([files / "a.png"], champion)
+    assert said.file.sha256 == file_digest(files / "a.png") and said.file.bytes == (files / "a.png").stat().st_size
+    assert (said.champion.generation, said.champion.weights) == ("small-M1", file_digest(champion / WEIGHTS))
+    assert said.settings.face_detector == "none" and said.settings.frames == 5
+    assert said.champion.taught[0].archive == "swaps" and "swaps" in said.limits[0]
+
+
+def test_a_photograph_is_sharp_and_bright_enough_to_be_called_and_a_blank_is_not(champion, files, tmp_path):
+    Image.new("RGB", (80, 80), (120, 120, 120)).save(tmp_path / "blank.png")
+    photograph, blank = answers([files / "a.png", tmp_path / "blank.png"], champion)
+    assert photograph.verdict in ("genuine", "forged")
+    assert blank.reason is not None and blank.reason.code == "too blurred"
 
 
 def test_no_file_of_a_folder_that_looks_like_media_is_passed_over(champion, files, tmp_path):
@@ -82,15 +124,18 @@ def test_no_file_of_a_folder_that_looks_like_media_is_passed_over(champion, file
     (tmp_path / "face.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
     shutil.copy(files / "b.mp4", tmp_path / "clip_without_suffix")
     (tmp_path / "notes.txt").write_text("no clip")
-    answers = {Path(a.file).name: a for a in score([tmp_path], champion, params=PARAMS, face_detector="none")}
-    assert {name for name, answer in answers.items() if answer.error} == {"anim.gif", "face.heic", "scan.tiff"}
-    assert answers["clip_without_suffix"].faces == 5
-    assert "notes.txt" not in answers
+    (tmp_path / ".hidden").write_text("no clip")
+    said = {Path(one.file.name).name: one for one in answers([tmp_path], champion)}
+    unread = {name for name, one in said.items() if one.reason and one.reason.code == "unreadable"}
+    assert unread == {"anim.gif", "face.heic", "scan.tiff"}
+    assert said["clip_without_suffix"].faces_seen == 1
+    assert [path.name for path in asked([tmp_path]).others] == ["notes.txt"], "named, and not answered"
 
 
-def test_a_folder_without_media_is_not_taken_for_an_examined_one(champion, tmp_path):
-    with pytest.raises(BadArchive, match="found none: nothing was examined"):
-        list(score([tmp_path], champion, params=PARAMS, face_detector="none"))
+def test_a_folder_without_media_is_not_taken_for_an_examined_one(tmp_path):
+    (tmp_path / "notes.txt").write_text("no clip")
+    with pytest.raises(BadArchive, match=r"found none \(1 other files are there\): nothing was examined"):
+        asked([tmp_path])
 
 
 def test_a_picture_without_a_face_is_an_answer_too(champion, files, real_data, monkeypatch, tmp_path):
@@ -103,22 +148,12 @@ def test_a_picture_without_a_face_is_an_answer_too(champion, files, real_data, m
         portrait = sorted((real_data / "portraits/lfw").rglob("*.jpg"))[0]
         cut = CropOptions()
         found = detection.build("yunet", cut)
-        asked = taught(champion, tmp_path / "photographs", **profile_of(found, cut))
-        empty, face = score([files / "a.png", portrait], asked, params=cut)
+        asked_about = taught(champion, tmp_path / "photographs", **profile_of(found, cut))
+        empty, face = answers([files / "a.png", portrait], asked_about, params=cut, face_detector="yunet")
     finally:
         settings.settings.cache_clear()
-    assert empty.verdict is None and empty.error and "expected a face" in empty.error
-    assert face.verdict is not None and face.faces == 1
-
-
-def test_an_overlay_is_drawn_on_request_and_two_files_of_one_name_do_not_meet(champion, files, tmp_path):
-    twice = list(
-        score([files / "a.png", files / "a.png"], champion, params=PARAMS, face_detector="none", overlays=tmp_path)
-    )
-    drawn = [Path(answer.overlay or "") for answer in twice]
-    assert [path.name for path in drawn] == ["a.png", "a-2.png"]
-    with Image.open(drawn[0]) as picture:
-        assert picture.size == (128, 64)
+    assert empty.reason is not None and empty.reason.code == "no face"
+    assert face.verdict in ("genuine", "forged") and face.faces_seen == 1 and face.faces[0].sightings[0].box is not None
 
 
 def test_damaged_weights_never_answer(champion, files, tmp_path):
@@ -127,7 +162,21 @@ def test_damaged_weights_never_answer(champion, files, tmp_path):
     weights = tmp_path / WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(BrokenLineage, match="expected weights"):
-        list(score([files], tmp_path, params=PARAMS, face_detector="none"))
+        answers([files], tmp_path)
+
+
+def test_a_record_in_one_line_has_its_number_and_the_reason_where_nothing_can_be_told(champion, files):
+    photograph, _, broken = (Answer.of(one) for one in answers([files], champion))
+    assert photograph.error is None and photograph.probability is not None and len(photograph.frames) == 1
+    assert broken.verdict is None and (broken.error or "").startswith("unreadable: ")
+
+
+def test_the_operating_point_of_other_weights_is_refused(champion, files, tmp_path):
+    point_files.write(
+        tmp_path, {"generation": "other-M1", "weights": "0" * 64, "taught": [], "point": {"any": 1}, "reason": None}
+    )
+    with pytest.raises(BrokenLineage, match="found that of 'other-M1'"):
+        Examiner.load(champion, tmp_path, PARAMS, face_detector="none")
 
 
 def test_a_strip_has_a_block_a_frame_higher_and_redder_where_it_is_suspicious():
@@ -151,18 +200,18 @@ def test_faces_cut_otherwise_than_those_it_learned_get_no_answer(champion, files
     with pytest.raises(
         Refused, match=f"expected faces cut as 'small-M1' learned them \\({words}\\), found .*do not compare"
     ):
-        list(score([files / "a.png"], other, params=PARAMS, face_detector="none"))
+        answers([files / "a.png"], other)
 
 
 def test_a_generation_that_learned_annotated_faces_answers_no_file(champion, files, tmp_path):
     other = taught(champion, tmp_path / "other", detector="annotated", weights=None, **PARAMS.model_dump())
     with pytest.raises(Refused, match="landmarks came with their archive"):
-        list(score([files / "a.png"], other, params=PARAMS))
+        answers([files / "a.png"], other, face_detector=None)
 
 
 def test_a_generation_that_does_not_say_how_its_faces_were_cut_answers_no_file(champion, files, tmp_path):
     with pytest.raises(Refused, match="perennial upgrade"):
-        list(score([files / "a.png"], taught(champion, tmp_path / "old"), params=PARAMS))
+        answers([files / "a.png"], taught(champion, tmp_path / "old"), face_detector=None)
 
 
 def test_what_an_ancestor_learned_compares_too(champion, files, tmp_path):
@@ -170,5 +219,5 @@ def test_what_an_ancestor_learned_compares_too(champion, files, tmp_path):
     write_card(
         other, {**read_card(other), "profiles": [*read_card(champion)["profiles"], *read_card(other)["profiles"]]}
     )
-    (answer,) = score([files / "a.png"], other, params=PARAMS, face_detector="none")
-    assert answer.verdict is not None
+    (said,) = answers([files / "a.png"], other)
+    assert said.verdict in ("genuine", "forged")
