@@ -35,6 +35,7 @@ class Batched(Detector):
     def __init__(self, detector: Detector, most: int = MOST) -> None:
         super().__init__()
         self.detector = detector
+        self.train(detector.training)  # a module is born in training; whoever draws heat maps puts it back as it was
         self._most = most
         self._waiting: deque[_Asked] = deque()
         self._device = threading.Lock()

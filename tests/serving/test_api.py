@@ -28,6 +28,14 @@ def test_a_picture_and_a_clip_get_an_answer_that_says_who_gave_it(post, books):
     assert clip["pictures"] and all(one["image"].startswith("data:image/jpeg;base64,") for one in clip["pictures"])
 
 
+def test_a_file_gets_the_same_answer_again_whatever_was_drawn_of_it(post):
+    def scores() -> list[float]:
+        return [one["score"] for one in post("b.mp4", pictures="true")[1]["answer"]["faces"][0]["sightings"]]
+
+    first = scores()
+    assert scores() == pytest.approx(first, rel=1e-4) and scores() == pytest.approx(first, rel=1e-4)
+
+
 def test_a_file_may_be_named_by_its_path_in_a_folder_that_may_be_read(client):
     assert client.post("/v1/score", data={"path": "a.png"}).json()["answer"]["file"]["name"] == "a.png"
 

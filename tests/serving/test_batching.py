@@ -83,3 +83,4 @@ def test_a_batch_says_of_a_face_what_is_said_of_it_alone_and_heat_maps_are_the_s
         alone = torch.cat([detector(face[None]).logits for face in faces])
         torch.testing.assert_close(batched(faces).logits, alone, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(explain.heat_maps(batched, faces), explain.heat_maps(detector, faces))
+    assert not any(module.training for module in batched.modules()), "drawing must not teach it anything"

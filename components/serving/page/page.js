@@ -76,6 +76,7 @@ function read(reply) {
     calibrated: point.calibrated,
     rates: rates(point),
     warnings: warnings(record),
+    limits: record.limits,
     faces,
     clip: record.file.kind === "clip",
   };
@@ -112,7 +113,8 @@ function rates(point) {
 }
 
 function warnings(record) {
-  const told = record.limits.slice();
+  const told = record.faces.filter((face) => face.left_out && record.faces.length > 1)
+    .map((face) => `Face ${face.number} was left out: ${face.reason.words}.`);
   if (record.file.provenance.found) told.unshift(record.file.provenance.words);
   return told;
 }
@@ -127,7 +129,7 @@ function begin(file) {
   preview(file, shown);
   $("#results").prepend(shown);
   shown.scrollIntoView({ behavior: "smooth", block: "nearest" });
-  for (const part of [".record", ".rates", ".warnings"]) $(part, shown).hidden = true;
+  for (const part of [".record", ".rates", ".warnings", ".limits"]) $(part, shown).hidden = true;
   wait(shown, "It waits for the one before.");
   chain = chain.then(() => examine(file, shown)).catch((fault) => refuse(shown, fault));
 }
@@ -164,8 +166,9 @@ async function examine(file, shown) {
 
 function refuse(shown, fault) {
   wait(shown, "");
-  head(shown, "unsure", "It could not be read", fault.message);
-  say(`It could not be read: ${fault.message}`);
+  const words = `${fault.message[0].toUpperCase()}${fault.message.slice(1)}`;
+  head(shown, "unsure", "It could not be read", words);
+  say(`It could not be read. ${words}`);
 }
 
 function head(shown, verdict, words, why) {
@@ -183,6 +186,8 @@ function show(shown, seen, reply, file) {
   if (seen.probability !== null) scale(shown, seen);
   list($(".rates", shown), seen.verdict === "unsure" ? [] : seen.rates);
   list($(".warnings", shown), seen.warnings);
+  list($(".limits ul", shown), seen.limits);
+  $(".limits", shown).hidden = !seen.limits.length;
   if (seen.clip) timeline(shown, seen);
   faces(shown, seen);
   truth(shown, file, seen);
