@@ -11,6 +11,8 @@ PerennialError
 ├── MissingWeights     a weight file is not here and cannot be fetched
 ├── BrokenLineage      lineage.yaml and what it points to disagree
 ├── Refused            a promotion without an open verdict for exactly these weights
+├── TooLarge           a file beyond what a service takes
+├── Busy               nobody is free to answer now; later there will be
 └── StageFailed        a pipeline stage ended with an error
 """
 
@@ -68,6 +70,14 @@ class BrokenLineage(PerennialError):
 
 class Refused(PerennialError):
     """A promotion without an open verdict for exactly these weights."""
+
+
+class TooLarge(PerennialError):
+    """A file beyond what a service takes."""
+
+
+class Busy(PerennialError):
+    """Nobody is free to answer now; later there will be."""
 
 
 class StageFailed(PerennialError):

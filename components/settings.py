@@ -6,7 +6,7 @@ import os
 from functools import cache
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from components.errors import BadParams
@@ -64,6 +64,8 @@ class Settings(BaseSettings):
     """face_detection_yunet.onnx of the OpenCV model zoo."""
     retinaface_weights: Path | None = None
     """retinaface_resnet50_2020-07-20 state dict (.pth); fetched by name where a network exists and this is unset."""
+    keys: SecretStr = SecretStr("")
+    """Who may ask a service that others than this machine reach: ``name:key,name:key``."""
     inbox: str = ""
     """What `perennial watch` looks at: a folder or ``s3://bucket/prefix``."""
 

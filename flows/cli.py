@@ -452,6 +452,85 @@ def population(
 
 
 @app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Where to listen; elsewhere than on localhost, PERENNIAL_KEYS must name keys.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8400,
+    line: Annotated[str | None, typer.Option(help="Whose champion answers; default: the only line with one.")] = None,
+    files: Annotated[
+        list[Path] | None, typer.Option(help="A folder whose files may be named by path; may be given more than once.")
+    ] = None,
+    log: Annotated[bool, typer.Option("--log", help="Keep every answer in answers/, chained by hashes.")] = False,
+    keep_log_days: Annotated[int, typer.Option(help="For how long; 0: for ever.", min=0)] = 0,
+    keep_jobs_hours: Annotated[float, typer.Option(help="How long finished jobs are kept.", min=0)] = 24,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Ask the challenger too, and show nobody what it says.")
+    ] = False,
+    workers: Annotated[int, typer.Option(help="Processes that decode and find faces.", min=1)] = 2,
+    at_once: Annotated[int, typer.Option(help="Requests answered at once; more get 503.", min=1, max=256)] = 8,
+    max_mb: Annotated[int, typer.Option(help="Of one upload.", min=1)] = 256,
+    max_megapixels: Annotated[float, typer.Option(help="Of one frame.", min=0.01)] = 34,
+    max_seconds: Annotated[float, typer.Option(help="That a clip lasts; jobs take four hours.", min=1)] = 600,
+    max_frames: Annotated[int, typer.Option(help="Of a clip.", min=1)] = 36_000,
+    time_limit: Annotated[float, typer.Option(help="Seconds that reading one file may take.", min=1)] = 120,
+    every: Annotated[float, typer.Option(help="Seconds between looks at who is champion.", min=0.1)] = 5,
+    root: Root = None,
+) -> None:
+    """Answer over HTTP, with a page at / where a picture or a clip can be dropped."""
+    from components.machine import device
+    from components.serving.limits import Limits
+    from components.serving.service import Options
+    from flows.serving import answers_of
+    from flows.serving import serve as _serve
+
+    workspace = _workspace(root)
+    limits = Limits(max_mb * 2**20, int(max_megapixels * 1e6), max_seconds, max_frames, time_limit)
+    options = Options(
+        state=workspace.root / ".perennial" / "serve",
+        told=workspace.root / "told",
+        files=tuple(files or ()),
+        workers=workers,
+        at_once=at_once,
+        limits=limits,
+        keep_jobs_s=keep_jobs_hours * 3600,
+        log=answers_of(workspace) if log else None,
+        keep_log_days=keep_log_days,
+        shadow=shadow,
+        every_s=every,
+    )
+    say(f"The page is at http://{host}:{port}/, what programs ask at /v1/score (described by /openapi.json).")
+    _serve(workspace, line, options, host=host, port=port, device=str(device()))
+
+
+@app.command()
+def recall(
+    generation: Annotated[str, typer.Argument(help="Whose answers.", show_default=False)],
+    as_json: Json = False,
+    root: Root = None,
+) -> None:
+    """List the answers that a generation gave while `perennial serve --log` kept them, and see that none was changed.
+
+    Ends with 1 where the log was changed or something was taken out of it.
+    """
+    from components.serving import answer_log
+    from flows.serving import answers_of
+
+    folder = answers_of(_workspace(root))
+    answers = [kept.said for kept in answer_log.read(folder) if kept.said.get("generation") == generation]
+    broken = answer_log.faults(folder)
+    if as_json:
+        say(json.dumps({"generation": generation, "answers": answers, "faults": broken}, indent=2))
+    else:
+        for words in answer_log.recalled(answers) if answers else (f"'{generation}' gave no answer that was kept in {folder}.",):
+            say(words)
+    for words in broken:
+        say(words, file=sys.stderr)
+    if broken:
+        raise typer.Exit(1)
+
+
+@app.command()
 def study(
     name: Annotated[str, typer.Argument(help="Names the study; the same name continues or extends it.")],
     sequence: Annotated[

@@ -1,12 +1,15 @@
-"""Which generation answers for a workspace, ready to answer."""
+"""Which generation answers for a workspace, ready to answer, and the service in which it does."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from components.digests import file_digest
 from components.errors import Refused
+from components.evaluation.scores import METRICS_FILE
 from components.generations.card import CARD, WEIGHTS, read_card
 from components.registry import ledger
 from components.registry.ledger import Holder
@@ -14,6 +17,8 @@ from flows.workspace import Workspace
 
 if TYPE_CHECKING:
     from components.serving.record import Champion
+    from components.serving.service import Options
+    from components.serving.succession import Standing
     from components.serving.verdicts import Examiner
 
 
@@ -23,26 +28,32 @@ def champions(workspace: Workspace) -> dict[str, str | None]:
     return {line: holder.generation if holder else None for line, holder in standing.items()}
 
 
+def _one_line(workspace: Workspace, line: str | None) -> str:
+    """`line`, or the one line that has a champion."""
+    lines = [line] if line else [name for name, champion in champions(workspace).items() if champion]
+    if len(lines) != 1:
+        found = ", ".join(lines) or "none"
+        raise Refused(f"expected one line with a champion, found {found}. Name it with --line; see `perennial status`.")
+    return lines[0]
+
+
 def champion_of(workspace: Workspace, line: str | None) -> tuple[Holder, Path]:
     """The champion of `line`, or of the one line that has one, and a folder with exactly its weights.
 
     They are taken from the workspace where they are still there, else from the registry. Raises Refused where no line,
     or more than one, could be meant.
     """
-    lines = [line] if line else [name for name, champion in champions(workspace).items() if champion]
-    if len(lines) != 1:
-        found = ", ".join(lines) or "none"
-        raise Refused(f"expected one line with a champion, found {found}. Name it with --line; see `perennial status`.")
-    holder = ledger.standing(workspace.ledger, lines[0]).champion
+    line = _one_line(workspace, line)
+    holder = ledger.standing(workspace.ledger, line).champion
     if holder is None:
-        raise Refused(f"expected a champion of line '{lines[0]}', found none. See `perennial status`.")
+        raise Refused(f"expected a champion of line '{line}', found none. See `perennial status`.")
     folder = workspace.data("generations", holder.generation)
     if (folder / CARD).is_file() and file_digest(folder / WEIGHTS) == holder.weights:
         return holder, folder
     from components.registry.catalogue import champion
     from components.tracking import connect
 
-    registered = champion(lines[0], connect(workspace.root))
+    registered = champion(line, connect(workspace.root))
     if registered is None:
         raise Refused(f"'{holder.generation}' is neither in the workspace nor in the registry. Run `dvc checkout`.")
     return holder, registered.folder
@@ -81,3 +92,98 @@ def told_of(workspace: Workspace, holder: Holder, folder: Path) -> Champion:
         for name in line[: line.index(holder.generation) + 1]
     )
     return told.model_copy(update={"line": row.line, "taught": taught, "since": promoted.get(holder.generation)})
+
+
+@dataclass(frozen=True)
+class WorkspaceBooks:
+    """Which generations of a line there are, as the workspace knows (`components.serving.succession.Books`)."""
+
+    workspace: Workspace
+    line: str
+
+    def who(self) -> tuple[str, str]:
+        """The champion's name and the digest of its weights."""
+        holder = ledger.standing(self.workspace.ledger, self.line).champion
+        return (holder.generation, holder.weights) if holder else ("", "")
+
+    def champion(self) -> Standing:
+        """Who the ledger says answers; the alias in the registry follows it."""
+        holder, folder = champion_of(self.workspace, self.line)
+        return self._standing(holder.generation, holder.weights, folder)
+
+    def challenger(self) -> Standing | None:
+        """The youngest generation, if it is younger than the champion."""
+        head = self.workspace.lineage().heads.get(self.line)
+        if head is None or head.generation == self.who()[0]:
+            return None
+        folder = self.workspace.data("generations", head.generation)
+        if not (folder / CARD).is_file():
+            return None
+        return self._standing(head.generation, read_card(folder)["weights"], folder)
+
+    def named(self, generation: str) -> Standing:
+        """A generation of the line that is still in the workspace; raises Refused where it is not."""
+        folder = self.workspace.data("generations", generation)
+        if generation not in self.workspace.lineage().generations or not (folder / CARD).is_file():
+            raise Refused(f"expected '{generation}' in the workspace, found it gone. Run `dvc checkout`, or ask again.")
+        return self._standing(generation, read_card(folder)["weights"], folder)
+
+    def _standing(self, generation: str, weights: str, folder: Path) -> Standing:
+        from components.generations.recipe import Recipe
+        from components.serving.succession import Standing
+
+        return Standing(
+            generation=generation,
+            weights=weights,
+            folder=folder,
+            params=Recipe.read(self.workspace.recipes / f"{generation}.yaml").faces,
+            operating_point=self.workspace.data("operating_points", generation),
+            champion=told_of(self.workspace, Holder(generation, weights), folder),
+            measured=_measured(self.workspace.data("scores", generation) / METRICS_FILE),
+        )
+
+
+def _measured(file: Path) -> dict[str, Any]:
+    """AUC and false alarms of each benchmark, with intervals, where the generation was examined here."""
+    if not file.is_file():
+        return {}
+    found = json.loads(file.read_text(encoding="utf-8"))["benchmarks"]
+    return {name: {key: cell[key] for key in ("auc", "false_alarms") if key in cell} for name, cell in found.items()}
+
+
+def answers_of(workspace: Workspace) -> Path:
+    """Where the answers of a service are kept, if it was asked to."""
+    return workspace.root / "answers"
+
+
+def serve(workspace: Workspace, line: str | None, options: Options, *, host: str, port: int, device: str) -> None:
+    """Answer on `host` until somebody ends it; raises BadParams where others than this machine could ask without a key."""
+    import uvicorn
+
+    from components.errors import BadParams
+    from components.serving.api import application
+    from components.serving.gate import LOOPBACK, keys_of
+    from components.serving.jobs import Jobs
+    from components.serving.service import Service
+    from components.settings import settings
+
+    keys = keys_of(settings().keys.get_secret_value())
+    local = host in LOOPBACK
+    if not local and not keys:
+        raise BadParams(
+            f"expected keys in PERENNIAL_KEYS (name:key,name:key) before anybody but this machine may ask, found none, and "
+            f"'{host}' is not localhost. `openssl rand -hex 24` makes a key."
+        )
+    books = WorkspaceBooks(workspace, _one_line(workspace, line))
+    service = Service(options, books, device=device)
+    try:
+        jobs = Jobs(service)
+        try:
+            app = application(service, jobs, keys, local=local)
+            uvicorn.run(
+                app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=30
+            )
+        finally:
+            jobs.close()
+    finally:
+        service.close()

@@ -9,6 +9,9 @@ A line is the registered model ``perennial-<line>``; a version is one generation
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,3 +104,13 @@ def fetch(version: ModelVersion, tracking: Tracking) -> Path:
             f"'{folder}'. Restore the artifact store, or delete the version and run the lifecycle again."
         )
     return folder
+
+
+@contextmanager
+def own_modules() -> Iterator[None]:
+    """Undo what loading a model does to ``sys.path``: the code stored with it would shadow ours in later imports."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before

@@ -7,7 +7,6 @@ The ledger line is the decision; the aliases follow from it. Killed in between, 
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +24,7 @@ from components.registry.record import challenge
 from components.tracking import Tracking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    pass
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def smoke(version: ModelVersion, tracking: Tracking) -> None:
 
     folder = catalogue.fetch(version, tracking)
     faces = np.linspace(0, 255, 2 * 64 * 64 * 3).astype(np.uint8).reshape(2, 64, 64, 3)
-    with _own_modules():
+    with catalogue.own_modules():
         answers = np.asarray(mlflow.pyfunc.load_model(str(folder.parent)).predict(faces))
     if answers.shape != (2,) or not np.isfinite(answers).all() or answers.min() < 0 or answers.max() > 1:
         raise Refused(
@@ -170,18 +169,6 @@ def _promotion(line: str, ledger_path: Path, *, moved: bool, words: str) -> Prom
     now = ledger.standing(ledger_path, line)
     assert now.champion is not None
     return Promotion(line, now.champion.generation, now.previous.generation if now.previous else None, moved, words)
-
-
-@contextmanager
-def _own_modules() -> Iterator[None]:
-    """Undo what loading a model does to ``sys.path``: the code stored with it would shadow ours in later imports."""
-    import sys
-
-    before = list(sys.path)
-    try:
-        yield
-    finally:
-        sys.path[:] = before
 
 
 def _digest_of(path: Path) -> str:

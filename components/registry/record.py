@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import re
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -57,6 +56,8 @@ CODE_TAG, COMMIT_TAG, CODE_STATE_TAG = "perennial.code", "perennial.commit", "pe
 PARENT_TAG = "mlflow.parentRunId"
 MATRIX_ROW = ("auc", "acc", "ap", "eer", "false_alarms")
 AT_THRESHOLD = ("accuracy", "balanced_accuracy", "calibration_error")
+EXAMPLE = np.linspace(0, 255, 16 * 16 * 3).astype(np.uint8).reshape(1, 16, 16, 3)
+"""One small face, as somebody may send it: (B, H, W, 3) RGB."""
 PER_BATCH = 100  # params or tags MLflow takes at once
 LONGEST_PARAM = 500
 LONGEST_DIGEST = 36  # MLflow's column
@@ -369,16 +370,15 @@ def _known(entry: Any) -> bool:
 
 def _log_model(files: GenerationFiles) -> str:
     """Log the generation as a pyfunc of code and safetensors, nothing pickled; returns MLflow's id of it."""
-    faces = TensorSpec(np.dtype("uint8"), (-1, -1, -1, 3))  # (B, H, W, RGB)
-    forged = TensorSpec(np.dtype("float32"), (-1,))  # (B,)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*An input example was not provided")  # the signature says it all
+    forged = TensorSpec(np.dtype("float32"), (-1,))  # (B,); what goes in the model looks at itself (`serving.model`)
+    with catalogue.own_modules():  # MLflow loads it, to see that it answers its example
         info = mlflow.pyfunc.log_model(
             name=files.name,
             python_model=str(SERVED),
             artifacts={name: str(files.folder / file) for name, file in SERVED_FILES.items()},
             code_paths=[str(COMPONENTS)],
-            signature=ModelSignature(Schema([faces]), Schema([forged])),
+            signature=ModelSignature(outputs=Schema([forged])),
+            input_example=EXAMPLE,
             pip_requirements=_requirements(),
             tags={catalogue.WEIGHTS_TAG: files.weights, catalogue.GENERATION_TAG: files.name},
         )

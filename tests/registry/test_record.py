@@ -164,8 +164,12 @@ def test_the_registered_model_loads_without_pickle_and_answers_with_probabilitie
     answers = model.predict(faces)
     assert answers.shape == (3,) and answers.dtype == np.float32
     assert ((answers >= 0) & (answers <= 1)).all()
-    with pytest.raises(mlflow.exceptions.MlflowException):
-        model.predict(faces.astype(np.float64))
+    example = model.input_example
+    assert model.predict(example).shape == (1,)
+    for asked in (faces[0], faces[0].tolist(), faces[:1].astype(float), faces[:1] / 255, list(faces[:1])):
+        np.testing.assert_allclose(model.predict(asked), answers[:1], rtol=1e-4)
+    with pytest.raises(mlflow.exceptions.MlflowException, match="expected faces as"):
+        model.predict(faces[..., 0])
 
 
 FRESH = """
