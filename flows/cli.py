@@ -12,6 +12,7 @@ import typer
 
 from components.errors import PerennialError
 from components.settings import hush, settings
+from flows import stopping
 
 if TYPE_CHECKING:
     from components.tracking import Tracking
@@ -28,6 +29,8 @@ lab = typer.Typer(no_args_is_help=True, help="The small world the demo lives in.
 app.add_typer(lab, name="lab")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+CONTINUES = ("demo", "examine", "run", "study", "tune")
+"""Commands that go on where they were stopped."""
 Root = Annotated[
     Path | None, typer.Option("--workspace", "-C", help="The workspace; default: here.", show_default=False)
 ]
@@ -691,8 +694,13 @@ def main() -> None:
     serves = sys.argv[1:2] == ["deploy"]
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if serves else "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING" if serves else "CRITICAL")
+    if sys.argv[1:2] not in (["deploy"], ["serve"]):  # their servers end by rules of their own
+        command = next(iter(sys.argv[1:]), "")
+        stopping.prompt(f"Stopped; `perennial {command}` continues." if command in CONTINUES else "Stopped.")
     try:
         app()
+    except stopping.Stopped as stopped:
+        stopping.end(stopped)
     except PerennialError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)

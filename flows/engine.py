@@ -20,12 +20,11 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache, partial
+from functools import cache
 
+from components import guardian
 from components.errors import PerennialError
 
 EMBEDDED = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
@@ -103,18 +102,12 @@ class _Server:
 
 def main(descriptor: int, parent: int) -> None:
     """Serve on a socket that listens, as long as the parent lives."""
-    threading.Thread(target=partial(_end_with, parent), daemon=True).start()
+    guardian.end_with_parent(parent)
     import uvicorn
     from prefect.server.api.server import create_app
 
     config = uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(137)
 
 
 if __name__ == "__main__":

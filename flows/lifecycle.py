@@ -15,7 +15,9 @@ from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
+from prefect.states import Cancelled, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components import code
@@ -25,7 +27,7 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import engine, near_duplicates, pipeline, provenance
+from flows import engine, near_duplicates, pipeline, provenance, stopping
 from flows.durations import clock
 from flows.pending import (
     ARCHIVE_STAGES,
@@ -47,7 +49,7 @@ from flows.turnstile import devices_of, environment, turnstile
 from flows.workspace import Workspace
 
 OnOutput = Callable[[str, str], None]
-"""Told (stage, line of output) while stages run; `done` and `failed` end a stage."""
+"""Told (stage, line of output) while stages run; `done`, `failed` and `stopped` end a stage."""
 on_output: list[OnOutput] = []
 
 
@@ -82,7 +84,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     workspace = Workspace.at(Path(root))
     with only_one(workspace, patience_s), engine.beside() as engine_is_up:
         reborn = gather(workspace, again)
-        with engine_is_up():
+        with engine_is_up(), by_signal():
             return recorded(workspace.root, reborn)
 
 
@@ -125,6 +127,15 @@ def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
     if outcome.failed and runtime.deployment.id:
         raise StageFailed("; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
     return outcome
+
+
+@contextmanager
+def by_signal() -> Iterator[None]:
+    """A SIGTERM, which Prefect takes for itself while a flow runs, is what it is elsewhere."""
+    try:
+        yield
+    except TerminationSignal as told:
+        raise stopping.Stopped(told.signal) from None
 
 
 @contextmanager
@@ -306,8 +317,8 @@ def tell_codes(workspace: Workspace) -> None:
         isinstance(state.data, pipeline.Busy) or "waits for another" in str(state.message)
     ),
 )
-def stage(root: Path, name: str, force: bool = False) -> bool:
-    """Bring one stage instance up to date, or run it whatever its state; True if it ran."""
+def stage(root: Path, name: str, force: bool = False) -> bool | State[bool]:
+    """Bring one stage instance up to date, or run it whatever its state; True if it ran, Cancelled if it was stopped."""
     logger = get_run_logger()
 
     def listen(line: str) -> None:
@@ -325,6 +336,9 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
                 force=force,
                 environment=environment(devices),
             )
+    except pipeline.GivenUp as stopped:
+        _tell(name, "stopped")
+        return Cancelled(message=str(stopped))
     except PerennialError:
         _tell(name, "failed")
         raise

@@ -40,10 +40,10 @@ def watching() -> Iterator[None]:
     def tell(name: str, line: str) -> None:
         if name not in rows:
             rows[name] = bar.add_task(name, total=1, word="")
-        if line in ("done", "failed"):
-            bar.remove_task(rows[name])
-            console.print(f"  {'[green]✓[/]' if line == 'done' else '[red]✗[/]'} {name}")
-            rows.pop(name)
+        if line in ("done", "failed", "stopped"):
+            bar.remove_task(rows.pop(name))
+            if line != "stopped":
+                console.print(f"  {'[green]✓[/]' if line == 'done' else '[red]✗[/]'} {name}")
         elif line and not line.startswith(("Running stage", "> ", "Updating lock", "Generating lock", "Use `dvc")):
             bar.update(rows[name], word=line[: max(console.width - 48, 20)])
 
