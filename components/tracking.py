@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+from components import addresses
 from components.settings import hush, settings
 
 hush()  # before the import: MLflow reads its telemetry switch then
@@ -67,7 +68,7 @@ def _connect(workspace: Path, uri: str) -> Tracking:
         if not uri:
             workspace.mkdir(parents=True, exist_ok=True)
             _create_database(workspace / DATABASE)
-            uri = f"sqlite:///{workspace / DATABASE}"
+            uri = addresses.sqlite(workspace / DATABASE)
         # A server decides about artifacts itself; a bare database would leave them in the current folder.
         artifacts = None if uri.startswith(SERVERS) else (workspace / ARTIFACTS).as_uri()
         return Tracking(uri, _experiment(_client(uri), artifacts))
@@ -97,7 +98,7 @@ def _create_database(database: Path) -> None:
 
     draft = database.with_name(f".{database.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
-    engine = create_sqlalchemy_engine(f"sqlite:///{draft}")
+    engine = create_sqlalchemy_engine(addresses.sqlite(draft))
     try:
         _initialize_tables(engine)
         engine.dispose()
