@@ -15,7 +15,6 @@ from components.settings import hush, settings
 from flows import stopping
 
 if TYPE_CHECKING:
-    from components.tracking import Tracking
     from flows.lifecycle import Outcome
     from flows.workspace import Workspace
 
@@ -290,17 +289,9 @@ def promote(
     root: Root = None,
 ) -> None:
     """Make a generation the champion of its line, if its verdict opens against the champion of today."""
-    from components.registry.promote import promote as _promote
+    from flows.champions import promote as _promote
 
-    workspace = _workspace(root)
-    said = _promote(
-        workspace.data("generations", generation),
-        verdict=workspace.data("verdicts", generation),
-        ledger_path=workspace.ledger,
-        tracking=_tracking(workspace),
-        override=override,
-    )
-    print(said.words)
+    print(_promote(_workspace(root), generation, override=override).words)
 
 
 @app.command()
@@ -308,14 +299,20 @@ def rollback(
     line: str, why: Annotated[str, typer.Option(help="Kept in the ledger.")] = "asked for", root: Root = None
 ) -> None:
     """Make the previous champion of a line the champion again."""
-    from components.registry.rollback import rollback as _rollback
+    from flows.champions import rollback as _rollback
 
-    workspace = _workspace(root)
-    print(_rollback(line, ledger_path=workspace.ledger, tracking=_tracking(workspace), why=why).words)
+    print(_rollback(_workspace(root), line, why=why).words)
 
 
 @app.command()
-def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json = False, root: Root = None) -> None:
+def history(
+    line: Annotated[str | None, typer.Argument()] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Say whether an earlier line was changed; then exit 1.")
+    ] = False,
+    as_json: Json = False,
+    root: Root = None,
+) -> None:
     """Who was champion, since when, and why; without a line also what was withdrawn."""
     from dataclasses import asdict
 
@@ -324,6 +321,10 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
     from flows.terminal import console, history_table
 
     books = _workspace(root).ledger
+    if verify:
+        ledger.expect_unbroken(books)
+        print(f"'{books}' is whole: no line was changed, put in or taken out.")
+        return
     entries, withdrawn = ledger.read(books, line), [] if line else notes.read(books)
     if as_json:
         told = [asdict(entry) for entry in entries]
@@ -713,12 +714,6 @@ def _workspace(root: Path | None) -> Workspace:
     workspace = Workspace.at(root or settings().workspace)
     pipeline.refresh(workspace.root)
     return workspace
-
-
-def _tracking(workspace: Workspace) -> Tracking:
-    from components.tracking import connect
-
-    return connect(workspace.root)
 
 
 def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None:

@@ -27,7 +27,7 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import engine, near_duplicates, pipeline, provenance, stopping
+from flows import champions, engine, near_duplicates, pipeline, provenance, stopping
 from flows.durations import clock
 from flows.pending import (
     ARCHIVE_STAGES,
@@ -270,8 +270,11 @@ def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
 def remember(workspace: Workspace, outcome: Outcome) -> None:
     """Show MLflow every generation it has not seen, oldest first, and promote those whose gate opened.
 
-    A tracking server that does not answer is asked no further; the next lifecycle goes on where this one stopped.
+    Moves of champions that were cut off are finished first. A tracking server that does not answer is asked no further;
+    the next lifecycle goes on where this one stopped.
     """
+    if not _settled(workspace, outcome):
+        return
     news = unrecorded(workspace)
     for name in news:
         future = record.submit(workspace, name)
@@ -287,6 +290,7 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
             outcome.refused[name] = said["refused"]
     if news:
         tell_codes(workspace)
+        _settled(workspace, outcome)
     for key in untold(workspace):
         told = record_examination.submit(workspace, key)
         wait([told])
@@ -294,6 +298,19 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
             why = told.result(raise_on_failure=False)
             outcome.failed[f"record {key}"] = f"{why}\nWhat was found is safe: `perennial run` records it again."
             return
+
+
+def _settled(workspace: Workspace, outcome: Outcome) -> bool:
+    """Whether the registry names the champions of the ledger now."""
+    if not workspace.ledger.is_file():
+        return True
+    future = settle.submit(workspace)
+    wait([future])
+    if not future.state.is_completed():
+        outcome.failed["champions"] = (
+            f"{future.result(raise_on_failure=False)}\nNothing is lost: `perennial run` goes on."
+        )
+    return bool(future.state.is_completed())
 
 
 def tell_codes(workspace: Workspace) -> None:
@@ -346,6 +363,12 @@ def stage(root: Path, name: str, force: bool = False) -> bool | State[bool]:
         clock(root, name, time.monotonic() - started)
     _tell(name, "done")
     return ran
+
+
+@task(task_run_name="champions", cache_policy=NO_CACHE)
+def settle(workspace: Workspace) -> None:
+    """Have the registry name the champions that the ledger names."""
+    champions.settle(workspace)
 
 
 @task(task_run_name="record {name}", cache_policy=NO_CACHE)  # mlflow repeats its own requests

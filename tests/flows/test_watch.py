@@ -133,7 +133,9 @@ def test_whatever_an_arrival_is_made_of_is_its_own_fault_and_what_sorts_behind_i
     drop("f_whole", 6)
     InboxWatch(workspace, str(inbox)).round()
     said = capsys.readouterr()
-    assert [name for name in ("a_bracket", "b_folder", "c_marks", "d_card", "e_still") if f"'{name}'" not in said.err] == []
+    assert [
+        name for name in ("a_bracket", "b_folder", "c_marks", "d_card", "e_still") if f"'{name}'" not in said.err
+    ] == []
     assert list(workspace.params().archives) == ["f_whole"]
 
 
