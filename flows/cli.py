@@ -223,12 +223,11 @@ def examine(
     root: Root = None,
 ) -> None:
     """Examine living generations on benchmarks that joined after they were judged, each once; verdicts stay."""
-    from flows.examinations import plan
-    from flows.pending import unexamined, untold
+    from flows.examinations import pending
 
     workspace = _workspace(root)
     asked = benchmarks or [], line or []
-    if not (plan(workspace, *asked) or unexamined(workspace) or untold(workspace)):
+    if not pending(workspace, *asked):
         print("Nothing to examine: every living generation has met these benchmarks.")
         return
     from flows.examine import examine as _examine
@@ -718,9 +717,9 @@ def _workspace(root: Path | None) -> Workspace:
 
 def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None:
     """Run the lifecycle, or say that there is nothing to do without starting an engine for it."""
-    from flows.pending import pending
+    from flows.pending import look
 
-    if not pending(workspace) and not again:
+    if not look(workspace) and not again:
         print("Everything is up to date: nothing to run.")
         return None
     from flows.lifecycle import descendants, lifecycle

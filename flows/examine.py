@@ -15,7 +15,7 @@ from components.generations.examinations import extended
 from flows import engine, lifecycle, pipeline
 from flows.examinations import plan
 from flows.lifecycle import Outcome
-from flows.workspace import Workspace
+from flows.workspace import Workspace, only_one
 
 
 def examine(root: Path, benchmarks: Sequence[str] = (), lines: Sequence[str] = ()) -> Outcome:
@@ -24,7 +24,7 @@ def examine(root: Path, benchmarks: Sequence[str] = (), lines: Sequence[str] = (
     Examinations that were asked for before and have no result are made too. Verdicts stay as they are.
     """
     workspace = Workspace.at(Path(root))
-    with lifecycle.only_one(workspace, patience_s=0), engine.beside() as engine_is_up:
+    with only_one(workspace, patience_s=0), engine.beside() as engine_is_up:
         with pipeline.stoppable():
             pipeline.checkout(workspace.root)
             pipeline.refresh(workspace.root, patience_s=lifecycle.PATIENCE_S)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
@@ -46,7 +45,7 @@ from flows.pending import (
     waiting,
 )
 from flows.turnstile import devices_of, environment, turnstile
-from flows.workspace import Workspace
+from flows.workspace import Workspace, only_one
 
 OnOutput = Callable[[str, str], None]
 """Told (stage, line of output) while stages run; `done`, `failed` and `stopped` end a stage."""
@@ -138,23 +137,6 @@ def by_signal() -> Iterator[None]:
         raise stopping.Stopped(told.signal) from None
 
 
-@contextmanager
-def only_one(workspace: Workspace, patience_s: float) -> Iterator[None]:
-    """Two lifecycles never share a workspace; the lock dies with its holder."""
-    lock = FileLock(workspace.lock, timeout=patience_s)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise PerennialError(
-            f"expected no other lifecycle in '{workspace.root}', found one running. Wait for it to end; it will also "
-            "do what has landed meanwhile."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def prepare(workspace: Workspace, outcome: Outcome) -> None:
     """Ingest, validate and crop what landed, then gauge it; a failing archive stops itself only."""
     *until_cropped, gauge = ARCHIVE_STAGES
@@ -183,9 +165,11 @@ def plan(workspace: Workspace, outcome: Outcome) -> None:
 
 def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
     """`perennial plan`: the rows appended, in words, and what still waits for its faces, or looks like another archive."""
-    near_duplicates.screen(workspace)
-    additions = proposal(workspace, waiting(workspace))
-    _append(workspace, additions)
+    with only_one(workspace, patience_s=0):
+        pipeline.complete(workspace.root)
+        near_duplicates.screen(workspace)
+        additions = proposal(workspace, waiting(workspace))
+        _append(workspace, additions)
     rows = {
         n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in additions.recipes.items()
     }

@@ -22,7 +22,7 @@ from components.registry import ledger
 from components.settings import settings
 from components.writing import replace_text
 from flows import near_duplicates, pipeline
-from flows.workspace import Workspace
+from flows.workspace import Workspace, only_one
 
 ARCHIVE_STAGES = ("ingest", "validate", "crop", "gauge")
 GENERATION_STAGES = ("evolve", "curate", "evaluate", "judge")
@@ -49,6 +49,16 @@ class Pending:
     def __bool__(self) -> bool:
         todo = (self.archives, self.proposal.recipes, self.generations, self.examinations, self.pages, self.unrecorded)
         return any(todo) or self.unsettled
+
+
+def look(workspace: Workspace) -> Pending:
+    """`pending` while no lifecycle is at work there, with whatever the cache has put back first.
+
+    Raises PerennialError where a lifecycle is running.
+    """
+    with only_one(workspace, patience_s=0):
+        pipeline.complete(workspace.root)
+        return pending(workspace)
 
 
 def pending(workspace: Workspace) -> Pending:
