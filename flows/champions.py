@@ -12,11 +12,13 @@ from flows.workspace import Workspace
 def settle(workspace: Workspace) -> dict[str, str]:
     """Have the registry name the champions that the ledger names, of every line; line -> champion where it did not."""
     from components.registry import promote
-    from components.tracking import connect
+    from components.tracking import answering, connect
 
     if not workspace.ledger.is_file():
         return {}
-    moved = promote.settle(workspace.ledger, connect(workspace.root))
+    tracking = connect(workspace.root)
+    with answering(tracking):
+        moved = promote.settle(workspace.ledger, tracking)
     replace_text(settled_marker(workspace), ledger.digest(workspace.ledger))
     return moved
 
@@ -24,16 +26,18 @@ def settle(workspace: Workspace) -> dict[str, str]:
 def promote(workspace: Workspace, generation: str, *, override: str) -> Promotion:
     """`components.registry.promote` with the files of a workspace; other lines are settled as well."""
     from components.registry.promote import promote as _promote
-    from components.tracking import connect
+    from components.tracking import answering, connect
 
     settle(workspace)
-    said = _promote(
-        workspace.data("generations", generation),
-        verdict=workspace.data("verdicts", generation),
-        ledger_path=workspace.ledger,
-        tracking=connect(workspace.root),
-        override=override,
-    )
+    tracking = connect(workspace.root)
+    with answering(tracking):
+        said = _promote(
+            workspace.data("generations", generation),
+            verdict=workspace.data("verdicts", generation),
+            ledger_path=workspace.ledger,
+            tracking=tracking,
+            override=override,
+        )
     settle(workspace)
     return said
 
@@ -41,8 +45,10 @@ def promote(workspace: Workspace, generation: str, *, override: str) -> Promotio
 def rollback(workspace: Workspace, line: str, *, why: str) -> Promotion:
     """`components.registry.rollback` with the files of a workspace; a rollback that was cut off is finished."""
     from components.registry.rollback import rollback as _rollback
-    from components.tracking import connect
+    from components.tracking import answering, connect
 
-    said = _rollback(line, ledger_path=workspace.ledger, tracking=connect(workspace.root), why=why)
+    tracking = connect(workspace.root)
+    with answering(tracking):
+        said = _rollback(line, ledger_path=workspace.ledger, tracking=tracking, why=why)
     settle(workspace)
     return said

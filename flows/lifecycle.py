@@ -361,30 +361,33 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
     from components.gates.verdict import read_verdict
     from components.registry.promote import promote
     from components.registry.record import record as project
-    from components.tracking import connect
+    from components.tracking import answering, connect
 
     _tell(f"record {name}", "")
     tracking = connect(workspace.root)
     folder, verdict = workspace.data("generations", name), workspace.data("verdicts", name)
     row = workspace.lineage().generations[name]
     page = workspace.page(row.line)
-    project(
-        folder,
-        recipe=workspace.recipes / f"{name}.yaml",
-        scores=workspace.data("scores", name),
-        verdict=verdict,
-        tracking=tracking,
-        report=page if page.is_file() else None,
-        today=code.raised_by(provenance.today(workspace), row.detector, row.strategy),
-        drift=workspace.data("drift", row.learns),
-        docs=workspace.write_docs(),
-    )
     said: dict[str, Any] = {}
-    if read_verdict(verdict)["opens"]:
-        try:
-            said["promoted"] = promote(folder, verdict=verdict, ledger_path=workspace.ledger, tracking=tracking).moved
-        except Refused as refusal:
-            said["refused"] = str(refusal)
+    with answering(tracking):
+        project(
+            folder,
+            recipe=workspace.recipes / f"{name}.yaml",
+            scores=workspace.data("scores", name),
+            verdict=verdict,
+            tracking=tracking,
+            report=page if page.is_file() else None,
+            today=code.raised_by(provenance.today(workspace), row.detector, row.strategy),
+            drift=workspace.data("drift", row.learns),
+            docs=workspace.write_docs(),
+        )
+        if read_verdict(verdict)["opens"]:
+            try:
+                said["promoted"] = promote(
+                    folder, verdict=verdict, ledger_path=workspace.ledger, tracking=tracking
+                ).moved
+            except Refused as refusal:
+                said["refused"] = str(refusal)
     seen = marker(workspace, name)
     seen.parent.mkdir(parents=True, exist_ok=True)
     seen.touch()
@@ -396,19 +399,21 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
 def record_examination(workspace: Workspace, key: str) -> None:
     """Show MLflow what one examination found; doing it again changes nothing."""
     from components.registry.record import tell_examination
-    from components.tracking import connect
+    from components.tracking import answering, connect
 
     _tell(f"record {key}", "")
+    tracking = connect(workspace.root)
     lineage = workspace.lineage()
     name = lineage.examinations[key].generation
     page = workspace.page(lineage.generations[name].line)
-    tell_examination(
-        workspace.data("examinations", key),
-        generation=workspace.data("generations", name),
-        verdict=workspace.data("verdicts", name),
-        tracking=connect(workspace.root),
-        report=page if page.is_file() else None,
-    )
+    with answering(tracking):
+        tell_examination(
+            workspace.data("examinations", key),
+            generation=workspace.data("generations", name),
+            verdict=workspace.data("verdicts", name),
+            tracking=tracking,
+            report=page if page.is_file() else None,
+        )
     seen = examination_marker(workspace, key)
     seen.parent.mkdir(parents=True, exist_ok=True)
     seen.touch()
