@@ -21,8 +21,6 @@ import importlib
 import inspect
 import os
 import sys
-import threading
-import time
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -30,7 +28,7 @@ from typing import Any
 
 import psutil
 
-from components import code
+from components import code, guardian
 from components import params as _params
 from components.errors import PerennialError, StageFailed
 from components.settings import hush
@@ -98,23 +96,18 @@ def _die_with_the_engine() -> None:
     So does a process of a training on several devices, when the one that began it is.
     """
     parents = psutil.Process().parents()[:4]
-    engines = [p for p in parents if any("dvc" in word for word in _command(p)[:3])]
+    engines = [p for p in parents if any("dvc" in word for word in _command(p)[:5])]
     if os.environ.get("LOCAL_RANK", "0") != "0":
         engines += parents[:1]
-    guardian = os.environ.get("PERENNIAL_GUARDIAN")
-    if guardian:
+    flow = os.environ.get("PERENNIAL_GUARDIAN")
+    if flow:
         try:
-            engines.append(psutil.Process(int(guardian)))
+            engines.append(psutil.Process(int(flow)))
         except psutil.NoSuchProcess:  # it died while this stage was being imported
-            sys.exit(f"the flow that started this stage (process {guardian}) is gone; nothing was written.")
-
-    def watch() -> None:
-        while all(_lives(engine) for engine in engines):
-            time.sleep(0.5)
-        os._exit(137)
+            sys.exit(f"the flow that started this stage (process {flow}) is gone; nothing was written.")
 
     if engines:
-        threading.Thread(target=watch, daemon=True, name="engine-watch").start()
+        guardian.end_unless(lambda: all(_lives(engine) for engine in engines))
 
 
 def _lives(process: psutil.Process) -> bool:

@@ -14,11 +14,20 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
+
+from components import addresses
+from components.errors import PerennialError
 from components.settings import hush, settings
 
 hush()  # before the import: MLflow reads its telemetry switch then
@@ -34,6 +43,8 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports every table 
 
 EXPERIMENT = "perennial"
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+PATIENCE_S = 10.0
+PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SERVERS = ("http://", "https://", "databricks")
 
 
@@ -54,7 +65,8 @@ class Tracking:
 def connect(workspace: Path, uri: str = "") -> Tracking:
     """Open the books of a workspace, and create them on first use.
 
-    `uri` wins over ``PERENNIAL_TRACKING_URI``, which wins over the workspace's own sqlite file.
+    `uri` wins over ``PERENNIAL_TRACKING_URI``, which wins over the workspace's own sqlite file. Raises PerennialError where
+    nobody answers there.
     """
     return _connect(workspace.resolve(), uri or settings().tracking_uri)
 
@@ -67,10 +79,49 @@ def _connect(workspace: Path, uri: str) -> Tracking:
         if not uri:
             workspace.mkdir(parents=True, exist_ok=True)
             _create_database(workspace / DATABASE)
-            uri = f"sqlite:///{workspace / DATABASE}"
+            uri = addresses.sqlite(workspace / DATABASE)
+        _expect_answer(uri)
         # A server decides about artifacts itself; a bare database would leave them in the current folder.
         artifacts = None if uri.startswith(SERVERS) else (workspace / ARTIFACTS).as_uri()
         return Tracking(uri, _experiment(_client(uri), artifacts))
+
+
+def _expect_answer(uri: str) -> None:
+    """An answer of any kind is one, within seconds; MLflow itself would ask for minutes, in silence."""
+    parts = urlsplit(uri)
+    if not parts.hostname:  # a file, or a name that a profile explains
+        return
+    try:
+        if parts.scheme in ("http", "https"):
+            httpx.head(uri, timeout=PATIENCE_S)
+        else:
+            port = parts.port or PORTS.get(parts.scheme.partition("+")[0])
+            if port:
+                socket.create_connection((parts.hostname, port), timeout=PATIENCE_S).close()
+    except (OSError, httpx.TransportError) as fault:
+        raise away(uri, fault) from None
+
+
+@contextmanager
+def answering(tracking: Tracking) -> Iterator[None]:
+    """What is asked of MLflow in the block; a server that stops answering is PerennialError, in one line."""
+    try:
+        yield
+    except (MlflowException, OSError) as fault:  # those of `requests`, which MLflow speaks through, are OSErrors
+        if "API request to" not in str(fault) and type(fault).__module__.partition(".")[0] != "requests":
+            raise
+        raise away(tracking.uri, fault) from None
+
+
+def away(uri: str, fault: Exception) -> PerennialError:
+    """Nobody answers at `uri`; a password in it is not said."""
+    parts = urlsplit(uri)
+    shown = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+    why = re.sub(r"\s+", " ", str(fault))[:200]
+    return PerennialError(
+        f"expected MLflow at PERENNIAL_TRACKING_URI='{shown}', found nobody that answers ({why}). Start it, mend the address, "
+        "or unset it: the workspace has books of its own. Nothing is lost: the next `perennial run` records what was made."
+    )
 
 
 def _client(uri: str) -> MlflowClient:
@@ -97,7 +148,7 @@ def _create_database(database: Path) -> None:
 
     draft = database.with_name(f".{database.name}.{os.getpid()}")
     draft.unlink(missing_ok=True)
-    engine = create_sqlalchemy_engine(f"sqlite:///{draft}")
+    engine = create_sqlalchemy_engine(addresses.sqlite(draft))
     try:
         _initialize_tables(engine)
         engine.dispose()

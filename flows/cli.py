@@ -13,9 +13,9 @@ import typer
 from components.errors import PerennialError
 from components.settings import hush, settings
 from components.texts import say
+from flows import stopping
 
 if TYPE_CHECKING:
-    from components.tracking import Tracking
     from flows.lifecycle import Outcome
     from flows.workspace import Workspace
 
@@ -29,6 +29,8 @@ lab = typer.Typer(no_args_is_help=True, help="The small world the demo lives in.
 app.add_typer(lab, name="lab")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
+CONTINUES = ("demo", "examine", "run", "study", "tune")
+"""Commands that go on where they were stopped."""
 Root = Annotated[
     Path | None, typer.Option("--workspace", "-C", help="The workspace; default: here.", show_default=False)
 ]
@@ -227,12 +229,11 @@ def examine(
     root: Root = None,
 ) -> None:
     """Examine living generations on benchmarks that joined after they were judged, each once; verdicts stay."""
-    from flows.examinations import plan
-    from flows.pending import unexamined, untold
+    from flows.examinations import pending
 
     workspace = _workspace(root)
     asked = benchmarks or [], line or []
-    if not (plan(workspace, *asked) or unexamined(workspace) or untold(workspace)):
+    if not pending(workspace, *asked):
         say("Nothing to examine: every living generation has met these benchmarks.")
         return
     from flows.examine import examine as _examine
@@ -293,17 +294,9 @@ def promote(
     root: Root = None,
 ) -> None:
     """Make a generation the champion of its line, if its verdict opens against the champion of today."""
-    from components.registry.promote import promote as _promote
+    from flows.champions import promote as _promote
 
-    workspace = _workspace(root)
-    said = _promote(
-        workspace.data("generations", generation),
-        verdict=workspace.data("verdicts", generation),
-        ledger_path=workspace.ledger,
-        tracking=_tracking(workspace),
-        override=override,
-    )
-    say(said.words)
+    say(_promote(_workspace(root), generation, override=override).words)
 
 
 @app.command()
@@ -311,14 +304,20 @@ def rollback(
     line: str, why: Annotated[str, typer.Option(help="Kept in the ledger.")] = "asked for", root: Root = None
 ) -> None:
     """Make the previous champion of a line the champion again."""
-    from components.registry.rollback import rollback as _rollback
+    from flows.champions import rollback as _rollback
 
-    workspace = _workspace(root)
-    say(_rollback(line, ledger_path=workspace.ledger, tracking=_tracking(workspace), why=why).words)
+    say(_rollback(_workspace(root), line, why=why).words)
 
 
 @app.command()
-def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json = False, root: Root = None) -> None:
+def history(
+    line: Annotated[str | None, typer.Argument()] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Say whether an earlier line was changed; then exit 1.")
+    ] = False,
+    as_json: Json = False,
+    root: Root = None,
+) -> None:
     """Who was champion, since when, and why; without a line also what was withdrawn."""
     from dataclasses import asdict
 
@@ -327,6 +326,10 @@ def history(line: Annotated[str | None, typer.Argument()] = None, as_json: Json 
     from flows.terminal import console, history_table
 
     books = _workspace(root).ledger
+    if verify:
+        ledger.expect_unbroken(books)
+        say(f"'{books}' is whole: no line was changed, put in or taken out.")
+        return
     entries, withdrawn = ledger.read(books, line), [] if line else notes.read(books)
     if as_json:
         told = [asdict(entry) for entry in entries]
@@ -522,7 +525,8 @@ def recall(
     if as_json:
         say(json.dumps({"generation": generation, "answers": answers, "faults": broken}, indent=2))
     else:
-        for words in answer_log.recalled(answers) if answers else (f"'{generation}' gave no answer that was kept in {folder}.",):
+        none = f"'{generation}' gave no answer that was kept in {folder}."
+        for words in answer_log.recalled(answers) if answers else (none,):
             say(words)
     for words in broken:
         say(words, file=sys.stderr)
@@ -814,8 +818,13 @@ def main() -> None:
     serves = sys.argv[1:2] == ["deploy"]
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if serves else "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING" if serves else "CRITICAL")
+    if sys.argv[1:2] not in (["deploy"], ["serve"]):  # their servers end by rules of their own
+        command = next(iter(sys.argv[1:]), "")
+        stopping.prompt(f"Stopped; `perennial {command}` continues." if command in CONTINUES else "Stopped.")
     try:
         app()
+    except stopping.Stopped as stopped:
+        stopping.end(stopped)
     except PerennialError as error:
         say(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(1)
@@ -830,17 +839,11 @@ def _workspace(root: Path | None) -> Workspace:
     return workspace
 
 
-def _tracking(workspace: Workspace) -> Tracking:
-    from components.tracking import connect
-
-    return connect(workspace.root)
-
-
 def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None:
     """Run the lifecycle, or say that there is nothing to do without starting an engine for it."""
-    from flows.pending import pending
+    from flows.pending import look
 
-    if not pending(workspace) and not again:
+    if not look(workspace) and not again:
         say("Everything is up to date: nothing to run.")
         return None
     from flows.lifecycle import descendants, lifecycle

@@ -81,14 +81,14 @@ def _disk(root: Path) -> Check:
 
 def _workspace(root: Path) -> Iterator[Check]:
     from flows import pipeline, set_asides
-    from flows.pending import pending
+    from flows.pending import look
     from flows.workspace import Workspace
 
     try:
         workspace = Workspace.at(root)
         if (workspace.root / ".dvc").is_dir():
             pipeline.expect_links(workspace.root)
-        found = pending(workspace)
+        found = look(workspace)
     except PerennialError as fault:
         yield Check("workspace", "bad", str(fault))
         return

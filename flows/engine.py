@@ -20,29 +20,76 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache, partial
+from functools import cache
 
+from components import guardian
 from components.errors import PerennialError
 
 EMBEDDED = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
 """What Prefect 3.8 tells the server it embeds: `prefect.server.api.server.SubprocessASGIServer`."""
 
+PATIENCE_S = 10.0
+"""With a server that is named."""
+
 
 @contextmanager
 def beside() -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Start the server beside the body, unless the settings name one or forbid it; gives what waits until it answers."""
+    """Start the server beside the body, unless the settings name one or forbid it; gives what waits until it answers.
+
+    Raises PerennialError where a server is named and does not answer, now or while it is spoken to.
+    """
     from prefect.client.base import ServerType, determine_server_type
 
-    yield _Server.of_this_process().answering if determine_server_type() is ServerType.EPHEMERAL else _named
+    if determine_server_type() is ServerType.EPHEMERAL:
+        yield _Server.of_this_process().answering
+    else:
+        _expect_answer()
+        yield _named
+
+
+def _expect_answer() -> None:
+    """An answer of any kind is one: who may speak to that server is Prefect's to say."""
+    import httpx
+    from prefect.settings import PREFECT_API_URL
+
+    if address := PREFECT_API_URL.value():
+        try:
+            httpx.get(f"{address}/health", timeout=PATIENCE_S)
+        except httpx.TransportError as fault:
+            raise _away(address, fault) from None
 
 
 @contextmanager
 def _named() -> Iterator[None]:
-    yield
+    from prefect.settings import PREFECT_API_URL
+
+    with _telling_of(PREFECT_API_URL.value() or ""):
+        yield
+
+
+@contextmanager
+def _telling_of(address: str) -> Iterator[None]:
+    """A server that stops answering is one line."""
+    import httpx
+
+    try:
+        yield
+    except httpx.TransportError as fault:
+        raise _away(address, fault) from None
+    except RuntimeError as fault:
+        if "Failed to reach API" not in str(fault):
+            raise
+        raise _away(address, fault) from None
+
+
+def _away(address: str, fault: Exception) -> PerennialError:
+    return PerennialError(
+        f"expected a Prefect server at PREFECT_API_URL='{address}', found none that answers ({fault or type(fault).__name__}). "
+        "Start it with `prefect server start`, mend the address, or unset it: a run then brings a server of its own. What was "
+        "made is safe: run again."
+    )
 
 
 class _Server:
@@ -89,7 +136,7 @@ class _Server:
                 f"expected Prefect's embedded server at {self.address}, found that {how}. Run again; or start one with "
                 "`prefect server start` and name it in PREFECT_API_URL."
             ) from fault
-        with temporary_settings({PREFECT_API_URL: self.address}):
+        with temporary_settings({PREFECT_API_URL: self.address}), _telling_of(self.address):
             yield
 
     def _stop(self) -> None:
@@ -103,18 +150,12 @@ class _Server:
 
 def main(descriptor: int, parent: int) -> None:
     """Serve on a socket that listens, as long as the parent lives."""
-    threading.Thread(target=partial(_end_with, parent), daemon=True).start()
+    guardian.end_with_parent(parent)
     import uvicorn
     from prefect.server.api.server import create_app
 
     config = uvicorn.Config(create_app, factory=True, log_level="error", lifespan="on")
     uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
-
-
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(137)
 
 
 if __name__ == "__main__":

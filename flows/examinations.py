@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from components.errors import BadParams, PerennialError, UnknownName
 from components.generations import lineage as lineages
 from components.generations.examinations import lacking
-from flows.pending import judged, ready, waiting
-from flows.workspace import Workspace
+from flows import pipeline
+from flows.pending import judged, ready, unexamined, untold, waiting
+from flows.workspace import Workspace, only_one
 
 Lacks = dict[str, list[str]]
 """Benchmark -> the living generations that were never examined on it, oldest first."""
@@ -25,6 +26,13 @@ def never_examined(workspace: Workspace, lines: Collection[str] = ()) -> Lacks:
     rows = lineage.generations.items()
     living = [name for name, row in rows if (not lines or row.line in lines) and judged(workspace, name)]
     return lacking(lineage, living, known)
+
+
+def pending(workspace: Workspace, benchmarks: Sequence[str] = (), lines: Sequence[str] = ()) -> bool:
+    """Whether there is anything to examine, or to tell of; asked while no lifecycle is at work there. Raises as `plan`."""
+    with only_one(workspace, patience_s=0):
+        pipeline.complete(workspace.root)
+        return bool(plan(workspace, benchmarks, lines) or unexamined(workspace) or untold(workspace))
 
 
 def plan(workspace: Workspace, benchmarks: Sequence[str] = (), lines: Sequence[str] = ()) -> Lacks:

@@ -12,28 +12,36 @@ from pathlib import Path
 from prefect import flow
 
 from components.generations.examinations import extended
-from flows import lifecycle, pipeline
+from flows import engine, lifecycle, pipeline
 from flows.examinations import plan
 from flows.lifecycle import Outcome
-from flows.workspace import Workspace
+from flows.workspace import Workspace, only_one
 
 
-@flow(name="examine", validate_parameters=False, task_runner=lifecycle.RUNNER)
 def examine(root: Path, benchmarks: Sequence[str] = (), lines: Sequence[str] = ()) -> Outcome:
     """Examine every living generation of these lines on these benchmarks, by default all on all, where it never was.
 
     Examinations that were asked for before and have no result are made too. Verdicts stay as they are.
     """
     workspace = Workspace.at(Path(root))
-    outcome = Outcome()
-    with lifecycle.only_one(workspace, patience_s=0), pipeline.stoppable():
-        pipeline.checkout(workspace.root)
-        pipeline.refresh(workspace.root, patience_s=lifecycle.PATIENCE_S)
+    with only_one(workspace, patience_s=0), engine.beside() as engine_is_up:
+        with pipeline.stoppable():
+            pipeline.checkout(workspace.root)
+            pipeline.refresh(workspace.root, patience_s=lifecycle.PATIENCE_S)
         lineage = workspace.lineage()
         grown = extended(lineage, plan(workspace, benchmarks, lines))
         if grown != lineage:
             grown.write(workspace.lineage_file)
-        outcome.planned += [key for key in grown.examinations if key not in lineage.examinations]
+        planned = [key for key in grown.examinations if key not in lineage.examinations]
+        with engine_is_up(), lifecycle.by_signal():
+            return recorded(workspace.root, planned)
+
+
+@flow(name="examine", validate_parameters=False, task_runner=lifecycle.RUNNER)
+def recorded(root: Path, planned: list[str]) -> Outcome:
+    """Make what the lineage asks for, as Prefect shows it."""
+    workspace, outcome = Workspace.at(root), Outcome(planned=planned)
+    with pipeline.stoppable():
         met = lifecycle.examine(workspace, outcome)
         lifecycle.publish(workspace, outcome, met)
         lifecycle.remember(workspace, outcome)

@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.events import emit_event
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
+from prefect.states import Cancelled, State
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components import code
@@ -25,7 +26,7 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import engine, near_duplicates, pipeline, population, provenance
+from flows import champions, engine, near_duplicates, pipeline, population, provenance, stopping
 from flows.durations import clock
 from flows.pending import (
     ARCHIVE_STAGES,
@@ -44,10 +45,10 @@ from flows.pending import (
     waiting,
 )
 from flows.turnstile import devices_of, environment, turnstile
-from flows.workspace import Workspace
+from flows.workspace import Workspace, only_one
 
 OnOutput = Callable[[str, str], None]
-"""Told (stage, line of output) while stages run; `done` and `failed` end a stage."""
+"""Told (stage, line of output) while stages run; `done`, `failed` and `stopped` end a stage."""
 on_output: list[OnOutput] = []
 
 
@@ -82,7 +83,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     workspace = Workspace.at(Path(root))
     with only_one(workspace, patience_s), engine.beside() as engine_is_up:
         reborn = gather(workspace, again)
-        with engine_is_up():
+        with engine_is_up(), by_signal():
             return recorded(workspace.root, reborn)
 
 
@@ -128,20 +129,12 @@ def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
 
 
 @contextmanager
-def only_one(workspace: Workspace, patience_s: float) -> Iterator[None]:
-    """Two lifecycles never share a workspace; the lock dies with its holder."""
-    lock = FileLock(workspace.lock, timeout=patience_s)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise PerennialError(
-            f"expected no other lifecycle in '{workspace.root}', found one running. Wait for it to end; it will also "
-            "do what has landed meanwhile."
-        ) from None
+def by_signal() -> Iterator[None]:
+    """A SIGTERM, which Prefect takes for itself while a flow runs, is what it is elsewhere."""
     try:
         yield
-    finally:
-        lock.release()
+    except TerminationSignal as told:
+        raise stopping.Stopped(told.signal) from None
 
 
 def prepare(workspace: Workspace, outcome: Outcome) -> None:
@@ -172,9 +165,11 @@ def plan(workspace: Workspace, outcome: Outcome) -> None:
 
 def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
     """`perennial plan`: the rows appended, in words, and what still waits for its faces, or looks like another archive."""
-    near_duplicates.screen(workspace)
-    additions = proposal(workspace, waiting(workspace))
-    _append(workspace, additions)
+    with only_one(workspace, patience_s=0):
+        pipeline.complete(workspace.root)
+        near_duplicates.screen(workspace)
+        additions = proposal(workspace, waiting(workspace))
+        _append(workspace, additions)
     rows = {
         n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in additions.recipes.items()
     }
@@ -263,8 +258,11 @@ def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
 def remember(workspace: Workspace, outcome: Outcome) -> None:
     """Show MLflow every generation it has not seen, oldest first, and promote those whose gate opened.
 
-    A tracking server that does not answer is asked no further; the next lifecycle goes on where this one stopped.
+    Moves of champions that were cut off are finished first. A tracking server that does not answer is asked no further;
+    the next lifecycle goes on where this one stopped.
     """
+    if not _settled(workspace, outcome):
+        return
     news = unrecorded(workspace)
     for name in news:
         future = record.submit(workspace, name)
@@ -280,6 +278,7 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
             outcome.refused[name] = said["refused"]
     if news:
         tell_codes(workspace)
+        _settled(workspace, outcome)
     for key in untold(workspace):
         told = record_examination.submit(workspace, key)
         wait([told])
@@ -287,6 +286,19 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
             why = told.result(raise_on_failure=False)
             outcome.failed[f"record {key}"] = f"{why}\nWhat was found is safe: `perennial run` records it again."
             return
+
+
+def _settled(workspace: Workspace, outcome: Outcome) -> bool:
+    """Whether the registry names the champions of the ledger now."""
+    if not workspace.ledger.is_file():
+        return True
+    future = settle.submit(workspace)
+    wait([future])
+    if not future.state.is_completed():
+        outcome.failed["champions"] = (
+            f"{future.result(raise_on_failure=False)}\nNothing is lost: `perennial run` goes on."
+        )
+    return bool(future.state.is_completed())
 
 
 def tell_codes(workspace: Workspace) -> None:
@@ -310,8 +322,8 @@ def tell_codes(workspace: Workspace) -> None:
         isinstance(state.data, pipeline.Busy) or "waits for another" in str(state.message)
     ),
 )
-def stage(root: Path, name: str, force: bool = False) -> bool:
-    """Bring one stage instance up to date, or run it whatever its state; True if it ran."""
+def stage(root: Path, name: str, force: bool = False) -> bool | State[bool]:
+    """Bring one stage instance up to date, or run it whatever its state; True if it ran, Cancelled if it was stopped."""
     logger = get_run_logger()
 
     def listen(line: str) -> None:
@@ -329,6 +341,9 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
                 force=force,
                 environment=environment(devices),
             )
+    except pipeline.GivenUp as stopped:
+        _tell(name, "stopped")
+        return Cancelled(message=str(stopped))
     except PerennialError:
         _tell(name, "failed")
         raise
@@ -338,36 +353,45 @@ def stage(root: Path, name: str, force: bool = False) -> bool:
     return ran
 
 
+@task(task_run_name="champions", cache_policy=NO_CACHE)
+def settle(workspace: Workspace) -> None:
+    """Have the registry name the champions that the ledger names."""
+    champions.settle(workspace)
+
+
 @task(task_run_name="record {name}", cache_policy=NO_CACHE)  # mlflow repeats its own requests
 def record(workspace: Workspace, name: str) -> dict[str, Any]:
     """Project one generation into MLflow and, if its gate opened, into the registry; doing it again changes nothing."""
     from components.gates.verdict import read_verdict
     from components.registry.promote import promote
     from components.registry.record import record as project
-    from components.tracking import connect
+    from components.tracking import answering, connect
 
     _tell(f"record {name}", "")
     tracking = connect(workspace.root)
     folder, verdict = workspace.data("generations", name), workspace.data("verdicts", name)
     row = workspace.lineage().generations[name]
     page = workspace.page(row.line)
-    project(
-        folder,
-        recipe=workspace.recipes / f"{name}.yaml",
-        scores=workspace.data("scores", name),
-        verdict=verdict,
-        tracking=tracking,
-        report=page if page.is_file() else None,
-        today=code.raised_by(provenance.today(workspace), row.detector, row.strategy),
-        drift=workspace.data("drift", row.learns),
-        docs=workspace.write_docs(),
-    )
     said: dict[str, Any] = {}
-    if read_verdict(verdict)["opens"]:
-        try:
-            said["promoted"] = promote(folder, verdict=verdict, ledger_path=workspace.ledger, tracking=tracking).moved
-        except Refused as refusal:
-            said["refused"] = str(refusal)
+    with answering(tracking):
+        project(
+            folder,
+            recipe=workspace.recipes / f"{name}.yaml",
+            scores=workspace.data("scores", name),
+            verdict=verdict,
+            tracking=tracking,
+            report=page if page.is_file() else None,
+            today=code.raised_by(provenance.today(workspace), row.detector, row.strategy),
+            drift=workspace.data("drift", row.learns),
+            docs=workspace.write_docs(),
+        )
+        if read_verdict(verdict)["opens"]:
+            try:
+                said["promoted"] = promote(
+                    folder, verdict=verdict, ledger_path=workspace.ledger, tracking=tracking
+                ).moved
+            except Refused as refusal:
+                said["refused"] = str(refusal)
     seen = marker(workspace, name)
     seen.parent.mkdir(parents=True, exist_ok=True)
     seen.touch()
@@ -379,19 +403,21 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
 def record_examination(workspace: Workspace, key: str) -> None:
     """Show MLflow what one examination found; doing it again changes nothing."""
     from components.registry.record import tell_examination
-    from components.tracking import connect
+    from components.tracking import answering, connect
 
     _tell(f"record {key}", "")
+    tracking = connect(workspace.root)
     lineage = workspace.lineage()
     name = lineage.examinations[key].generation
     page = workspace.page(lineage.generations[name].line)
-    tell_examination(
-        workspace.data("examinations", key),
-        generation=workspace.data("generations", name),
-        verdict=workspace.data("verdicts", name),
-        tracking=connect(workspace.root),
-        report=page if page.is_file() else None,
-    )
+    with answering(tracking):
+        tell_examination(
+            workspace.data("examinations", key),
+            generation=workspace.data("generations", name),
+            verdict=workspace.data("verdicts", name),
+            tracking=tracking,
+            report=page if page.is_file() else None,
+        )
     seen = examination_marker(workspace, key)
     seen.parent.mkdir(parents=True, exist_ok=True)
     seen.touch()

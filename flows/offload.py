@@ -9,8 +9,7 @@ from __future__ import annotations
 from components.errors import BadParams
 from components.faces import elsewhere
 from flows import pipeline
-from flows.lifecycle import only_one
-from flows.workspace import Workspace
+from flows.workspace import Workspace, only_one
 
 
 def offload(workspace: Workspace, archive: str, store: str) -> str:

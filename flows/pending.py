@@ -19,10 +19,11 @@ from components.generations import lineage as lineages
 from components.generations.card import CARD, read_card
 from components.generations.lineage import Proposal, check, propose
 from components.params import Params
+from components.registry import ledger
 from components.settings import settings
 from components.writing import replace_text
 from flows import near_duplicates, pipeline
-from flows.workspace import Workspace
+from flows.workspace import Workspace, only_one
 
 ARCHIVE_STAGES = ("ingest", "validate", "crop", "gauge")
 GENERATION_STAGES = ("evolve", "curate", "evaluate", "calibrate", "judge")
@@ -43,10 +44,22 @@ class Pending:
     pages: tuple[str, ...]
     unrecorded: tuple[str, ...]
     """Judged or examined, but not shown in the tracking server of these settings."""
+    unsettled: bool
+    """The ledger moved champions since a lifecycle saw the registry name them."""
 
     def __bool__(self) -> bool:
         todo = (self.archives, self.proposal.recipes, self.generations, self.examinations, self.pages, self.unrecorded)
-        return any(todo)
+        return any(todo) or self.unsettled
+
+
+def look(workspace: Workspace) -> Pending:
+    """`pending` while no lifecycle is at work there, with whatever the cache has put back first.
+
+    Raises PerennialError where a lifecycle is running.
+    """
+    with only_one(workspace, patience_s=0):
+        pipeline.complete(workspace.root)
+        return pending(workspace)
 
 
 def pending(workspace: Workspace) -> Pending:
@@ -59,6 +72,7 @@ def pending(workspace: Workspace) -> Pending:
         examinations=unexamined(workspace),
         pages=outdated(workspace, stale_now),
         unrecorded=(*unrecorded(workspace), *untold(workspace)),
+        unsettled=unsettled(workspace),
     )
 
 
@@ -125,6 +139,19 @@ def untold(workspace: Workspace) -> tuple[str, ...]:
     return tuple(key for key in asked if examined(workspace, key) and not examination_marker(workspace, key).exists())
 
 
+def unsettled(workspace: Workspace) -> bool:
+    """Whether the ledger says something of champions that no lifecycle saw the registry follow."""
+    if not workspace.ledger.is_file():
+        return False
+    said = settled_marker(workspace)
+    return not said.is_file() or said.read_text() != ledger.digest(workspace.ledger)
+
+
+def settled_marker(workspace: Workspace) -> Path:
+    """A file that holds the digest of the moves which the tracking server of these settings has followed."""
+    return _recorded(workspace) / "champions"
+
+
 def ready(workspace: Workspace, params: Params) -> set[str]:
     """Archives whose faces are there, but for those that drift too far to be learned, which holds until they are."""
     there = {name for name in params.archives if (workspace.data("faces", name) / FACES_FILE).is_file()}
@@ -159,9 +186,13 @@ def examination_marker(workspace: Workspace, key: str) -> Path:
 
 
 def _marker(workspace: Workspace, name: str, what: Iterable[str]) -> Path:
-    where = hashlib.sha256((settings().tracking_uri or "embedded").encode()).hexdigest()[:8]
     digest = hashlib.sha256("".join(what).encode()).hexdigest()[:16]
-    return workspace.root / ".perennial" / "recorded" / where / f"{name}-{digest}"
+    return _recorded(workspace) / f"{name}-{digest}"
+
+
+def _recorded(workspace: Workspace) -> Path:
+    where = hashlib.sha256((settings().tracking_uri or "embedded").encode()).hexdigest()[:8]
+    return workspace.root / ".perennial" / "recorded" / where
 
 
 def _unused(workspace: Workspace) -> list[str]:

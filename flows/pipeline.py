@@ -19,18 +19,19 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from components import code
+from components import code, guardian
 from components.documents import load_yaml
 from components.errors import BadParams, PerennialError, StageFailed
 from components.settings import SILENCE
 from components.writing import replace_text
+from flows import stopping
 from flows.workspace import Workspace
 
 T = TypeVar("T")
@@ -52,23 +53,20 @@ CONFIG = f"""\
     url = ../{ADVICE}
 """
 """Of a workspace. In a clone, nothing is there until a `perennial` command was run: DVC's own message gives the advice."""
-DVC = ("-m", "dvc")
-ADD_LINKED = """\
-import sys
-from dvc.repo import Repo
-with Repo(config={"cache": {"type": "hardlink,copy"}}, _wait_for_lock=True) as repo:
-    repo.add(sys.argv[1:])
-"""
-"""`dvc add`, which has no option for this."""
+DVC = "dvc"
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked", "dvc.lock' validation failed")
 """The last: DVC writes that file in place, and whoever reads it meanwhile meets a part of it."""
 PATIENCE_S = 20.0
-_at_work: set[subprocess.Popen[str]] = set()  # stages
+_at_work: set[subprocess.Popen[str]] = set()
 _given_up = threading.Event()
 
 
 class Busy(StageFailed):
     """Another DVC process holds a file this stage needs; trying again later helps."""
+
+
+class GivenUp(StageFailed):
+    """Somebody told the run to stop: the stage did not fail."""
 
 
 def reproduce(
@@ -83,16 +81,18 @@ def reproduce(
     """Bring one stage instance up to date, or with `force` run it whatever its state; returns whether it ran.
 
     `environment`: variables for this stage alone, such as the devices it may see.
-    Raises Busy where another process holds its files, StageFailed with the stage's own last words otherwise, or where
-    stages were given up.
+    Raises Busy where another process holds its files, GivenUp where the run was told to stop, StageFailed with the stage's
+    own last words otherwise.
     """
     if _given_up.is_set():
-        raise StageFailed(f"the run was stopped before stage {stage} began. Run again to go on.")
+        raise GivenUp(f"the run was stopped before stage {stage} began. Run again to go on.")
     how = ["--single-item", "--force"] if force else ["--single-item"]
     command = ["--wait-for-lock", "repro", *how, stage]
     exit_code, lines = _dvc(root, command, timeout_s, listen, is_stage=True, environment=environment)
     if exit_code == 0:
         return "Running stage" in "\n".join(lines)
+    if _given_up.is_set():
+        raise GivenUp(f"stage {stage} was stopped. Run again to go on.")
     if _is_busy(lines):
         raise Busy(f"stage {stage} waits for another DVC process: {lines[-1] if lines else ''}")
     raise StageFailed(f"stage {stage} failed: {_last_words(lines)}")
@@ -100,13 +100,14 @@ def reproduce(
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """An interrupt or a SIGTERM kills the stages at work and begins no other, which threads would go on with."""
+    """An interrupt or a SIGTERM kills what DVC does and begins no other stage, which threads would go on with."""
     _given_up.clear()
     try:
         yield
     except Exception:
         raise
     except BaseException:
+        stopping.soon()
         _given_up.set()
         for process in list(_at_work):
             _kill(process)
@@ -140,6 +141,14 @@ def checkout(root: Path) -> None:
     if exit_code and code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
         _dvc(root, ["commit", "--quiet", "--force", CODE], 600, None)
         _dvc(root, arguments, 24 * 3600, None)
+
+
+def complete(root: Path) -> None:
+    """`checkout`, if anything is lacking that stages made: to look costs less than to start DVC."""
+    lock = root / "dvc.lock"
+    stages = (load_yaml(lock.read_bytes()) or {}).get("stages", {}) if lock.is_file() else {}
+    if not all((root / out["path"]).exists() for stage in stages.values() for out in stage.get("outs", ())):
+        checkout(root)
 
 
 def start(root: Path) -> None:
@@ -285,7 +294,7 @@ def add(root: Path, target: Path) -> None:
     """
     name, links = str(target.relative_to(root)), _links(root)
     if links.are_safe:
-        _must(root, [name], program=("-c", ADD_LINKED))
+        _must(root, [name], program="flows.add_linked")
     else:
         _must(root, ["add", *(["--no-relink"] if links.are_copies else []), name])
 
@@ -467,8 +476,8 @@ def _is_busy(lines: Iterable[str]) -> bool:
     return any(sign in line for line in lines for sign in BUSY)
 
 
-def _must(root: Path, arguments: list[str], *, program: Sequence[str] = DVC) -> None:
-    waiting = [] if arguments[0] == "init" or program is not DVC else ["--wait-for-lock"]
+def _must(root: Path, arguments: list[str], *, program: str = DVC) -> None:
+    waiting = [] if arguments[0] == "init" or program != DVC else ["--wait-for-lock"]
     exit_code, lines = _dvc(root, [*waiting, *arguments], 24 * 3600, None, program=program)
     if exit_code:
         raise StageFailed(f"dvc {arguments[0]} failed: {_last_words(lines)}")
@@ -482,12 +491,18 @@ def _dvc(
     *,
     is_stage: bool = False,
     environment: Mapping[str, str] | None = None,
-    program: Sequence[str] = DVC,
+    program: str = DVC,
 ) -> tuple[int, list[str]]:
-    """Run dvc in a process group of its own; past the time limit, and a stage that was given up, the group is killed."""
+    """Run dvc in a process group of its own; past the time limit, and where it was given up, the group is killed."""
     lines: deque[str] = deque(maxlen=400)
+    late = threading.Event()
+
+    def call_time() -> None:
+        late.set()
+        _kill(process)
+
     with subprocess.Popen(
-        [sys.executable, *program, *arguments],
+        guardian.command(program, *arguments),
         cwd=root,
         env=_environment() | dict(environment or {}),
         stdout=subprocess.PIPE,
@@ -496,13 +511,12 @@ def _dvc(
         errors="replace",
         start_new_session=True,
     ) as process:
-        timer = threading.Timer(timeout_s, _kill, [process])
+        timer = threading.Timer(timeout_s, call_time)
         timer.start()
         try:
-            if is_stage:
-                _at_work.add(process)
-                if _given_up.is_set():  # since it was asked for
-                    _kill(process)
+            _at_work.add(process)
+            if is_stage and _given_up.is_set():  # since it was asked for
+                _kill(process)
             assert process.stdout is not None
             for line in process.stdout:
                 lines.append(line.rstrip())
@@ -516,7 +530,8 @@ def _dvc(
             _at_work.discard(process)
             timer.cancel()
     if exit_code == -signal.SIGKILL:
-        lines.append(f"killed (time limit {timeout_s:.0f} s, or out of memory)")
+        why = f"it ran for longer than {timeout_s:.0f} s" if late.is_set() else "somebody did, or memory was short"
+        lines.append(f"killed: {why}")
     return exit_code, list(lines)
 
 

@@ -51,9 +51,11 @@ def champion_of(workspace: Workspace, line: str | None) -> tuple[Holder, Path]:
     if (folder / CARD).is_file() and file_digest(folder / WEIGHTS) == holder.weights:
         return holder, folder
     from components.registry.catalogue import champion
-    from components.tracking import connect
+    from components.tracking import answering, connect
 
-    registered = champion(line, connect(workspace.root))
+    tracking = connect(workspace.root)
+    with answering(tracking):
+        registered = champion(line, tracking)
     if registered is None:
         raise Refused(f"'{holder.generation}' is neither in the workspace nor in the registry. Run `dvc checkout`.")
     return holder, registered.folder

@@ -30,7 +30,7 @@ from flows import parts, pipeline
 from flows.durations import clocked
 from flows.lifecycle import Outcome, lifecycle
 from flows.orders import name_in
-from flows.pending import judged, pending
+from flows.pending import judged, look
 from flows.workspace import WIRED, Workspace
 
 FOLDER = Path(".perennial/studies")
@@ -109,7 +109,7 @@ def grow(workspace: Workspace, study: Study, on: Split) -> tuple[Workspace, Outc
     own = prepare(workspace, study)
     if on == "validation":
         _expect_validation(own, study)
-    outcome = lifecycle(own.root) if pending(own) else None
+    outcome = lifecycle(own.root) if look(own) else None
     if outcome and outcome.failed and not finished(own, study, "test"):
         raise StageFailed("no run is finished; " + "; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
     return own, outcome

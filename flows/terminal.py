@@ -41,11 +41,11 @@ def watching() -> Iterator[None]:
     def tell(name: str, line: str) -> None:
         if name not in rows:
             rows[name] = bar.add_task(name, total=1, word="")
-        if line in ("done", "failed"):
-            bar.remove_task(rows[name])
-            mark = ("✓", "green") if line == "done" else ("✗", "red")
-            console.print(Text.assemble("  ", mark, f" {name}"))
-            rows.pop(name)
+        if line in ("done", "failed", "stopped"):
+            bar.remove_task(rows.pop(name))
+            if line != "stopped":
+                mark = ("✓", "green") if line == "done" else ("✗", "red")
+                console.print(Text.assemble("  ", mark, f" {name}"))
         elif line and not line.startswith(("Running stage", "> ", "Updating lock", "Generating lock", "Use `dvc")):
             bar.update(rows[name], word=line[: max(console.width - 48, 20)])
 

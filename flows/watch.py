@@ -10,12 +10,15 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.archives.arrivals import Arrival
+from filelock import FileLock, Timeout
+
+from components.archives.arrivals import Arrival, said
 from components.archives.landing import inbox
-from components.errors import BadArchive, BadParams, PerennialError
+from components.errors import BadArchive, BadParams
 from components.texts import say
 from flows.land import Landed, land
 from flows.workspace import Workspace
@@ -52,7 +55,7 @@ class InboxWatch:
     address: str
     held: dict[str, tuple[str, float]] = field(default_factory=dict)
     """Arrival -> (fingerprint, until when it is left alone) of those that did not land."""
-    said: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
     """Faults already told."""
     unheard: list[Landed] = field(default_factory=list)
     """Landings the server has not been told of yet."""
@@ -63,15 +66,15 @@ class InboxWatch:
             for landed in self.look():
                 self.unheard.append(landed)
                 self.announce()
-        except PerennialError as fault:
-            self._tell_once(str(fault))
+        except Exception as fault:  # a service looks again, whatever the inbox, its store or a disk raised
+            self._tell_once(f"'{self.address}' could not be looked through: {said(fault)}")
         self.announce()
 
     def look(self) -> Iterator[Landed]:
         """Land every complete arrival not seen before; a faulty one does not stop the others.
 
         An arrival counts as seen once the caller has come back for the next one: if the process is killed before, it
-        lands again, which changes nothing, and is announced again.
+        lands again, which changes nothing, and is announced again. One that another watcher is landing is left to it.
         """
         waiting = inbox(self.address).pending(_seen(self.workspace))
         for problem in waiting.problems:
@@ -80,18 +83,21 @@ class InboxWatch:
             fingerprint, until = self.held.get(arrival.name, ("", 0.0))
             if fingerprint == arrival.fingerprint and time.monotonic() < until:
                 continue
-            try:
-                landed = receive(self.workspace, self.address, arrival)
-            except (PerennialError, OSError) as fault:
-                own = isinstance(fault, BadArchive | BadParams)  # then only a change of it helps
-                self.held[arrival.name] = arrival.fingerprint, time.monotonic() + (float("inf") if own else PAUSE_S)
-                self._tell_once(f"'{arrival.name}' did not land: {fault}")
-            else:
-                tell(f"'{landed.name}' landed: {landed.clips} clips, content {landed.digest[:12]}")
-                for words in landed.set_aside:
-                    tell(words)
-                yield landed
-                _remember(self.workspace, arrival)
+            with _alone_with(self.workspace, arrival) as alone:
+                if not alone or _seen(self.workspace).get(arrival.name) == arrival.fingerprint:
+                    continue
+                try:
+                    landed = receive(self.workspace, self.address, arrival)
+                except Exception as fault:  # files of strangers: nobody can list what reading them raises
+                    own = isinstance(fault, BadArchive | BadParams)  # then only a change of it helps
+                    self.held[arrival.name] = arrival.fingerprint, time.monotonic() + (float("inf") if own else PAUSE_S)
+                    self._tell_once(f"'{arrival.name}' did not land: {said(fault)}")
+                else:
+                    tell(f"'{landed.name}' landed: {landed.clips} clips, content {landed.digest[:12]}")
+                    for words in landed.set_aside:
+                        tell(words)
+                    yield landed
+                    _remember(self.workspace, arrival)
 
     def announce(self) -> None:
         """Tell the Prefect server what landed; what it did not hear is told again at the next round."""
@@ -106,9 +112,26 @@ class InboxWatch:
             self.unheard.pop(0)
 
     def _tell_once(self, words: str) -> None:
-        if words not in self.said:
-            self.said.add(words)
+        if words not in self.told:
+            self.told.add(words)
             tell(words, error=True)
+
+
+@contextmanager
+def _alone_with(workspace: Workspace, arrival: Arrival) -> Iterator[bool]:
+    """Whether no other watcher is landing this arrival; while the block runs none begins to."""
+    rooms = workspace.root / ".perennial" / "arrivals"
+    rooms.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(rooms / f"{arrival.name}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def receive(workspace: Workspace, address: str, arrival: Arrival) -> Landed:

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import io
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.nodes import ScalarNode
@@ -204,3 +206,20 @@ class Workspace:
 
     def lineage(self) -> Lineage:
         return Lineage.read(self.lineage_file)
+
+
+@contextmanager
+def only_one(workspace: Workspace, patience_s: float) -> Iterator[None]:
+    """Two lifecycles never share a workspace; the lock dies with its holder."""
+    lock = FileLock(workspace.lock, timeout=patience_s)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise PerennialError(
+            f"expected no other lifecycle in '{workspace.root}', found one running. Wait for it to end; it will also "
+            "do what has landed meanwhile."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()

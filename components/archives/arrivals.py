@@ -65,7 +65,7 @@ class Waiting:
 
 
 def look_through(looks: Mapping[str, Callable[[], Arrival]], landed: Mapping[str, str]) -> Waiting:
-    """Look at each arrival by itself: what is wrong with one is a problem of that one.
+    """Look at each arrival by itself: what is wrong with one, whatever it is, is a problem of that one.
 
     `landed` maps names to the fingerprints they landed with; an arrival that has not changed since is left out.
     """
@@ -73,12 +73,19 @@ def look_through(looks: Mapping[str, Callable[[], Arrival]], landed: Mapping[str
     for name, look in sorted(looks.items()):
         try:
             arrival = look()
-        except PerennialError as fault:
-            problems.append(Problem(name, str(fault)))
+        except Exception as fault:  # files of strangers: nobody can list what reading them raises
+            problems.append(Problem(name, said(fault)))
         else:
             if landed.get(name) != arrival.fingerprint:
                 arrivals.append(arrival)
     return Waiting(tuple(arrivals), tuple(problems))
+
+
+def said(fault: Exception) -> str:
+    """A fault in words: its advice, or what nobody foresaw."""
+    if isinstance(fault, PerennialError):
+        return str(fault)
+    return f"{type(fault).__name__}: {fault}. Look at its files, mend them, and write '{MARKER}' again."
 
 
 def arrival(name: str, marker: Callable[[], bytes], marker_bytes: int, fingerprint: str, where: str) -> Arrival:
@@ -98,7 +105,7 @@ def parse_marker(text: bytes, where: str) -> Marker:
     """A marker's content; raises BadArchive, BadParams (with every fault) or UnknownName."""
     try:
         raw: Any = json.loads(text)
-    except ValueError as fault:
+    except (ValueError, RecursionError) as fault:
         example = json.dumps({"layout": layouts.names()[0], "role": "both"})
         raise BadArchive(f"'{where}' is not JSON: {fault}. Expected something like {example}.") from fault
     marker = parse(Marker, raw, f"'{where}'")

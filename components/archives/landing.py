@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
+from components.addresses import bucket_and_prefix
 from components.archives.arrivals import Arrival, Waiting, arrival, fingerprint, look_through
 from components.archives.files import is_text, spelled, troubles_with, walk
 from components.archives.listing import MARKER, is_inside, is_part
@@ -70,7 +70,8 @@ class FolderInbox:
         self._path = path
 
     def pending(self, landed: Mapping[str, str]) -> Waiting:
-        complete = [path.parent for path in self._path.glob(f"*/{MARKER}") if not path.parent.name.startswith(".")]
+        with troubles_with(self._path):
+            complete = [path.parent for path in self._path.glob(f"*/{MARKER}") if not path.parent.name.startswith(".")]
         return look_through({folder.name: partial(_look, folder) for folder in complete}, landed)
 
     def fetch(self, arriving: Arrival, into: Path) -> None:
@@ -95,11 +96,8 @@ class S3Inbox:
     """A prefix of a bucket; endpoint, region and credentials come from the environment as boto3 reads them."""
 
     def __init__(self, address: str) -> None:
-        parts = urlsplit(address)
-        if parts.scheme != "s3" or not parts.netloc:
-            raise BadParams(f"expected a folder or an address like s3://bucket/prefix, found '{address}'.")
-        self._bucket = parts.netloc
-        self._prefix = "".join(part + "/" for part in parts.path.split("/") if part)
+        self._bucket, prefix = bucket_and_prefix(address)
+        self._prefix = "".join(part + "/" for part in prefix.split("/") if part)
 
     def pending(self, landed: Mapping[str, str]) -> Waiting:
         complete = {name: files for name, files in self._stored().items() if MARKER in files}

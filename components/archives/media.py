@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import struct
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -66,7 +65,6 @@ _TURNS: Final[dict[object, Image.Transpose]] = {
     8: Image.Transpose.ROTATE_90,
 }
 _LYING: Final = frozenset(_TURNS[number] for number in (5, 6, 7, 8))  # of these rows become columns
-_STILL_FAULTS: Final = (OSError, SyntaxError, ValueError, TypeError, struct.error)
 
 warnings.simplefilter("error", Image.DecompressionBombWarning)  # said once, as our own refusal
 
@@ -255,7 +253,9 @@ def _still(file: IO[bytes]) -> Iterator[Image.Image]:
             yield image
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
         raise UnreadableError(f"it has more than the {MAX_PIXELS:,} pixels that are read: make it smaller") from fault
-    except _STILL_FAULTS as fault:
+    except (UnreadableError, MemoryError):
+        raise
+    except Exception as fault:  # readers of damaged files raise what they like
         raise UnreadableError(f"no whole image: {_words(fault)}") from fault
 
 
@@ -267,7 +267,7 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 def _turn(image: Image.Image) -> Image.Transpose | None:
     try:
         return _TURNS.get(image.getexif().get(_ORIENTATION))
-    except _STILL_FAULTS:  # a damaged block of EXIF turns nothing, in viewers too
+    except Exception:  # a damaged block of EXIF turns nothing, in viewers too
         return None
 
 

@@ -22,7 +22,6 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +30,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from components.addresses import bucket_and_prefix
 from components.errors import BadArchive, BadParams
 from components.faces import decoded
 from components.faces.about import read_about
@@ -58,7 +58,7 @@ def put(folder: Path, store: str) -> str:
     """
     digest = read_about(folder)["digest"]
     address = f"{store.rstrip('/')}/{digest}"
-    bucket, prefix = _split(address)
+    bucket, prefix = bucket_and_prefix(address)
     files = sorted(folder.glob("data-*.arrow"))
     rows = pa.concat_tables([_rows(file, number) for number, file in enumerate(files)])
     from boto3.exceptions import S3UploadFailedError
@@ -163,7 +163,7 @@ class Elsewhere:
         """Bytes of a shard as it was put there; another version of it is refused by the store."""
         from botocore.exceptions import BotoCoreError, ClientError
 
-        bucket, prefix = _split(self._address)
+        bucket, prefix = bucket_and_prefix(self._address)
         about = self._shards[shard]
         key = f"{prefix}/{about['name']}"
         try:
@@ -240,13 +240,6 @@ def _places(images: pa.StructArray, start: int) -> tuple[npt.NDArray[np.int64], 
 
 def _nullable(values: npt.NDArray[np.int64] | None, count: int, kind: pa.DataType) -> pa.Array:
     return pa.nulls(count, kind) if values is None else pa.array(values, mask=values < 0).cast(kind)
-
-
-def _split(address: str) -> tuple[str, str]:
-    parts = urlsplit(address)
-    if parts.scheme != "s3" or not parts.netloc:
-        raise BadParams(f"expected an address like s3://bucket/prefix, found '{address}'.")
-    return parts.netloc, parts.path.strip("/")
 
 
 def _client() -> Any:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -29,7 +28,7 @@ import cv2
 import numpy as np
 import PIL
 
-from components import code
+from components import code, guardian
 from components.errors import BadParams, PerennialError, StageFailed
 from components.faces import detection, quality
 from components.faces.detection import FaceDetector
@@ -230,13 +229,8 @@ def _take_accelerator(number: int) -> None:
     """Before torch looks for accelerators this process is shown one; it ends when the stage that began it does."""
     shown = os.environ.get("CUDA_VISIBLE_DEVICES", "")
     os.environ["CUDA_VISIBLE_DEVICES"] = shown.split(",")[number] if shown else str(number)
-    threading.Thread(target=_end_with_parent, daemon=True, name="parent-watch").start()
-
-
-def _end_with_parent() -> None:
     if parent := multiprocessing.parent_process():
-        parent.join()
-    os._exit(137)
+        guardian.end_unless(parent.is_alive)
 
 
 # -- Ray -----------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from components import params
+from components import guardian, params
 from components.errors import BadParams
 from components.evaluation.comparison import Comparison, compare, holm
 from components.evaluation.matrix import Matrix
@@ -366,7 +365,7 @@ def _asked_afresh(generation: Path, max_seconds: float) -> list[float]:
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     ran = subprocess.run(
-        [sys.executable, "-m", "components.gates.probe", str(generation)],
+        guardian.command("components.gates.probe", str(generation)),
         capture_output=True,
         text=True,
         timeout=max_seconds,

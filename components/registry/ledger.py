@@ -1,14 +1,18 @@
 """The ledger: who answers for a line, since when, by whose word and why; one line of JSON per decision, never edited.
 
 MLflow knows where an alias points now and not where it pointed before. The ledger is the memory of those moves, and
-the aliases follow from it: a promotion counts once its line is on the disk, and `promote` sets the aliases right after
-a crash, or on a tracking server that starts empty.
+the aliases follow from it: a promotion counts once its line is on the disk, and `promote.settle` sets the aliases right
+after a crash, or on a tracking server that starts empty.
+
+Every line names, as ``before``, the sha256 of all bytes before it, so that no earlier line can be changed, put in or taken
+out unseen (`broken_at`). Lines of before 0.3 have no such word; the first that has one seals them.
 """
 
 from __future__ import annotations
 
 import fcntl
 import getpass
+import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -17,7 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components.errors import BrokenLineage, Refused
+from components.writing import sync_folder
+
 PROMOTE, ROLLBACK = "promote", "rollback"
+BEFORE = "before"
 
 
 @dataclass(frozen=True)
@@ -60,13 +68,31 @@ class Standing:
 
 
 def append(path: Path, entry: Decision) -> bool:
-    """Write `entry` unless its line already stands where it leads; True if it was written."""
+    """Write `entry` unless its line already stands where it leads; True if it was written.
+
+    Raises Refused where another than `entry.came_from` is the champion: somebody moved it since the decision was made.
+    """
 
     def stands() -> bool:
         now = standing(path, entry.line).champion
-        return now is not None and (now.generation, now.weights) == (entry.to.generation, entry.to.weights)
+        if _same(now, entry.to):
+            return True
+        if not _same(now, entry.came_from):
+            raise Refused(
+                f"expected {_named(entry.came_from)} as the champion of '{entry.line}', found {_named(now)}: it was moved "
+                f"while '{entry.to.generation}' was looked at. See `perennial history`, and ask again."
+            )
+        return False
 
     return append_line(path, asdict(entry), unless=stands)
+
+
+def _same(one: Holder | None, other: Holder | None) -> bool:
+    return (one and (one.generation, one.weights)) == (other and (other.generation, other.weights))
+
+
+def _named(holder: Holder | None) -> str:
+    return f"'{holder.generation}'" if holder else "nobody"
 
 
 def append_line(path: Path, said: dict[str, Any], *, unless: Callable[[], bool]) -> bool:
@@ -81,11 +107,46 @@ def append_line(path: Path, said: dict[str, Any], *, unless: Callable[[], bool])
         if unless():
             return False
         file.seek(0, os.SEEK_END)
-        torn = file.tell() > 0 and not _ends_with_newline(file)
-        file.write((b"\n" if torn else b"") + json.dumps(said, sort_keys=True).encode() + b"\n")
+        if file.tell() > 0 and not _ends_with_newline(file):
+            file.write(b"\n")
+            file.flush()
+        file.seek(0)
+        before = hashlib.file_digest(file, "sha256").hexdigest()
+        file.seek(0, os.SEEK_END)
+        file.write(json.dumps({BEFORE: before, **said}, sort_keys=True).encode() + b"\n")
         file.flush()
         os.fsync(file.fileno())
+    sync_folder(path.parent)
     return True
+
+
+def broken_at(path: Path) -> int:
+    """The number of the first line of which something before it was changed, put in or taken out; 0 where none is.
+
+    What was cut off at the end leaves no trace here.
+    """
+    seen, sealed = hashlib.sha256(), False
+    for number, text in enumerate(path.read_bytes().split(b"\n") if path.is_file() else [], 1):
+        try:
+            before = json.loads(text).get(BEFORE)
+        except (ValueError, AttributeError):
+            before = None  # torn by a crash, or the empty end
+        if before is not None and before != seen.hexdigest():
+            return number
+        if before is None and sealed and _parse(text) is not None:
+            return number  # since the first seal every line has one
+        sealed = sealed or before is not None
+        seen.update(text + b"\n")
+    return 0
+
+
+def expect_unbroken(path: Path) -> None:
+    """Raise BrokenLineage where a line was changed, put in or taken out."""
+    if number := broken_at(path):
+        raise BrokenLineage(
+            f"expected a chain of lines in '{path}', found that line {number} follows others than those it was written after. "
+            "Restore the file from your version control or a backup; nothing else tells who was champion when."
+        )
 
 
 def read(path: Path, line: str | None = None) -> list[Decision]:
@@ -112,6 +173,11 @@ def promoted(path: Path, line: str, generation: str, weights: str) -> Decision |
     return None
 
 
+def digest(path: Path) -> str:
+    """Changes with every move of a champion, and with nothing else."""
+    return hashlib.sha256(repr(read(path)).encode()).hexdigest()
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -132,7 +198,8 @@ def _ends_with_newline(file: Any) -> bool:
 def _parse(text: bytes) -> Decision | None:
     try:
         raw = json.loads(text)
+        raw.pop(BEFORE, None)
         came_from = Holder(**raw["came_from"]) if raw["came_from"] else None
         return Decision(**{**raw, "came_from": came_from, "to": Holder(**raw["to"])})
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None

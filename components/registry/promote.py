@@ -2,7 +2,8 @@
 
     verdict opens, digests agree -> the registered weights load and answer -> ledger line -> aliases
 
-The ledger line is the decision; the aliases follow from it. Killed in between, the next call sets them right.
+The ledger line is the decision, written only while the champion is the one that the verdict was made against; the aliases
+follow from it. Killed in between, the next call sets them right, and so does every lifecycle.
 """
 
 from __future__ import annotations
@@ -60,8 +61,9 @@ def promote(
             "found none. Record the generation first: `perennial run` does."
         )
     reigning = _reigning(line, ledger_path, tracking)
-    if reigning is not None and (reigning.generation, reigning.weights) == (name, weights):
+    if reigning is not None:
         _remember(ledger_path, line, reigning)
+    if reigning is not None and (reigning.generation, reigning.weights) == (name, weights):
         follow_ledger(line, ledger_path, tracking)
         return _promotion(line, ledger_path, moved=False, words=f"'{name}' is the champion of '{line}'")
     before = ledger.promoted(ledger_path, line, name, weights)
@@ -92,16 +94,30 @@ def promote(
     return _promotion(line, ledger_path, moved=True, words=f"'{name}' is the champion of '{line}'{came_from}")
 
 
-def follow_ledger(line: str, ledger_path: Path, tracking: Tracking) -> None:
-    """Set the three aliases as the ledger says; a version that is not recorded here yet is left out."""
-    name, now = catalogue.model_name(line), ledger.standing(ledger_path, line)
-    wanted = {catalogue.PREVIOUS: now.previous, catalogue.CHAMPION: now.champion}  # the way back first
-    for alias, who in wanted.items():
-        version = catalogue.version_of(line, who.generation, who.weights, tracking) if who else None
-        there = catalogue.holder(line, alias, tracking)
-        if version is not None and (there is None or str(there.version) != str(version.version)):
-            tracking.client.set_registered_model_alias(name, alias, str(version.version))
-    challenge(line, tracking)
+def follow_ledger(line: str, ledger_path: Path, tracking: Tracking) -> bool:
+    """Set the three aliases as the ledger says, and say whether the champion's was another; a version that is not recorded
+    here yet is left out.
+
+    The champion's comes last: while it is another one, the move is unfinished. Who moves it at the same time wrote into the
+    ledger before, so that the ledger is asked once more when all is done.
+    """
+    moved, now = False, None
+    while now != (now := ledger.standing(ledger_path, line)):
+        challenge(line, tracking, now.champion)
+        for alias, who in ((catalogue.PREVIOUS, now.previous), (catalogue.CHAMPION, now.champion)):
+            version = catalogue.version_of(line, who.generation, who.weights, tracking) if who else None
+            there = catalogue.holder(line, alias, tracking)
+            if version is not None and (there is None or str(there.version) != str(version.version)):
+                tracking.client.set_registered_model_alias(catalogue.model_name(line), alias, str(version.version))
+                moved |= alias == catalogue.CHAMPION
+    return moved
+
+
+def settle(ledger_path: Path, tracking: Tracking) -> dict[str, str]:
+    """Finish what was cut off, of every line the ledger knows: line -> its champion, where the alias was another."""
+    lines = dict.fromkeys(entry.line for entry in ledger.read(ledger_path))
+    moved = [line for line in lines if follow_ledger(line, ledger_path, tracking)]
+    return {line: champion.generation for line in moved if (champion := ledger.standing(ledger_path, line).champion)}
 
 
 def smoke(version: ModelVersion, tracking: Tracking) -> None:

@@ -39,6 +39,7 @@ from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD, CARRY_OVER, WEIGHTS, code_state, read_card
 from components.registry import catalogue
+from components.registry.ledger import Holder
 from components.tracking import Tracking
 from components.vocabulary import TEST, TRAIN
 
@@ -155,11 +156,15 @@ def tell_population(generation: str, weights: str, numbers: Mapping[str, float],
     return bool(runs)
 
 
-def challenge(line: str, tracking: Tracking) -> None:
-    """Point ``challenger`` at the newest generation while it is younger than the champion, else take the alias away."""
+def challenge(line: str, tracking: Tracking, champion: Holder | None = None) -> None:
+    """Point ``challenger`` at the newest generation while it is younger than the champion, else take the alias away.
+
+    `champion` is the one the alias is about to name.
+    """
     known = catalogue.versions(line, tracking)
     name = catalogue.model_name(line)
-    reigning = catalogue.holder(line, catalogue.CHAMPION, tracking)
+    coming = catalogue.version_of(line, champion.generation, champion.weights, tracking) if champion else None
+    reigning = coming or catalogue.holder(line, catalogue.CHAMPION, tracking)
     newest = known[-1] if known else None
     now = catalogue.holder(line, catalogue.CHALLENGER, tracking)
     if newest is not None and (reigning is None or _age(newest) > _age(reigning)):

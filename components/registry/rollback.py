@@ -14,10 +14,15 @@ from components.tracking import Tracking
 def rollback(line: str, *, ledger_path: Path, tracking: Tracking, why: str, who: str = "") -> Promotion:
     """Make the previous champion of a line the champion again; doing it twice returns to where it started.
 
-    Raises Refused when there is nobody to go back to, and when the previous champion's weights are no longer
-    registered; it is loaded and asked once before the aliases move.
+    A rollback that was cut off is finished, and is the one that was asked for. Raises Refused when there is nobody to go
+    back to, and when the previous champion's weights are no longer registered; it is loaded and asked once before the
+    aliases move.
     """
-    now = ledger.standing(ledger_path, line)
+    unfinished = follow_ledger(line, ledger_path, tracking)
+    last, now = (ledger.read(ledger_path, line) or [None])[-1], ledger.standing(ledger_path, line)
+    if unfinished and last and last.action == ledger.ROLLBACK and last.came_from:
+        words = f"'{last.to.generation}' is the champion of '{line}' again: the rollback of {last.when} is finished now"
+        return Promotion(line, last.to.generation, last.came_from.generation, moved=True, words=words)
     if now.champion is None or now.previous is None:
         found = f"'{now.champion.generation}' and nobody before it" if now.champion else "nobody was ever promoted"
         raise Refused(f"expected a previous champion of line '{line}', found {found}. There is nothing to go back to.")

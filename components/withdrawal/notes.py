@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.params import Withdrawal
-from components.registry.ledger import append_line, now, somebody
+from components.registry.ledger import BEFORE, append_line, now, somebody
 
 WITHDRAW = "withdraw"
 
@@ -61,7 +61,9 @@ def _parse(text: bytes) -> Note | None:
     try:
         raw = json.loads(text)
         return (
-            Note(**{key: value for key, value in raw.items() if key != "action"}) if raw["action"] == WITHDRAW else None
+            Note(**{key: value for key, value in raw.items() if key not in ("action", BEFORE)})
+            if raw["action"] == WITHDRAW
+            else None
         )
     except (ValueError, TypeError, KeyError):
         return None

@@ -242,6 +242,22 @@ def test_a_damaged_block_of_exif_turns_nothing(tmp_path: Path) -> None:
     assert next(frames.read(tmp_path / "a.jpg", 1))[1].shape == (32, 64, 3)
 
 
+def test_a_damaged_still_is_whole_or_unreadable_wherever_the_damage_is(tmp_path: Path) -> None:
+    generator, path = np.random.default_rng(0), tmp_path / "still.avif"
+    Image.fromarray(generator.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    whole, said = path.read_bytes(), set()
+    for _ in range(60):
+        spoilt = bytearray(whole)
+        for place in generator.integers(0, 400, 6):
+            spoilt[place] = generator.integers(256)
+        path.write_bytes(spoilt)
+        try:
+            media.measure(path)
+        except UnreadableError as fault:
+            said.add(type(fault.__cause__))
+    assert len(said) > 1
+
+
 def looks_upright(path: Path, orientation: int) -> None:
     ((_, pixels),) = frames.read(path, 1)
     height, width = (64, 32) if orientation >= 5 else (32, 64)

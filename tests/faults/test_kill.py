@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -38,7 +39,7 @@ def start(root: Path) -> psutil.Popen:
     log = (root.parent / f"{root.name}.log").open("ab")
     with log:
         command = [sys.executable, "-m", "flows.cli", "run", "-C", str(root)]
-        return psutil.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        return psutil.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True)
 
 
 def said(root: Path) -> str:
@@ -79,12 +80,12 @@ def power_cut(process: psutil.Popen) -> None:
 
 
 def flow_alone(process: psutil.Popen) -> None:
-    """``kill -9`` of the flow; the Prefect server it had started for itself is not what is asked about here."""
-    servers = [child for child in process.children() if "uvicorn" in child.cmdline()]
+    """``kill -9`` of the flow: what it had started ends by itself, Prefect's server as well."""
+    started = process.children(recursive=True)
     process.kill()
     process.wait()
-    for server in servers:
-        server.kill()
+    _, left = psutil.wait_procs(started, timeout=60)
+    assert not left
 
 
 def outs(root: Path) -> dict[str, str]:
@@ -145,13 +146,15 @@ def test_a_run_that_is_told_to_stop_takes_its_queue_along_and_goes_on_when_run_a
     root = workspace.root
     process = start(root)
     until(lambda: list(root.glob(".perennial/checkpoints/cffd-M1/*.pt")), process, root)
-    process.terminate()
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
     try:
-        assert process.wait(60) != 0, said(root)
+        assert process.wait(60) == 128 + signal.SIGINT, said(root)
     finally:
         if process.poll() is None:
             power_cut(process)
     assert gone(root, within_s=5), "a stage goes on"
+    assert said(root).endswith("Stopped; `perennial run` continues.\n")
+    assert "✗" not in said(root) and "Traceback" not in said(root)
     assert not (root / "data/generations/cffd-M1/card.json").exists()
     finish(root)
     assert outs(root) == outs(undisturbed)

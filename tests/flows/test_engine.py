@@ -7,7 +7,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -92,13 +95,20 @@ def test_the_server_of_a_killed_process_ends_by_itself(tmp_path: Path) -> None:
         process.communicate()
 
 
-@pytest.mark.parametrize(
-    "variable", [{"PREFECT_API_URL": "http://127.0.0.1:9/api"}, {"PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}]
-)
+@pytest.fixture
+def anybody() -> Iterator[str]:
+    """The address of a server that answers, and be it that nothing is there."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("variable", ["PREFECT_API_URL", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"])
 def test_where_the_settings_name_a_server_or_forbid_one_none_is_started(
-    tmp_path: Path, variable: dict[str, str]
+    tmp_path: Path, anybody: str, variable: str
 ) -> None:
-    process = _process(WAITS, tmp_path, **variable)
+    process = _process(WAITS, tmp_path, **{variable: anybody if variable == "PREFECT_API_URL" else "false"})
     try:
         assert process.stdout is not None and process.stdout.readline() == "started\n"
         assert psutil.Process(process.pid).children() == []

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from components.archives.report import write_report
 from components.digests import file_digest
-from components.errors import BadParams, StageFailed
+from components.errors import BadParams, PerennialError, StageFailed
 from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import WEIGHTS, write_card
 from components.generations.lineage import Bench, Head, Lineage
 from components.generations.recipe import Row
 from flows import drift, near_duplicates, pending
-from flows.workspace import Workspace
+from flows.land import land
+from flows.workspace import Workspace, only_one
 
 ARCHIVE = {"layout": "lab", "role": "both", "faces": "none", "after": "nobody"}
 
@@ -147,3 +149,22 @@ def test_an_archive_too_much_of_which_looks_like_another_split_is_learned_by_nob
     assert not near_duplicates.refused(workspace)  # somebody has seen it
     _write(workspace.data("faces", "b") / FACES_FILE, json.dumps({"digest": "cut anew"}))
     assert not near_duplicates.told(workspace)
+
+
+def test_who_looks_beside_a_running_lifecycle_is_told_of_it_and_asks_no_dvc(workspace: Workspace) -> None:
+    without_wiring(workspace)
+    with (
+        only_one(workspace, patience_s=0),
+        pytest.raises(PerennialError, match=r"found one running\. Wait for it to end"),
+    ):
+        pending.look(workspace)
+
+
+def test_what_is_missing_and_lies_in_the_cache_is_put_back_before_anybody_looks(
+    workspace: Workspace, archive: Path
+) -> None:
+    land(workspace, "swaps", str(archive), layout="crops")
+    rows = next(workspace.data("manifests", "swaps").glob("*.parquet"))
+    shutil.rmtree(rows.parent)
+    assert pending.look(workspace).archives == ("swaps",)
+    assert rows.is_file()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 
 import pytest
+from PIL import Image
 
 from components.errors import BadParams
 from flows.watch import InboxWatch, watch
@@ -111,3 +113,47 @@ def test_an_inbox_may_be_a_prefix_of_a_bucket(workspace, archive, upload, bucket
     for _ in range(2):
         watch(workspace, address, once=True, every_s=1)
     assert capsys.readouterr().out.count("'swaps' landed: 8 clips") == 1
+
+
+def test_whatever_an_arrival_is_made_of_is_its_own_fault_and_what_sorts_behind_it_lands(workspace, inbox, drop, capsys):
+    drop("a_bracket", 1, marker="[" * 60_000)
+    drop("b_folder", 1, marker=None)
+    (inbox / "b_folder" / "PERENNIAL.json").mkdir()
+    drop("c_marks", 1, marker=None)
+    (inbox / "c_marks" / "lab.json").write_text('{"format": 1}')
+    (inbox / "c_marks" / "clips.csv").write_text("file,label,method,identity,source,split,frames\n")
+    (inbox / "c_marks" / "landmarks.parquet").write_bytes(b"")
+    (inbox / "c_marks" / "PERENNIAL.json").write_text('{"layout": "lab"}')
+    drop("d_card", 1, marker='{"layout": "lab"}')
+    (inbox / "d_card" / "lab.json").write_text('{"format": ' + "[" * 60_000)
+    drop("e_still", 1)
+    still = inbox / "e_still" / "real" / "train_0.png"
+    Image.open(still).save(whole := io.BytesIO(), "AVIF")
+    still.write_bytes(whole.getvalue()[:600] + bytes(600))
+    drop("f_whole", 6)
+    InboxWatch(workspace, str(inbox)).round()
+    said = capsys.readouterr()
+    assert [
+        name for name in ("a_bracket", "b_folder", "c_marks", "d_card", "e_still") if f"'{name}'" not in said.err
+    ] == []
+    assert list(workspace.params().archives) == ["f_whole"]
+
+
+def test_an_arrival_that_another_watcher_is_landing_is_left_to_it(workspace, inbox, drop, capsys):
+    drop("first", 1)
+    drop("second", 2)
+    one, other = InboxWatch(workspace, str(inbox)), InboxWatch(workspace, str(inbox))
+    looking = one.look()
+    assert next(looking).name == "first"
+    assert [landed.name for landed in other.look()] == ["second"]
+    assert list(looking) == []
+    assert capsys.readouterr().err == ""
+
+
+def test_a_prefix_is_text_and_no_url(workspace, archive, upload, bucket, capsys):
+    address = upload(archive, "in#box?50%/swaps").removesuffix("/swaps")
+    upload(archive, "in/elsewhere")
+    bucket.put_object(Key="in/elsewhere/PERENNIAL.json", Body=b'{"layout": "crops"}')
+    bucket.put_object(Key="in#box?50%/swaps/PERENNIAL.json", Body=b'{"layout": "crops"}')
+    watch(workspace, address, once=True, every_s=1)
+    assert list(workspace.params().archives) == ["swaps"]

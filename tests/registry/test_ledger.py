@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from components.errors import Refused
 from components.registry import ledger
 from components.registry.ledger import Decision, Holder
 
@@ -19,9 +23,9 @@ def entry(to: str, came_from: str | None = None, line: str = "rsia", action: str
 
 def test_a_decision_is_read_as_it_was_written(tmp_path):
     books = tmp_path / "ledger.jsonl"
-    wanted = entry("M2", "M1")
-    assert ledger.append(books, wanted)
-    assert ledger.read(books) == [wanted]
+    wanted = [entry("M1"), entry("M2", "M1")]
+    assert [ledger.append(books, one) for one in wanted] == [True, True]
+    assert ledger.read(books) == wanted
 
 
 def test_a_decision_that_changes_nothing_is_not_written_twice(tmp_path):
@@ -61,8 +65,43 @@ def test_many_writers_at_once_leave_whole_lines(tmp_path):
         "from components.registry.ledger import Decision, Holder\n"
         "for i in range(50):\n"
         "    line, to = sys.argv[2], Holder(f'{sys.argv[2]}-{i}', 'w')\n"
-        "    ledger.append(Path(sys.argv[1]), Decision(ledger.now(), 'ada', 'promote', line, None, to, 'x' * 200))\n"
+        "    before = Holder(f'{line}-{i - 1}', 'w') if i else None\n"
+        "    ledger.append(Path(sys.argv[1]), Decision(ledger.now(), 'ada', 'promote', line, before, to, 'x' * 200))\n"
     )
     writers = [subprocess.Popen([sys.executable, "-c", script, str(books), f"line{n}"], cwd=ROOT) for n in range(3)]
     assert [writer.wait() for writer in writers] == [0, 0, 0]
     assert len(ledger.read(books)) == 150 == len(books.read_text().splitlines())
+    assert ledger.broken_at(books) == 0
+
+
+def test_a_decision_against_another_champion_than_todays_is_not_written(tmp_path):
+    books = tmp_path / "ledger.jsonl"
+    for one in (entry("M1"), entry("M2", "M1")):
+        ledger.append(books, one)
+    with pytest.raises(Refused, match="expected 'M1' as the champion of 'rsia', found 'M2'"):
+        ledger.append(books, entry("M3", "M1"))
+    assert [e.to.generation for e in ledger.read(books)] == ["M1", "M2"]
+
+
+@pytest.mark.parametrize("spoil", ["changed", "taken out", "put in", "changed before there was a chain"])
+def test_what_is_changed_in_the_ledger_is_found_by_the_line_after_it(tmp_path, spoil):
+    books = tmp_path / "ledger.jsonl"
+    for one in (entry("M1"), entry("M2", "M1")):
+        ledger.append(books, one)
+    old = [
+        {key: value for key, value in json.loads(t).items() if key != "before"} for t in books.read_text().splitlines()
+    ]
+    books.write_text("".join(json.dumps(one) + "\n" for one in old))  # as an older version wrote it
+    for one in (entry("M3", "M2"), entry("M4", "M3")):
+        ledger.append(books, one)
+    assert ledger.broken_at(books) == 0
+    lines = books.read_text().splitlines(keepends=True)
+    books.write_text(
+        {
+            "changed": "".join([*lines[:2], lines[2].replace("because", "no reason"), lines[3]]),
+            "taken out": "".join([*lines[:2], lines[3]]),
+            "put in": "".join([*lines, json.dumps(old[0]) + "\n"]),
+            "changed before there was a chain": "".join([lines[0].replace("ada", "eve"), *lines[1:]]),
+        }[spoil]
+    )
+    assert ledger.broken_at(books) == {"changed": 4, "taken out": 3, "put in": 5}.get(spoil, 3)

@@ -11,7 +11,8 @@ from components.errors import BrokenLineage, Refused
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD
 from components.registry import catalogue, ledger
-from components.registry.promote import Promotion, promote
+from components.registry import promote as promote_module
+from components.registry.promote import Promotion, promote, settle
 from components.registry.record import record
 from components.registry.rollback import rollback
 from components.tracking import connect
@@ -206,3 +207,66 @@ def test_lines_do_not_meet(bear, put, tracking):
     put(bear(1))
     put(bear(1, line="masm"))
     assert aliases(tracking, "rsia") == {"champion": "rsia-M1"} and aliases(tracking, "masm") == {"champion": "masm-M1"}
+
+
+def cut_off(promotion, monkeypatch) -> None:
+    """A move whose process is killed after its line is in the ledger and before an alias has moved."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mlflow.MlflowClient.set_registered_model_alias", killed)
+        patch.setattr("mlflow.MlflowClient.delete_registered_model_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            promotion()
+
+
+def test_a_rollback_that_was_cut_off_is_finished_when_it_is_asked_for_again(bear, put, tracking, books, monkeypatch):
+    first = bear(1)
+    put(first)
+    put(bear(2, champion=first))
+
+    def back() -> Promotion:
+        return rollback("rsia", ledger_path=books, tracking=tracking, why="it fails in the field")
+
+    cut_off(back, monkeypatch)
+    assert aliases(tracking)["champion"] == "rsia-M2"
+    said = back()
+    assert (said.moved, said.champion, said.previous) == (
+        True,
+        "rsia-M1",
+        "rsia-M2",
+    ) and "is finished now" in said.words
+    assert aliases(tracking) == {"champion": "rsia-M1", "previous": "rsia-M2", "challenger": "rsia-M2"}
+    assert [entry.action for entry in ledger.read(books)] == ["promote", "promote", "rollback"]
+
+
+def test_what_was_cut_off_is_settled_for_every_line(bear, put, tracking, books, monkeypatch):
+    first = bear(1)
+    put(first)
+    put(bear(1, line="masm"))
+    second = bear(2, champion=first)
+    record(second.generation, tracking=tracking, **second.recording)
+    cut_off(lambda: put(second), monkeypatch)
+    assert aliases(tracking)["champion"] == "rsia-M1"
+    assert settle(books, tracking) == {"rsia": "rsia-M2"}
+    assert aliases(tracking) == {"champion": "rsia-M2", "previous": "rsia-M1"}
+    assert settle(books, tracking) == {}
+
+
+def test_a_champion_that_was_moved_meanwhile_is_not_replaced(bear, put, tracking, books, monkeypatch):
+    first = bear(1)
+    put(first)
+    second, third = bear(2, champion=first), bear(3, champion=first)
+    record(third.generation, tracking=tracking, **third.recording)
+    meanwhile = promote_module.smoke
+
+    def looked_at(*about: object) -> None:
+        monkeypatch.setattr(promote_module, "smoke", meanwhile)
+        put(second)
+
+    monkeypatch.setattr(promote_module, "smoke", looked_at)
+    with pytest.raises(Refused, match=r"expected 'rsia-M1' as the champion of 'rsia', found 'rsia-M2'"):
+        put(third)
+    assert aliases(tracking) == {"champion": "rsia-M2", "previous": "rsia-M1", "challenger": "rsia-M3"}

@@ -391,3 +391,10 @@ def test_an_examination_of_weights_that_are_gone_is_refused(bear, tracking):
     (folder / METRICS_FILE).write_text(json.dumps({**raw, "weights": "0" * 64}))
     with pytest.raises(BrokenLineage, match=r"to speak of weights .* found 000000000000"):
         tell_examination(folder, generation=first.generation, verdict=first.verdict, tracking=tracking)
+
+
+def test_the_books_of_a_workspace_lie_in_it_whatever_its_name_means_in_an_address(tmp_path):
+    workspace = tmp_path / "50%25 done? #1"
+    connect(workspace)
+    assert (workspace / "mlflow.db").is_file()
+    assert list(tmp_path.iterdir()) == [workspace]

@@ -20,7 +20,7 @@ from components.archives.layout import Layout, Survey, place_of
 from components.archives.layout import strangers as _strangers
 from components.archives.layout import survey as _survey
 from components.archives.listing import MARKER, Clip, Faults
-from components.errors import BadArchive, UnknownName
+from components.errors import BadArchive, PerennialError, UnknownName
 
 LOOKED_AT: Final = 20_000  # files of a tree before it is recognised by them
 
@@ -39,7 +39,15 @@ def survey(layout: str, root: Path) -> Survey:
     adapter = _adapter(layout)
     if not root.is_dir():
         raise BadArchive(f"expected an archive folder at '{root}', found none. Check the path.")
-    looked = adapter.survey(root) if hasattr(adapter, "survey") else _looked(adapter, layout, root)
+    try:
+        looked = adapter.survey(root) if hasattr(adapter, "survey") else _looked(adapter, layout, root)
+    except (PerennialError, MemoryError):
+        raise
+    except Exception as fault:  # lists of strangers: nobody can name all that reading them raises
+        raise BadArchive(
+            f"expected lists of layout '{layout}' in '{root}', found what cannot be read: {type(fault).__name__}: {fault}. "
+            "Fetch them again, or mend them."
+        ) from fault
     looked.clips.sort(key=lambda clip: clip.path)
     return looked
 

@@ -1,0 +1,54 @@
+"""Champions change by a line in the ledger, and the registry follows: at once, or where that was cut off, later."""
+
+from __future__ import annotations
+
+from components.registry import ledger
+from components.registry.promote import Promotion
+from components.writing import replace_text
+from flows.pending import settled_marker
+from flows.workspace import Workspace
+
+
+def settle(workspace: Workspace) -> dict[str, str]:
+    """Have the registry name the champions that the ledger names, of every line; line -> champion where it did not."""
+    from components.registry import promote
+    from components.tracking import answering, connect
+
+    if not workspace.ledger.is_file():
+        return {}
+    tracking = connect(workspace.root)
+    with answering(tracking):
+        moved = promote.settle(workspace.ledger, tracking)
+    replace_text(settled_marker(workspace), ledger.digest(workspace.ledger))
+    return moved
+
+
+def promote(workspace: Workspace, generation: str, *, override: str) -> Promotion:
+    """`components.registry.promote` with the files of a workspace; other lines are settled as well."""
+    from components.registry.promote import promote as _promote
+    from components.tracking import answering, connect
+
+    settle(workspace)
+    tracking = connect(workspace.root)
+    with answering(tracking):
+        said = _promote(
+            workspace.data("generations", generation),
+            verdict=workspace.data("verdicts", generation),
+            ledger_path=workspace.ledger,
+            tracking=tracking,
+            override=override,
+        )
+    settle(workspace)
+    return said
+
+
+def rollback(workspace: Workspace, line: str, *, why: str) -> Promotion:
+    """`components.registry.rollback` with the files of a workspace; a rollback that was cut off is finished."""
+    from components.registry.rollback import rollback as _rollback
+    from components.tracking import answering, connect
+
+    tracking = connect(workspace.root)
+    with answering(tracking):
+        said = _rollback(line, ledger_path=workspace.ledger, tracking=tracking, why=why)
+    settle(workspace)
+    return said

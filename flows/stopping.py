@@ -1,0 +1,80 @@
+"""Told to stop (Ctrl-C, SIGTERM), a command ends within seconds, with one line that says how to go on.
+
+    stopping.prompt("Stopped; `perennial run` continues.")
+    try:
+        ...                                 # Stopped is raised here
+    except stopping.Stopped as stopped:
+        stopping.end(stopped)
+
+Everything may be killed at any moment and goes on when it is run again. So whatever does not end by itself within
+`GRACE_S`, such as a thread that waits for a server, is left where it stands.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from contextlib import suppress
+from types import FrameType
+from typing import NoReturn
+
+GRACE_S = 2.0
+SHOW_CURSOR = "\x1b[?25h"
+_said = ""
+_once = threading.Lock()
+_ending = threading.Event()
+
+
+class Stopped(BaseException):
+    """Somebody told this process to stop; no Exception, so that nobody takes it for a failure."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.code = 128 + number
+
+
+def prompt(words: str) -> None:
+    """From now on a signal to stop ends this process, and `words` are the last ones it says."""
+    global _said
+    _said = words
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's `&`
+            signal.signal(number, _told)
+
+
+def soon(code: int = 128 + signal.SIGINT) -> None:
+    """A stop is under way: if this process is prompt, it ends after `GRACE_S` at the latest."""
+    if _said and not _ending.is_set():
+        _ending.set()
+        timer = threading.Timer(GRACE_S, _leave, [code])
+        timer.daemon = True
+        timer.start()
+
+
+def end(stopped: Stopped) -> NoReturn:
+    """Say the last words and end."""
+    soon(stopped.code)
+    _say()
+    sys.exit(stopped.code)
+
+
+def _told(number: int, _: FrameType | None) -> None:
+    if _ending.is_set():  # who asks twice is in a hurry
+        _leave(128 + number)
+    soon(128 + number)
+    raise Stopped(number)
+
+
+def _leave(code: int) -> None:
+    _say()
+    os._exit(code)
+
+
+def _say() -> None:
+    if _once.acquire(blocking=False):
+        with suppress(OSError, ValueError):
+            if sys.stdout.isatty():
+                print(SHOW_CURSOR, end="", flush=True)
+            print(_said, file=sys.stderr, flush=True)
