@@ -478,12 +478,17 @@ def serve(
     max_frames: Annotated[int, typer.Option(help="Of a clip.", min=1)] = 36_000,
     time_limit: Annotated[float, typer.Option(help="Seconds that reading one file may take.", min=1)] = 120,
     every: Annotated[float, typer.Option(help="Seconds between looks at who is champion.", min=0.1)] = 5,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch/--no-watch", help="Keep what was asked, without pictures, and see whether it drifts."),
+    ] = True,
     root: Root = None,
 ) -> None:
     """Answer over HTTP, with a page at / where a picture or a clip can be dropped."""
     from components.machine import device
     from components.serving.limits import Limits
     from components.serving.service import Options
+    from flows.population import asked_of, watcher
     from flows.serving import answers_of
     from flows.serving import serve as _serve
 
@@ -501,6 +506,8 @@ def serve(
         keep_log_days=keep_log_days,
         shadow=shadow,
         every_s=every,
+        asked=asked_of(workspace).file if watch else None,
+        population=watcher(workspace, line) if watch else None,
     )
     say(f"The page is at http://{host}:{port}/, what programs ask at /v1/score (described by /openapi.json).")
     _serve(workspace, line, options, host=host, port=port, device=str(device()))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from components.reports.asked import write_asked
 from components.serving.asked import Asked
-from components.serving.watching import Watched, look
+from components.serving.watching import ALPHA, DAYS, Watched, look
 from flows.serving import champion_of
 from flows.watch import WORKSPACE, post, server
 from flows.workspace import Workspace
@@ -27,20 +29,26 @@ def asked_of(workspace: Workspace) -> Asked:
 
 
 def watch(workspace: Workspace, line: str | None, *, days: float, alpha: float) -> Watched:
-    """Look once, and tell everybody; raises Refused as `champion_of` does, OSError where a Prefect server did not hear."""
+    """Look once, and tell everybody; the event is sent where the look before saw no drift.
+
+    Raises Refused as `champion_of` does, OSError where a Prefect server did not hear.
+    """
     from components.registry.record import tell_population
-    from components.tracking import connect
+    from components.tracking import answering, connect
 
     champion, _ = champion_of(workspace, line)
     name = workspace.lineage().generations[champion.generation].line
     points = workspace.data("operating_points", champion.generation)
     found = look(asked_of(workspace), champion.generation, points, days=days, alpha=alpha)
-    history = _history(workspace, name)
-    with history.open("a") as file:
+    known = looks(workspace, name)
+    before = bool(known) and known[-1]["drifted"] and known[-1]["generation"] == champion.generation
+    with _history(workspace, name).open("a") as file:
         file.write(json.dumps(found.as_json(), sort_keys=True) + "\n")
     write_page(workspace, name)
-    tell_population(champion.generation, champion.weights, found.numbers(), int(time.time()), connect(workspace.root))
-    if found.drifted and found.drift and server():
+    tracking = connect(workspace.root)
+    with answering(tracking):
+        tell_population(champion.generation, champion.weights, found.numbers(), int(time.time()), tracking)
+    if found.drift and found.drifted and not before and server():
         about = {"generation": champion.generation, "distance": found.drift.distance, "chance": found.drift.chance}
         resource = {"prefect.resource.id": RESOURCE + name, WORKSPACE: workspace.root.name}
         post(EVENT, resource, {**about, "files": found.asked["files"]})
@@ -50,10 +58,20 @@ def watch(workspace: Workspace, line: str | None, *, days: float, alpha: float) 
 def write_page(workspace: Workspace, line: str) -> Path:
     """The page of what a line is asked, from the looks so far; also where there was none."""
     folder = workspace.root / "reports" / "asked" / line
+    write_asked(folder, line, looks(workspace, line))
+    return folder
+
+
+def looks(workspace: Workspace, line: str) -> list[dict[str, Any]]:
+    """All looks at a line so far, oldest first; one that was cut off is none."""
     file = _history(workspace, line)
     lines = file.read_text().splitlines() if file.is_file() else []
-    write_asked(folder, line, [json.loads(text) for text in lines if text.endswith("}")])
-    return folder
+    return [json.loads(text) for text in lines if text.endswith("}")]
+
+
+def watcher(workspace: Workspace, line: str | None) -> Callable[[], dict[str, float]]:
+    """What a service calls now and then: one look, told to everybody; its numbers."""
+    return lambda: watch(workspace, line, days=DAYS, alpha=ALPHA).numbers()
 
 
 def in_words(found: Watched) -> str:

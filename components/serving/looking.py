@@ -15,6 +15,7 @@ import numpy as np
 
 from components.archives import media
 from components.archives.files import UnreadableError
+from components.digests import file_digest
 from components.errors import BadArchive, NoFaceFound
 from components.faces import frames, quality
 from components.faces.detection import FaceDetector
@@ -51,7 +52,7 @@ def look(path: Path, face_detector: FaceDetector, params: CropOptions, name: str
     people: tuple[Person, ...] = ()
     reason = None
     try:
-        about = about.model_copy(update={"sha256": media.sha256_of(path), "bytes": path.stat().st_size})
+        about = about.model_copy(update={"sha256": file_digest(path), "bytes": path.stat().st_size})
         about = about.model_copy(update={"provenance": provenance.read(path)})
         is_still = media.is_still(path)
         facts = {

@@ -12,6 +12,7 @@ import io
 import threading
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -22,9 +23,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from components.archives import media
-from components.errors import Refused
+from components.digests import file_digest
+from components.errors import PerennialError, Refused
 from components.serving.answer_log import ANSWER, SHADOW, AnswerLog
+from components.serving.asked import Asked
 from components.serving.limits import Limits, Task, look_within
 from components.serving.looking import Seen
 from components.serving.metrics import Metrics
@@ -67,6 +69,11 @@ class Options:
     """Whether the challenger answers as well, unseen."""
     every_s: float = 5.0
     """Between looks at who is champion."""
+    asked: Path | None = None
+    """Where is kept what was asked, without names and pictures."""
+    population: Callable[[], Mapping[str, float]] | None = None
+    """Compares what was asked with what the champion was calibrated on, tells whoever shall know, and returns the numbers."""
+    population_every_s: float = 3600.0
 
 
 class Service:
@@ -78,6 +85,7 @@ class Service:
         self.succession = Succession(books, device=device, shadow=options.shadow)
         self.workers: Workers[Task, Seen] = Workers(look_within, options.workers)
         self.log = AnswerLog(options.log, options.keep_log_days) if options.log else None
+        self.asked = Asked(options.asked) if options.asked else None
         self.truths = Truths(options.told)
         self.uploads = options.state / "uploads"
         self.uploads.mkdir(parents=True, exist_ok=True)
@@ -100,7 +108,7 @@ class Service:
         start = time.perf_counter()
         served = served or self.succession.champion  # whoever stands now, even if another follows meanwhile
         seen = self._looked(path, name, served, limits or self.options.limits, patience_s)
-        record = served.examiner.judge(seen)
+        record, looks = served.examiner.judged(seen)
         reply = {
             "id": uuid.uuid4().hex,
             "answer": record.as_json(),
@@ -108,7 +116,8 @@ class Service:
             "seconds": round(time.perf_counter() - start, 4),
         }
         self._tell(reply, caller)
-        self._ask_in_the_shadow(seen, served, reply)
+        kept = self.asked.add(record, looks) if self.asked else None
+        self._ask_in_the_shadow(seen, served, reply, kept)
         if with_pictures:
             reply["pictures"] = [as_uris(one) for one in pictures(served.examiner, seen, record)]
         return reply
@@ -116,7 +125,7 @@ class Service:
     def tell_truth(self, path: Path, truth: Truth, *, method: str = "", source: str = "") -> Told:
         """Keep a file with what a person says of it; raises as `answer` does for one that cannot be read."""
         self._looked(path, "the file", self.succession.champion, self.options.limits, 60.0)
-        return self.truths.tell(path, media.sha256_of(path), truth, method=method, source=source)
+        return self.truths.tell(path, file_digest(path), truth, method=method, source=source)
 
     def under_a_root(self, text: str) -> tuple[Path, str]:
         """The file or folder that a caller names by path, and what it is called there; raises NotThere for all else."""
@@ -159,19 +168,21 @@ class Service:
             who = {key: record["champion"][key] for key in ("generation", "weights")}
             self.log.append({"kind": ANSWER, "id": reply["id"], "caller": caller, **who, "answer": record})
 
-    def _ask_in_the_shadow(self, seen: Seen, served: Served, reply: dict[str, Any]) -> None:
+    def _ask_in_the_shadow(self, seen: Seen, served: Served, reply: dict[str, Any], kept: int | None) -> None:
         challenger = self.succession.challenger
         if challenger is None or challenger is served or not _cut_alike(challenger, served):
             return
         if self._in_shadow.acquire(blocking=False):
-            self._shadows.submit(self._shadow, challenger, seen, reply)
+            self._shadows.submit(self._shadow, challenger, seen, reply, kept)
 
-    def _shadow(self, challenger: Served, seen: Seen, reply: dict[str, Any]) -> None:
+    def _shadow(self, challenger: Served, seen: Seen, reply: dict[str, Any], kept: int | None) -> None:
         """What the challenger would have said: for the log and the metrics, never for who asked."""
         try:
             said = challenger.examiner.judge(seen).as_json()
             agrees = said["verdict"] == reply["answer"]["verdict"]
             self.metrics.shadow.labels(str(agrees).lower()).inc()
+            if self.asked and kept is not None:
+                self.asked.tell_shadow(kept, said["verdict"])
             if self.log is not None:
                 entry = {"id": reply["id"], "generation": challenger.name, "weights": challenger.standing.weights}
                 told = {key: said[key] for key in ("verdict", "probability", "score")}
@@ -180,10 +191,23 @@ class Service:
             self._in_shadow.release()
 
     def _keep_house(self) -> None:
+        next_look = time.monotonic() + self.options.population_every_s
         while not self._end.wait(self.options.every_s):
             self.succession.look()
             if self.log is not None:
                 self.log.sweep()
+            if self.options.population and time.monotonic() >= next_look:
+                self.look_at_population()
+                next_look = time.monotonic() + self.options.population_every_s
+
+    def look_at_population(self) -> None:
+        """Compare what was asked with what the champion was calibrated on; a fault is counted, and nobody's answer waits."""
+        assert self.options.population is not None
+        try:
+            for number, value in self.options.population().items():
+                self.metrics.population.labels(number).set(value)
+        except (PerennialError, OSError):
+            self.metrics.population_faults.inc()
 
     def measure(self) -> bytes:
         """The metrics of now."""

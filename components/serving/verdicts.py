@@ -33,6 +33,7 @@ from components.generations.card import code_digest, read_card
 from components.generations.generation import load_classifier
 from components.params import CropOptions
 from components.serving import record
+from components.serving.asked import Traits
 from components.serving.judging import Judged, Point, judge
 from components.serving.judging import Seen as Judgeable
 from components.serving.looking import Seen, box_of, look, qualities
@@ -108,10 +109,20 @@ class Examiner:
 
     def judge(self, seen: Seen) -> Record:
         """The answer for what was seen in a file, perhaps by another process."""
+        return self.judged(seen)[0]
+
+    def judged(self, seen: Seen) -> tuple[Record, Traits | None]:
+        """The same, and the traits of the face that decides, by view (D,), means over its sightings; None where none does,
+        or there is no operating point to compare them with."""
         start = time.perf_counter()
-        people = [self._judgeable(person, seen.file.frames_per_s) for person in seen.people]
-        found = judge(people, self.point, is_clip=seen.file.kind == "clip")
-        if not people:
+        known = [self._judgeable(person, seen.file.frames_per_s) for person in seen.people]
+        found = judge([one for one, _ in known], self.point, is_clip=seen.file.kind == "clip")
+        said = self._record(seen, found, start)
+        looks = known[said.decided_by - 1][1] if said.decided_by else None
+        return said, looks and {view: values.mean(0) for view, values in looks.items()}
+
+    def _record(self, seen: Seen, found: Judged, start: float) -> Record:
+        if not seen.people:
             found = replace(found, verdict=CANNOT_TELL, reason=seen.reason)
         decisive = found.decisive
         return Record(
@@ -142,7 +153,7 @@ class Examiner:
         device = next(self.detector.parameters()).device
         return torch.from_numpy(np.ascontiguousarray(faces)).to(device).permute(0, 3, 1, 2).float() / 255
 
-    def _judgeable(self, person: Person, frames_per_s: float | None) -> Judgeable:
+    def _judgeable(self, person: Person, frames_per_s: float | None) -> tuple[Judgeable, Traits | None]:
         scores, embeddings = self._seen(person.faces)
         sightings = [
             Sighting(
@@ -154,15 +165,12 @@ class Examiner:
             )
             for place, (frame, score, quality) in enumerate(zip(person.frames, scores, qualities(person), strict=True))
         ]
-        return Judgeable(sightings, self._unfamiliarity(person.faces, embeddings))
-
-    def _unfamiliarity(self, faces: Images, embeddings: npt.NDArray[np.float32]) -> Floats | None:
-        """How far each face lies from what was taught; None where that is not known."""
         point = self.point.calibrated
         if point is None or point.familiarity is None:
-            return None
-        pictures = np.stack([traits.picture(face) for face in faces])
-        return point.unfamiliarity({traits.PICTURE: pictures, traits.EMBEDDING: embeddings})
+            return Judgeable(sightings, None), None
+        pictures = np.stack([traits.picture(face) for face in person.faces])
+        looks = {traits.PICTURE: pictures, traits.EMBEDDING: embeddings}
+        return Judgeable(sightings, point.unfamiliarity(looks)), looks
 
     def _seen(self, faces: Images) -> tuple[Floats, npt.NDArray[np.float32]]:
         """Scores (N,) and embeddings (N, D)."""
