@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
-from components.serving.model import faces_in
+from components.tracking import mlflow  # first: with its warnings about itself silenced
+
+from components.serving.model import faces_in  # isort: skip
 
 FACE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 SHARES = FACE.astype(np.float32) / 255

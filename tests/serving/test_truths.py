@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from components.archives.layouts import crops
-from components.archives.media import sha256_of
+from components.digests import file_digest
 from components.serving.truths import Truths
 from components.vocabulary import FORGED, REAL
 
 
 def test_what_was_told_is_an_archive_in_layout_crops(media, tmp_path):
     truths = Truths(tmp_path / "told")
-    told = truths.tell(media / "a.png", sha256_of(media / "a.png"), "forged", method="face swap", source="event 7")
-    truths.tell(media / "b.mp4", sha256_of(media / "b.mp4"), "genuine", method="face swap")
+    told = truths.tell(media / "a.png", file_digest(media / "a.png"), "forged", method="face swap", source="event 7")
+    truths.tell(media / "b.mp4", file_digest(media / "b.mp4"), "genuine", method="face swap")
     forged, genuine = sorted(crops.read(tmp_path / "told"), key=lambda clip: clip.path)
     assert (forged.path, forged.label, forged.method, forged.source) == (told.file, FORGED, "face swap", "event 7")
     assert (genuine.label, genuine.method) == (REAL, "genuine")
@@ -19,7 +19,7 @@ def test_what_was_told_is_an_archive_in_layout_crops(media, tmp_path):
 
 
 def test_a_file_told_again_is_there_once_with_what_was_said_last(media, tmp_path):
-    truths, digest = Truths(tmp_path), sha256_of(media / "a.png")
+    truths, digest = Truths(tmp_path), file_digest(media / "a.png")
     assert truths.tell(media / "a.png", digest, "forged").changed
     assert not truths.tell(media / "a.png", digest, "forged").changed
     again = truths.tell(media / "a.png", digest, "genuine")

@@ -14,12 +14,13 @@ import torch
 from PIL import Image
 
 from components import detectors
+from components.digests import file_digest
 from components.errors import BadArchive, BrokenLineage, Refused
 from components.evaluation import point_files
 from components.faces import detection
 from components.faces.extraction import profile_of
 from components.faces.table import named_profile
-from components.generations.card import WEIGHTS, file_digest, read_card, write_card
+from components.generations.card import WEIGHTS, read_card, write_card
 from components.generations.generation import save_generation
 from components.params import CropOptions
 from components.serving.record import Record, schema
