@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, track
 
 T = TypeVar("T")
+NOTE = "NOTE: "
+"""Begins a line that whoever runs the stage is shown whatever else it says."""
 EVERY_S = 0.5  # a bar asks how the training stands
 
 

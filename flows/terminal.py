@@ -13,6 +13,7 @@ from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElaps
 from rich.table import Table
 from rich.text import Text
 
+from components.progress import NOTE
 from components.registry.ledger import Decision
 from components.withdrawal import notes
 
@@ -44,6 +45,8 @@ def watching() -> Iterator[None]:
             bar.remove_task(rows.pop(name))
             if line != "stopped":
                 console.print(f"  {'[green]✓[/]' if line == 'done' else '[red]✗[/]'} {name}")
+        elif line.startswith(NOTE):
+            console.print(f"  {name}: {line.removeprefix(NOTE)}", soft_wrap=True)
         elif line and not line.startswith(("Running stage", "> ", "Updating lock", "Generating lock", "Use `dvc")):
             bar.update(rows[name], word=line[: max(console.width - 48, 20)])
 
