@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from components.printing import Console
 
 T = TypeVar("T")
+NOTE = "NOTE: "
+"""Begins a line that whoever runs the stage is shown whatever else it says."""
 EVERY_S = 0.5  # a bar asks how the training stands
 
 

@@ -42,7 +42,7 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports every table it makes and every version it registers
 
 EXPERIMENT = "perennial"
-DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+DATABASE, ARTIFACTS, MODELS = "mlflow.db", "mlartifacts", Path(".perennial", "models")
 PATIENCE_S = 10.0
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 SERVERS = ("http://", "https://", "databricks")
@@ -55,6 +55,8 @@ class Tracking:
     uri: str
     experiment: str
     """Id of the experiment that holds every line."""
+    models: Path
+    """Where models that were fetched from there are kept, by their digest."""
 
     @property
     def client(self) -> MlflowClient:
@@ -83,7 +85,7 @@ def _connect(workspace: Path, uri: str) -> Tracking:
         _expect_answer(uri)
         # A server decides about artifacts itself; a bare database would leave them in the current folder.
         artifacts = None if uri.startswith(SERVERS) else (workspace / ARTIFACTS).as_uri()
-        return Tracking(uri, _experiment(_client(uri), artifacts))
+        return Tracking(uri, _experiment(_client(uri), artifacts), workspace / MODELS)
 
 
 def _expect_answer(uri: str) -> None:
@@ -120,7 +122,7 @@ def away(uri: str, fault: Exception) -> PerennialError:
     why = re.sub(r"\s+", " ", str(fault))[:200]
     return PerennialError(
         f"expected MLflow at PERENNIAL_TRACKING_URI='{shown}', found nobody that answers ({why}). Start it, mend the address, "
-        "or unset it: the workspace has books of its own. Nothing is lost: the next `perennial run` records what was made."
+        "or unset it: the workspace has books of its own. Nothing is lost: `perennial run` records what was made."
     )
 
 

@@ -10,7 +10,6 @@ that no history is raised anew, and whoever is born from now on learns the later
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
@@ -24,7 +23,7 @@ from filelock import FileLock
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from components.archives import handover, layouts, leaks, manifest, versions
-from components.archives.landing import files_of, stage_copy, sweep
+from components.archives.landing import files_of, stage_copy
 from components.archives.listing import first, parts_of
 from components.archives.media import Measured
 from components.archives.report import passed
@@ -36,6 +35,7 @@ from components.params import Archive, Params, Withdrawal, parse
 from components.settings import settings
 from components.vocabulary import NOBODY, VAL
 from components.withdrawal import files
+from components.writing import room
 from flows import next_steps, pipeline, set_asides
 from flows.orders import name_in
 from flows.workspace import Workspace
@@ -292,10 +292,8 @@ def _holds(workspace: Workspace, source: str, target: Path, layout: str) -> bool
         return _same(layout, Path(source).expanduser().resolve(), target)
     if pipeline.is_unchanged(workspace.root, source, target):
         return True
-    scratch = workspace.root / ".perennial" / "comparisons"
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch) as room:
-        fetched = Path(room) / target.name
+    with room(workspace.root / ".perennial" / "comparisons") as here:
+        fetched = here / target.name
         pipeline.get_url(workspace.root, source, fetched)
         return _same(layout, fetched, target)
 
@@ -400,7 +398,6 @@ def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt
             target.symlink_to(folder)
             _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))  # a repository inside
             return seen
-        sweep(target, 0)  # landings take turns: whoever was copying was killed
         stage_copy(folder, target, names)
         del names  # of a large archive
         pipeline.add(workspace.root, target)

@@ -97,6 +97,7 @@ def lifecycle_within(root: Path, patience_s: float = 0) -> Outcome:
 def gather(workspace: Workspace, again: Sequence[str]) -> tuple[str, ...]:
     """Have the files at hand that everything rests on; returns `again` with its descendants."""
     with pipeline.stoppable():
+        workspace.sweep()
         pipeline.checkout(workspace.root)
         workspace.link_archives()
         pipeline.refresh(workspace.root, patience_s=PATIENCE_S)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from components.printing import Console
+from components.progress import NOTE
 from components.registry.ledger import Decision
 from components.texts import printable
 from components.withdrawal import notes
@@ -46,6 +47,8 @@ def watching() -> Iterator[None]:
             if line != "stopped":
                 mark = ("✓", "green") if line == "done" else ("✗", "red")
                 console.print(Text.assemble("  ", mark, f" {name}"))
+        elif line.startswith(NOTE):
+            console.print(f"  {name}: {line.removeprefix(NOTE)}", soft_wrap=True)
         elif line and not line.startswith(("Running stage", "> ", "Updating lock", "Generating lock", "Use `dvc")):
             bar.update(rows[name], word=line[: max(console.width - 48, 20)])
 

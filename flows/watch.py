@@ -6,7 +6,6 @@ nothing. What landed is kept in ``.perennial/inbox/<name>`` (its fingerprint), s
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from components.archives.arrivals import Arrival, said
 from components.archives.landing import inbox
 from components.errors import BadArchive, BadParams
 from components.texts import say
+from components.writing import replace_text, room
 from flows.land import Landed, land
 from flows.workspace import Workspace
 
@@ -136,14 +136,11 @@ def _alone_with(workspace: Workspace, arrival: Arrival) -> Iterator[bool]:
 
 def receive(workspace: Workspace, address: str, arrival: Arrival) -> Landed:
     """Fetch one arrival whole, land it, and throw the fetched copy away."""
-    room = workspace.root / ".perennial" / "arrivals" / arrival.name
-    shutil.rmtree(room, ignore_errors=True)
-    try:
-        inbox(address).fetch(arrival, room)
-        marker = arrival.marker
-        return land(workspace, arrival.name, str(room), layout=marker.layout, role=marker.role, faces=marker.faces)
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+    marker = arrival.marker
+    with room(workspace.root / ".perennial" / "arrivals") as here:
+        fetched = here / arrival.name
+        inbox(address).fetch(arrival, fetched)
+        return land(workspace, arrival.name, str(fetched), layout=marker.layout, role=marker.role, faces=marker.faces)
 
 
 def announce(workspace: Workspace, landed: Landed) -> None:
@@ -183,10 +180,8 @@ def tell(words: str, *, error: bool = False) -> None:
 
 def _seen(workspace: Workspace) -> dict[str, str]:
     folder = workspace.root / ".perennial" / "inbox"
-    return {path.name: path.read_text() for path in folder.glob("*")}
+    return {path.name: path.read_text() for path in folder.glob("[!.]*")}
 
 
 def _remember(workspace: Workspace, arrival: Arrival) -> None:
-    folder = workspace.root / ".perennial" / "inbox"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / arrival.name).write_text(arrival.fingerprint)
+    replace_text(workspace.root / ".perennial" / "inbox" / arrival.name, arrival.fingerprint)

@@ -24,7 +24,7 @@ from components.generations.lineage import Lineage
 from components.params import Params, load, parse
 from components.reports import PAGE_FILE
 from components.vocabulary import NOBODY
-from components.writing import replace_text
+from components.writing import replace_text, sweep
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 """The folder the package lies in: a checkout is a workspace of its own."""
@@ -87,11 +87,11 @@ class Workspace:
         cls(root).make_nobodys()
         (root / "recipes").mkdir(exist_ok=True)
         if root != CHECKOUT:
-            (root / "dvc.yaml").write_text(template("dvc.yaml"))
+            replace_text(root / "dvc.yaml", template("dvc.yaml"))
         if not (root / "lineage.yaml").is_file():
             Lineage().write(root / "lineage.yaml")
         if not (root / "params.yaml").is_file():
-            (root / "params.yaml").write_text(params)
+            replace_text(root / "params.yaml", params)
         return cls(root)
 
     def make_nobodys(self) -> None:
@@ -195,6 +195,12 @@ class Workspace:
         """Delete what was made of an archive that leaves."""
         for folder in self.made_of(archive):
             shutil.rmtree(folder, ignore_errors=True)
+
+    def sweep(self) -> None:
+        """Delete what processes that were killed had begun to write; whoever lives keeps what it holds."""
+        hidden = self.root / ".perennial"
+        for folder in (self.root, self.recipes, self.data("archives"), hidden, *(path for path in hidden.glob("*/"))):
+            sweep(folder)
 
     def link_archives(self) -> None:
         """Point to the archives that stayed where they are, wherever a copy of this workspace lacks the links."""

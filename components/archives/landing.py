@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import tempfile
-import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +16,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from components import writing
 from components.addresses import bucket_and_prefix
 from components.archives.arrivals import Arrival, Waiting, arrival, fingerprint, look_through
 from components.archives.files import is_text, spelled, troubles_with, walk
@@ -27,7 +26,6 @@ from components.errors import BadArchive, BadParams, NameTaken
 
 _CHUNK_BYTES: Final = 1 << 20
 _DOWNLOADS: Final = 8  # at once; below the ten connections a client keeps
-_ABANDONED_S: Final = 24 * 3600  # a half-copied folder this old belongs to a process that was killed
 
 
 class Inbox(Protocol):
@@ -175,24 +173,18 @@ def _trouble_as(error: Callable[[str], Exception], address: str) -> Iterator[Non
 
 @contextmanager
 def _all_or_nothing(target: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `target` when the block ends well and disappears when it does not."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    sweep(target)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", suffix=".partial", dir=target.parent) as hidden:
-        room = Path(hidden, target.name)
+    """A folder to fill, which becomes `target` for good when the block ends well and disappears when it does not."""
+    with writing.room(target.parent, target.name) as hidden:
+        room = hidden / target.name
         room.mkdir()
         yield room
         if target.is_dir():
             _refuse_other(target, tree_digest(room))
         else:
+            with troubles_with(target):
+                writing.sync_tree(room)
             room.replace(target)
-
-
-def sweep(target: Path, older_than_s: float = _ABANDONED_S) -> None:
-    """Delete what was half copied for `target` by processes that were killed."""
-    for left in target.parent.glob(f".{target.name}.*.partial"):
-        if time.time() - left.stat().st_mtime >= older_than_s:
-            shutil.rmtree(left, ignore_errors=True)
+            writing.sync_folder(target.parent)
 
 
 def _refuse_other(target: Path, digest: str) -> None:

@@ -29,6 +29,7 @@ from components.settings import settings
 from components.tasks import few
 from components.tasks.dataset import Faces
 from components.vocabulary import NOBODY
+from components.writing import replace_text, sync_tree
 
 CHECKPOINTS = Path(".perennial/checkpoints")
 
@@ -85,7 +86,8 @@ def evolve(
     if not engine.is_global_zero:
         return
     generation.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(learned.rows).to_csv(generation / CURVE, index=False, float_format="%.9g", lineterminator="\n")
+    curve = pd.DataFrame(learned.rows).to_csv(index=False, float_format="%.9g", lineterminator="\n")
+    replace_text(generation / CURVE, curve)
     save_generation(
         generation,
         student,
@@ -116,6 +118,7 @@ def evolve(
             },
         },
     )
+    sync_tree(generation)  # before what it could be made of again is gone
     shutil.rmtree(checkpoint.parent, ignore_errors=True)
 
 

@@ -24,6 +24,7 @@ from components.params import (
 )
 from components.settings import settings
 from components.vocabulary import NOBODY, Compiled, Precision
+from components.writing import replace_text
 
 
 class Row(Section):
@@ -109,8 +110,7 @@ class Recipe(Section):
         return cls.model_validate(said)
 
     def write(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(dump_yaml(self.model_dump(mode="json", exclude_unset=True)))
+        replace_text(path, dump_yaml(self.model_dump(mode="json", exclude_unset=True)))
 
     @property
     def digest(self) -> str:

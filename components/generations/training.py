@@ -7,7 +7,6 @@ the same bytes as one that was left alone.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -28,13 +27,14 @@ from components.generations import parts
 from components.generations.keeping import Keeping
 from components.generations.schedule import learning_rate
 from components.params import MemoryOptions, TrainingOptions
-from components.progress import OnStep
+from components.progress import NOTE, OnStep
 from components.strategies import Strategy
 from components.tasks import loading
 from components.tasks.dataset import Faces
 from components.tasks.loading import Draw, Loader, Recoding
 from components.tasks.sampling import Remembered, as_numbers, epoch_batches, paired_batches
 from components.vocabulary import Compiled
+from components.writing import replacing
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -263,25 +263,30 @@ def _mixed(*parts: int) -> int:
 
 def _save(path: Path, learner: nn.Module, optimiser: Adam, progress: Progress, keeping: Keeping) -> None:
     """Write the checkpoint so that a reader finds the old one or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         "learner": learner.state_dict(),
         "optimiser": optimiser.state_dict(),
         "progress": progress.state(),
         "keeping": keeping.state(),
     }
-    fresh = path.with_suffix(".fresh")
-    with fresh.open("wb") as file:
+    with replacing(path) as file:
         torch.save(state, file)
-        file.flush()
-        os.fsync(file.fileno())
-    fresh.replace(path)
 
 
 def _restore(path: Path, learner: nn.Module, optimiser: Adam, keeping: Keeping) -> Progress:
     if not path.is_file():
         return Progress()
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as fault:  # torch raises what it likes for a damaged file
+        aside = path.parent.with_name(f"{path.parent.name}.unreadable") / path.name
+        aside.parent.mkdir(exist_ok=True)
+        path.replace(aside)
+        print(
+            f"{NOTE}the training begins anew: its checkpoint cannot be read ({fault}); it is kept as {aside}",
+            flush=True,
+        )
+        return Progress()
     learner.load_state_dict(state["learner"])
     optimiser.load_state_dict(state["optimiser"])
     keeping.restore(state["keeping"])

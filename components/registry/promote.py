@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
 
 from components.digests import file_digest
 from components.errors import Refused
+from components.gates import probe
 from components.gates.verdict import VERDICT_FILE, verdict_if_any
 from components.generations.card import read_card
 from components.registry import catalogue, ledger
@@ -121,21 +122,26 @@ def settle(ledger_path: Path, tracking: Tracking) -> dict[str, str]:
 
 
 def smoke(version: ModelVersion, tracking: Tracking) -> None:
-    """Load what the registry would serve and let it answer; raises Refused unless the answers are probabilities.
+    """Load what the registry would serve and let it answer; raises Refused unless it answers with probabilities.
 
-    The weights' digest is taken of the fetched file first. `BrokenLineage` when it is not the recorded one.
+    Its digest is taken first, of the code too: `BrokenLineage` when it is not the recorded one. Where none was recorded, our
+    own code answers with its weights.
     """
-    import mlflow
-
     folder = catalogue.fetch(version, tracking)
-    faces = np.linspace(0, 255, 2 * 64 * 64 * 3).astype(np.uint8).reshape(2, 64, 64, 3)
-    with catalogue.own_modules():
-        answers = np.asarray(mlflow.pyfunc.load_model(str(folder.parent)).predict(faces))
-    if answers.shape != (2,) or not np.isfinite(answers).all() or answers.min() < 0 or answers.max() > 1:
+    answers = _of_the_store(folder.parent) if catalogue.executable(version) else np.asarray(probe.answer(folder))
+    if answers.ndim != 1 or not answers.size or not ((answers >= 0) & (answers <= 1)).all():
         raise Refused(
-            f"expected two probabilities from version {version.version} of '{version.name}', found {answers.tolist()}. "
+            f"expected probabilities from version {version.version} of '{version.name}', found {answers.tolist()}. "
             "Raise the generation again."
         )
+
+
+def _of_the_store(model: Path) -> Any:
+    import mlflow
+
+    faces = np.linspace(0, 255, 2 * 64 * 64 * 3).astype(np.uint8).reshape(2, 64, 64, 3)
+    with catalogue.own_modules():
+        return np.asarray(mlflow.pyfunc.load_model(str(model)).predict(faces))
 
 
 def _objection(name: str, weights: str, verdict: Path, reigning: Holder | None) -> str:

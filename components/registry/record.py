@@ -429,6 +429,7 @@ def _register(files: GenerationFiles, run: Run, tracking: Tracking) -> ModelVers
             catalogue.WEIGHTS_TAG: files.weights,
             catalogue.INDEX_TAG: str(files.index),
             catalogue.OPENS_TAG: opens,
+            catalogue.MODEL_TAG: catalogue.logged_digest(logged.model_id, tracking),
         },
     )
 

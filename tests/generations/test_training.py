@@ -136,6 +136,17 @@ def test_a_checkpoint_is_read_without_trusting_it(task: Faces, tmp_path: Path) -
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["c.pt"]  # no half-written file beside it
 
 
+def test_a_checkpoint_that_cannot_be_read_is_kept_aside_and_said(
+    task: Faces, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, _ = raised(task, None, tmp_path / "M1" / "c.pt")
+    (tmp_path / "M1" / "c.pt").write_bytes(b"half a checkpoint")
+    weights, _ = raised(task, None, tmp_path / "M1" / "c.pt")
+    assert same(weights, whole)
+    assert (tmp_path / "M1.unreadable" / "c.pt").read_bytes() == b"half a checkpoint"
+    assert "NOTE: the training begins anew" in capsys.readouterr().out
+
+
 def test_the_curve_has_the_mean_of_every_term_a_row_an_epoch(task: Faces, replay: Faces, tmp_path: Path) -> None:
     said: list[dict[str, float]] = []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -107,16 +108,63 @@ def test_a_generation_that_is_not_registered_is_refused_whatever_a_person_says(b
         promote(first.generation, verdict=first.verdict, ledger_path=books, tracking=tracking, override="now!")
 
 
-def test_registered_weights_that_were_tampered_with_never_become_champion(bear, tracking, books):
+@pytest.fixture
+def stored(tmp_path):
+    """A file of the one model in the artifact store."""
+
+    def find(name: str) -> Path:
+        (found,) = tmp_path.glob(f"mlartifacts/models/*/artifacts/{name}")
+        return found
+
+    return find
+
+
+def test_registered_weights_that_were_tampered_with_never_become_champion(bear, tracking, books, stored):
     first = bear(1)
     record(first.generation, tracking=tracking, **first.recording)
-    (version,) = catalogue.versions("rsia", tracking)
-    folder = catalogue.fetch(version, tracking)
-    stored = folder / "weights.safetensors"
-    stored.write_bytes(stored.read_bytes()[:-1] + b"!")
+    shutil.rmtree(tracking.models)
+    weights = stored("artifacts/weights.safetensors")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
     with pytest.raises(BrokenLineage, match=f"expected weights {first.weights[:12]}"):
         promote(first.generation, verdict=first.verdict, ledger_path=books, tracking=tracking, override="now!")
     assert aliases(tracking) == {"challenger": "rsia-M1"} and not ledger.read(books)
+
+
+@pytest.mark.parametrize("file", ["model.py", "code/components/errors.py", "MLmodel", "kept"])
+def test_code_of_the_store_that_is_not_the_recorded_one_is_never_executed(
+    bear, tracking, books, stored, file, tmp_path
+):
+    first = bear(1)
+    record(first.generation, tracking=tracking, **first.recording)
+    trap = f"\nopen({str(tmp_path / 'executed')!r}, 'w')\n"
+    if file == "kept":  # here, where it was looked at before; the store still has what was recorded
+        (kept,) = tracking.models.glob("*/model.py")
+        kept.write_text(kept.read_text() + trap)
+        assert promote(first.generation, verdict=first.verdict, ledger_path=books, tracking=tracking).moved
+    else:
+        shutil.rmtree(tracking.models)
+        spoilt = stored(file)
+        spoilt.write_text(spoilt.read_text() + (trap if file != "MLmodel" else "\n"))
+        with pytest.raises(BrokenLineage, match="found other code beside them: nothing of it was executed"):
+            promote(first.generation, verdict=first.verdict, ledger_path=books, tracking=tracking)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_version_of_which_no_code_was_recorded_answers_with_our_own(bear, tracking, books, stored, tmp_path):
+    first = bear(1)
+    record(first.generation, tracking=tracking, **first.recording)
+    (version,) = catalogue.versions("rsia", tracking)
+    tracking.client.delete_model_version_tag(version.name, version.version, catalogue.MODEL_TAG)  # as 0.2 left it
+    stored("model.py").write_text(f"open({str(tmp_path / 'executed')!r}, 'w')")
+    assert promote(first.generation, verdict=first.verdict, ledger_path=books, tracking=tracking).moved
+    assert not (tmp_path / "executed").exists()
+
+
+def test_a_model_is_fetched_once_and_nothing_temporary_stays(bear, put, tracking):
+    put(bear(1))
+    (kept,) = tracking.models.iterdir()
+    assert catalogue.champion("rsia", tracking).folder.parent == kept
+    assert list(tracking.models.iterdir()) == [kept] and not list(kept.rglob("__pycache__"))
 
 
 def test_promoting_again_changes_nothing(bear, put, tracking, books):
