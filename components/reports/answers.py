@@ -37,8 +37,8 @@ MEASURES: Final = {
     "face_px": ("size", "{:.0f} px"),
     "sharpness": ("sharpness", "{:.0f}"),
     "brightness": ("brightness", "{:.0f} of 255"),
-    "yaw_deg": ("turned", "{:.0f}°"),
-    "pitch_deg": ("raised", "{:.0f}°"),
+    "yaw_deg": ("turned", "{:z.0f}°"),
+    "pitch_deg": ("raised", "{:z.0f}°"),
     "detector_score": ("sure it is a face", "{:.2f}"),
 }
 
