@@ -101,6 +101,10 @@ class Plan:
         benchmarks = generation + (generation > 1)
         return benchmarks * self.clips_a_task * FACE_SPLITS["test"] * self.frames
 
+    def calibrated_on(self, generation: int) -> float:
+        """Validation faces of everything the line was taught so far; the ladder and the few that are looked at are little."""
+        return generation * self.clips_a_task * (1 - sum(FACE_SPLITS.values())) * self.frames
+
 
 @dataclass(frozen=True)
 class Machines:
@@ -180,12 +184,15 @@ def works(plan: Plan, machines: Machines, *, beside: bool, faster: Mapping[str, 
                 Work("evolve", line, generation, plan.learned_from(detector, generation) * taught / learns / HOUR),
                 Work("curate", line, generation, plan.looked_at() / scores / HOUR),
                 Work("evaluate", line, generation, plan.examined_on(generation) / scores / HOUR),
+                Work("calibrate", line, generation, plan.calibrated_on(generation) / scores / HOUR),
             ]
     return made
 
 
-NEEDS = {"evolve": ("curate", -1), "curate": ("evolve", 0), "evaluate": ("evolve", 0)}
+NEEDS = {"evolve": ("curate", -1), "curate": ("evolve", 0), "evaluate": ("evolve", 0), "calibrate": ("evaluate", 0)}
 """Stage -> the stage it waits for, and of which generation of its line, counted from its own."""
+RAISING = ("evolve", "curate")
+"""Stages that the next generation of a line waits for."""
 
 
 def scheduled(jobs: Sequence[Work], accelerators: int) -> Calendar:
@@ -201,7 +208,7 @@ def scheduled(jobs: Sequence[Work], accelerators: int) -> Calendar:
     while waiting or running:
         ready = sorted(
             (key for key in waiting if _may_begin(key, calendar, waiting, running)),
-            key=lambda key: (-left[key[1]], key[0] == "evaluate", key),
+            key=lambda key: (-left[key[1]], key[0] not in RAISING, key),
         )
         for key in ready[: accelerators - len(running)]:
             job = waiting.pop(key)
@@ -315,6 +322,7 @@ def _lines(plan: Plan, machines: Machines) -> str:
             "evolve, h",
             "curate, h",
             "evaluate, h",
+            "calibrate, h",
             "in all, h",
             "cores busy beside it",
         ],
@@ -332,7 +340,7 @@ def _totals(plan: Plan, machines: Machines) -> str:
         jobs = works(plan, machines, beside=beside, faster=faster)
         calendar = scheduled(jobs, machines.accelerators)
         longest = max(
-            sum(j.hours for j in jobs if j.line == line and j.stage != "evaluate") for line in range(len(plan.lines))
+            sum(j.hours for j in jobs if j.line == line and j.stage in RAISING) for line in range(len(plan.lines))
         )
         share = calendar.busy / (machines.accelerators * calendar.hours)
         rows.append([words, f"{calendar.busy:,.0f}", f"{calendar.hours:,.0f}", f"{longest:,.0f}", f"{share:.0%}"])
@@ -364,7 +372,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 # -- the model against a run -------------------------------------------------------------------------------------------------
 
-STAGES = ("ingest", "validate", "crop", "add_benchmark", "evolve", "curate", "evaluate", "judge")
+STAGES = ("ingest", "validate", "crop", "add_benchmark", "evolve", "curate", "evaluate", "calibrate", "judge")
 TASKS = 4
 SMALL = (6, 14)
 """People of each archive in the runs that the rates are learned from; everybody is in four clips."""
@@ -408,6 +416,7 @@ def units_of(plan: Plan, detector: Detector) -> dict[str, list[float]]:
         "evolve": [plan.learned_from(detector, i) for i in numbers],
         "curate": [plan.looked_at()] * plan.archives,
         "evaluate": [plan.examined_on(i) for i in numbers],
+        "calibrate": [plan.calibrated_on(i) for i in numbers],
         "judge": [0.0] * plan.archives,
     }
 

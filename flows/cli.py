@@ -736,7 +736,7 @@ def sheet(
     """Draw a contact sheet: people, and what every forgery family makes of them."""
     from components.lab.sheet import contact_sheet
 
-    say(contact_sheet(out, portraits=portraits, yunet=settings().yunet_weights))
+    say(str(contact_sheet(out, portraits=portraits, yunet=settings().yunet_weights)))
 
 
 @lab.command()
@@ -767,7 +767,7 @@ def render(
         seed=seed,
         first_person=first_person,
     )
-    say(out)
+    say(str(out))
 
 
 @lab.command()
@@ -796,7 +796,7 @@ def forge(
         first_person=first_person,
         up_to=up_to,
     )
-    say(out)
+    say(str(out))
 
 
 def main() -> None:

@@ -392,7 +392,7 @@ def encode(image: Images, codec: Codec = "lossless", quality: int = 90) -> bytes
         _, lossy = cv2.imencode(suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [how, quality])
         return lossy.tobytes()
     sink = io.BytesIO()
-    Image.fromarray(image).save(sink, "WEBP", lossless=True, method=0, quality=20)  # here quality means effort
+    Image.fromarray(image).save(sink, "WEBP", lossless=True, method=0, quality=0)  # here quality means effort
     return sink.getvalue()
 
 

@@ -11,7 +11,7 @@ from typing import Final
 
 import matplotlib
 from fpdf import FPDF
-from fpdf.enums import XPos, YPos
+from fpdf.enums import WrapMode, XPos, YPos
 from PIL import Image
 
 from components.reports import answers
@@ -78,7 +78,7 @@ class _Document(FPDF):
         self._line("PERENNIAL · ANSWER", 5)
         self._font(17, "B")
         self.multi_cell(
-            WIDTH_MM, 7.5, answers.title(said), align="L", wrapmode="CHAR", new_x=XPos.LMARGIN, new_y=YPos.NEXT
+            WIDTH_MM, 7.5, answers.title(said), align="L", wrapmode=WrapMode.CHAR, new_x=XPos.LMARGIN, new_y=YPos.NEXT
         )
         self.ln(2)
         self._font(11, "B", (255, 255, 255))
@@ -203,7 +203,7 @@ class _Document(FPDF):
             self.cell(30, 4.6, what)
             self._font(8)
             self.multi_cell(
-                WIDTH_MM - 30, 4.6, words, align="L", wrapmode="CHAR" if " " not in words else "WORD",
+                WIDTH_MM - 30, 4.6, words, align="L", wrapmode=WrapMode.WORD if " " in words else WrapMode.CHAR,
                 new_x=XPos.LMARGIN, new_y=YPos.NEXT,
             )  # fmt: skip
 
@@ -222,5 +222,5 @@ class _Document(FPDF):
         self.cell(WIDTH_MM, height, words, new_x=XPos.LMARGIN, new_y=YPos.NEXT)
 
     def _font(self, size: float, style: str = "", tone: tuple[int, int, int] = INK) -> None:
-        self.set_font(FONT, style, size)  # type: ignore[arg-type]
+        self.set_font(FONT, style, size)
         self.set_text_color(*tone)

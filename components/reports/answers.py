@@ -37,8 +37,8 @@ MEASURES: Final = {
     "face_px": ("size", "{:.0f} px"),
     "sharpness": ("sharpness", "{:.0f}"),
     "brightness": ("brightness", "{:.0f} of 255"),
-    "yaw_deg": ("turned", "{:.0f}°"),
-    "pitch_deg": ("raised", "{:.0f}°"),
+    "yaw_deg": ("turned", "{:z.0f}°"),
+    "pitch_deg": ("raised", "{:z.0f}°"),
     "detector_score": ("sure it is a face", "{:.2f}"),
 }
 
@@ -147,7 +147,7 @@ def facts(said: Record) -> list[tuple[str, str]]:
         one.archive + (f" ({one.generation}, champion since {one.promoted})" if one.promoted else "")
         for one in champion.taught
     )
-    since = f"champion since {champion.since}" if champion.since else "of which no book says since when it is champion"
+    since = f"champion since {champion.since}" if champion.since else "in no ledger as champion"
     size = f"{file.bytes:,} bytes" if file.bytes is not None else "unknown"
     frames = f", {file.frames} frames" if file.frames and file.frames > 1 else ""
     rows = [

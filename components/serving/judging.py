@@ -1,7 +1,7 @@
 """From the faces of a file to its verdict: which are good enough to be judged, and what the most suspicious one says.
 
 A face is good enough if it is no worse than `FLOORS`, or than 99 of 100 faces that the generation was validated on, which
-may be worse; it is followed through `FEWEST` frames of a clip; and it is of a kind that was taught. The most suspicious
+may be worse (sharpness, which depends on how large faces are cut: a quarter of theirs); it is followed through `FEWEST` frames of a clip; and it is of a kind that was taught. The most suspicious
 of those decides. Where there is none nothing is said, for the reason of the most prominent one.
 """
 
@@ -34,11 +34,13 @@ class Floor:
     words: str
     above: bool = False
     """Whether `worst` is the most, and not the least."""
+    of_taught: float | None = None
+    """Where it is known of what was taught, this share of it in place of `worst`: what it means depends on the crop."""
 
 
 FLOORS: Mapping[str, Floor] = {
     "face_px": Floor("too small", 64, "its longer side has {value:.0f} pixels, and it takes {worst:.0f}"),
-    "sharpness": Floor("too blurred", 5, "its sharpness is {value:.1f}, and it takes {worst:.1f}"),
+    "sharpness": Floor("too blurred", 5, "its sharpness is {value:.1f}, and it takes {worst:.1f}", of_taught=0.25),
     "brightness": Floor("too dark", 40, "its mean grey level is {value:.0f} of 255, and it takes {worst:.0f}"),
     "yaw_deg": Floor("profile view", 45, "it is turned by about {value:.0f} degrees, {worst:.0f} at most", above=True),
 }
@@ -65,6 +67,8 @@ class Point:
         if not known:
             return floor.worst
         low, high = known["quantiles"]["0.01"], known["quantiles"]["0.99"]
+        if floor.of_taught is not None:
+            return float(low * floor.of_taught)
         return max(floor.worst, abs(low), abs(high)) if floor.above else min(floor.worst, low)
 
     def told(self) -> record.OperatingPoint:

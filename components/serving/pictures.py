@@ -84,5 +84,5 @@ def _places(face: Face) -> list[int]:
     worst = int(np.argmax(scores))
     others = [place for place in range(len(scores)) if place != worst]
     count = min(OF_A_FACE - 1, len(others))
-    chosen = np.linspace(0, len(others) - 1, count).round().astype(int) if count else []
+    chosen = np.linspace(0, len(others) - 1, count).round().astype(int).tolist()
     return [worst, *(others[place] for place in chosen)]

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-VERSION = 1
+VERSION: Literal[1] = 1
 CANNOT_TELL: Literal["cannot tell"] = "cannot tell"
 Verdict = Literal["genuine", "forged", "cannot tell"]
 Why = Literal[

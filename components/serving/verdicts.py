@@ -281,7 +281,9 @@ def asked(paths: Iterable[Path]) -> Asked:
     Raises BadArchive where there is no clip or image at all. One of a format that is not read is among the files: its
     answer says so.
     """
-    given, files, others = [*paths], [], []
+    given = [*paths]
+    files: list[Path] = []
+    others: list[Path] = []
     for path in given:
         if not path.is_dir():
             files.append(path)

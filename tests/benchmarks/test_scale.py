@@ -30,13 +30,17 @@ def test_a_generation_is_examined_on_every_benchmark_so_far_and_its_teacher_on_t
     assert SMALL.examined_on(3) == 4 * test_faces
 
 
+def test_a_generation_is_calibrated_on_validation_faces_of_all_it_was_taught() -> None:
+    assert SMALL.calibrated_on(3) == pytest.approx(3 * 100 * 0.15 * 8)
+
+
 def test_one_line_takes_its_generations_one_after_another_however_many_accelerators_there_are() -> None:
     jobs = scale.works(SMALL, Machines(), beside=True)
-    raising = sum(job.hours for job in jobs if job.stage != "evaluate")
-    last = next(job for job in jobs if (job.stage, job.generation) == ("evaluate", 10))
+    raising = sum(job.hours for job in jobs if job.stage in ("evolve", "curate"))
+    last = sum(job.hours for job in jobs if job.stage in ("evaluate", "calibrate") and job.generation == 10)
     curated = next(job for job in jobs if (job.stage, job.generation) == ("curate", 10))
     found = scale.scheduled(jobs, 100)
-    assert found.hours == pytest.approx(raising - curated.hours + max(curated.hours, last.hours))
+    assert found.hours == pytest.approx(raising - curated.hours + max(curated.hours, last))
 
 
 def test_on_one_accelerator_the_hours_add_up() -> None:

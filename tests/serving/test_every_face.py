@@ -214,6 +214,12 @@ def test_what_was_taught_may_be_worse_than_the_floor(film: Film) -> None:
     assert Point(calibrated(quality=large)).worst("face_px") == FLOORS["face_px"].worst
 
 
+def test_how_sharp_a_face_must_be_depends_on_how_sharp_those_were_that_were_taught() -> None:
+    sharp = {"sharpness": {"faces": 99, "quantiles": {"0.01": 400.0, "0.99": 900.0}}}
+    assert Point(calibrated(quality=sharp)).worst("sharpness") == 100
+    assert Point(None).worst("sharpness") == FLOORS["sharpness"].worst
+
+
 def test_a_score_too_near_the_threshold_is_not_called(film: Film) -> None:
     near = (240, 120, 80, 143, 2)
     said = answer(film, [[near]] * 4, calibrated())

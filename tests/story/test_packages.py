@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -22,8 +23,8 @@ NEVER_LOCKED = "opencv-python"
 
 
 def needed(extras: bool = False) -> dict[str, Requirement]:
-    more = sum(PROJECT["project"]["optional-dependencies"].values(), []) if extras else []
-    found = [Requirement(text) for text in [*PROJECT["project"]["dependencies"], *more]]
+    more = PROJECT["project"]["optional-dependencies"].values() if extras else ()
+    found = [Requirement(text) for text in chain(PROJECT["project"]["dependencies"], *more)]
     return {canonicalize_name(one.name): one for one in found}
 
 
