@@ -13,24 +13,29 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        to = {"registry": self.registry}
-        self.requests = Counter("perennial_requests", "Requests by path and status.", ["path", "status"], **to)
+        to = self.registry
+        self.requests = Counter("perennial_requests", "Requests by path and status.", ["path", "status"], registry=to)
         self.answers = Counter(
-            "perennial_answers", "Answers by generation, verdict and reason.", ["generation", "verdict", "reason"], **to
+            "perennial_answers",
+            "Answers by generation, verdict and reason.",
+            ["generation", "verdict", "reason"],
+            registry=to,
         )
-        self.faces = Counter("perennial_faces", "Faces that were asked about.", **to)
-        self.seconds = Histogram("perennial_answer_seconds", "From a file to its answer.", buckets=SECONDS, **to)
+        self.faces = Counter("perennial_faces", "Faces that were asked about.", registry=to)
+        self.seconds = Histogram("perennial_answer_seconds", "From a file to its answer.", buckets=SECONDS, registry=to)
         self.probability = Histogram(
-            "perennial_forged_probability", "Of answers.", buckets=[number / 10 for number in range(1, 11)], **to
+            "perennial_forged_probability", "Of answers.", buckets=[number / 10 for number in range(1, 11)], registry=to
         )
-        self.at_work = Gauge("perennial_requests_at_work", "Requests that are being answered.", **to)
-        self.jobs = Gauge("perennial_jobs", "Jobs by state.", ["state"], **to)
-        self.batches = Gauge("perennial_device_batches", "Batches the champion computed.", **to)
-        self.batched_faces = Gauge("perennial_device_faces", "Faces the champion computed in batches.", **to)
-        self.replaced = Gauge("perennial_workers_replaced", "Processes that read files and were replaced.", **to)
-        self.swaps = Gauge("perennial_champion_swaps", "Times another champion took over.", **to)
-        self.champion = Gauge("perennial_champion", "1 of the generation that answers.", ["generation"], **to)
-        self.shadow = Counter("perennial_shadow", "Answers of the challenger, by whether it agrees.", ["agrees"], **to)
+        self.at_work = Gauge("perennial_requests_at_work", "Requests that are being answered.", registry=to)
+        self.jobs = Gauge("perennial_jobs", "Jobs by state.", ["state"], registry=to)
+        self.batches = Gauge("perennial_device_batches", "Batches the champion computed.", registry=to)
+        self.batched_faces = Gauge("perennial_device_faces", "Faces the champion computed in batches.", registry=to)
+        self.replaced = Gauge("perennial_workers_replaced", "Processes that read files and were replaced.", registry=to)
+        self.swaps = Gauge("perennial_champion_swaps", "Times another champion took over.", registry=to)
+        self.champion = Gauge("perennial_champion", "1 of the generation that answers.", ["generation"], registry=to)
+        self.shadow = Counter(
+            "perennial_shadow", "Answers of the challenger, by whether it agrees.", ["agrees"], registry=to
+        )
 
     def told(self) -> bytes:
         """As Prometheus reads it."""
