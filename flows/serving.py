@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,30 +164,52 @@ def serve(workspace: Workspace, line: str | None, options: Options, *, host: str
     """Answer on `host` until somebody ends it; raises BadParams where others than this machine could ask without a key."""
     import uvicorn
 
-    from components.errors import BadParams
     from components.serving.api import application
-    from components.serving.gate import LOOPBACK, keys_of
+    from components.serving.gate import LOOPBACK
     from components.serving.jobs import Jobs
     from components.serving.service import Service
+
+    keys = _keys(host)
+    books = WorkspaceBooks(workspace, _one_line(workspace, line))
+    with ExitStack() as open_:
+        state = open_.enter_context(_alone(options.state, books.line))
+        service = open_.enter_context(closing(Service(replace(options, state=state), books, device=device)))
+        jobs = open_.enter_context(closing(Jobs(service)))
+        app = application(service, jobs, keys, local=host in LOOPBACK)
+        uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=30)
+
+
+def _keys(host: str) -> dict[str, str]:
+    """Who may ask; where nobody else than this machine can, nobody need be named."""
+    from components.errors import BadParams
+    from components.serving.gate import LOOPBACK, keys_of
     from components.settings import settings
 
     keys = keys_of(settings().keys.get_secret_value())
-    local = host in LOOPBACK
-    if not local and not keys:
+    if not keys and host not in LOOPBACK:
         raise BadParams(
             f"expected keys in PERENNIAL_KEYS (name:key,name:key) before anybody but this machine may ask, found none, and "
             f"'{host}' is not localhost. `openssl rand -hex 24` makes a key."
         )
-    books = WorkspaceBooks(workspace, _one_line(workspace, line))
-    service = Service(options, books, device=device)
+    return keys
+
+
+@contextmanager
+def _alone(state: Path, line: str) -> Iterator[Path]:
+    """Where the only service of a line keeps uploads and jobs; raises Refused where another is at work."""
+    from filelock import FileLock, Timeout
+
+    room = state / line
+    room.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(room / "lock")
     try:
-        jobs = Jobs(service)
-        try:
-            app = application(service, jobs, keys, local=local)
-            uvicorn.run(
-                app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=30
-            )
-        finally:
-            jobs.close()
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Refused(
+            f"expected to be the only service of line '{line}' in this workspace, found another at work. Ask that one, or "
+            "end it first."
+        ) from None
+    try:
+        yield room
     finally:
-        service.close()
+        lock.release()

@@ -129,7 +129,7 @@ class Jobs:
             self._forget(job_id)
 
     def sweep(self) -> None:
-        """Delete the jobs whose time is over."""
+        """Delete the jobs whose time is over; done between answers, and every second while there is nothing to do."""
         before = time.time() - self._service.options.keep_jobs_s
         with self._changed:
             for job in [job for job in self._jobs.values() if job.finished and job.finished < before]:
@@ -168,6 +168,7 @@ class Jobs:
         while True:
             with self._changed:
                 while not self._ending and (job := self._next()) is None:
+                    self.sweep()
                     self._changed.wait(1.0)
                 if self._ending:
                     return
@@ -191,6 +192,7 @@ class Jobs:
         for item in job.items[_mended(folder / ANSWERS) :]:
             if self._ending or job.id not in self._jobs:
                 return
+            self.sweep()
             _append(folder / ANSWERS, self._reply(folder / item.path, item.name, job.caller, served))
         shutil.rmtree(folder / FILES, ignore_errors=True)
         self._set(replace(job, state="done", finished=time.time()))

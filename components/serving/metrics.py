@@ -13,49 +13,37 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "perennial_requests", "Requests by path and status.", ["path", "status"], registry=self.registry
-        )
+        to = self.registry
+        self.requests = Counter("perennial_requests", "Requests by path and status.", ["path", "status"], registry=to)
         self.answers = Counter(
             "perennial_answers",
             "Answers by generation, verdict and reason.",
             ["generation", "verdict", "reason"],
-            registry=self.registry,
+            registry=to,
         )
-        self.faces = Counter("perennial_faces", "Faces that were asked about.", registry=self.registry)
-        self.seconds = Histogram(
-            "perennial_answer_seconds", "From a file to its answer.", buckets=SECONDS, registry=self.registry
-        )
+        self.faces = Counter("perennial_faces", "Faces that were asked about.", registry=to)
+        self.seconds = Histogram("perennial_answer_seconds", "From a file to its answer.", buckets=SECONDS, registry=to)
         self.probability = Histogram(
-            "perennial_forged_probability",
-            "Of answers.",
-            buckets=[number / 10 for number in range(1, 11)],
-            registry=self.registry,
+            "perennial_forged_probability", "Of answers.", buckets=[number / 10 for number in range(1, 11)], registry=to
         )
-        self.at_work = Gauge("perennial_requests_at_work", "Requests that are being answered.", registry=self.registry)
-        self.jobs = Gauge("perennial_jobs", "Jobs by state.", ["state"], registry=self.registry)
-        self.batches = Gauge("perennial_device_batches", "Batches the champion computed.", registry=self.registry)
-        self.batched_faces = Gauge(
-            "perennial_device_faces", "Faces the champion computed in batches.", registry=self.registry
-        )
-        self.replaced = Gauge(
-            "perennial_workers_replaced", "Processes that read files and were replaced.", registry=self.registry
-        )
-        self.swaps = Gauge("perennial_champion_swaps", "Times another champion took over.", registry=self.registry)
-        self.champion = Gauge(
-            "perennial_champion", "1 of the generation that answers.", ["generation"], registry=self.registry
-        )
+        self.at_work = Gauge("perennial_requests_at_work", "Requests that are being answered.", registry=to)
+        self.jobs = Gauge("perennial_jobs", "Jobs by state.", ["state"], registry=to)
+        self.batches = Gauge("perennial_device_batches", "Batches the champion computed.", registry=to)
+        self.batched_faces = Gauge("perennial_device_faces", "Faces the champion computed in batches.", registry=to)
+        self.replaced = Gauge("perennial_workers_replaced", "Processes that read files and were replaced.", registry=to)
+        self.swaps = Gauge("perennial_champion_swaps", "Times another champion took over.", registry=to)
+        self.champion = Gauge("perennial_champion", "1 of the generation that answers.", ["generation"], registry=to)
         self.population = Gauge(
             "perennial_population",
             "What was asked of late, beside what the champion was calibrated on.",
             ["number"],
-            registry=self.registry,
+            registry=to,
         )
         self.population_faults = Counter(
-            "perennial_population_faults", "Looks at what was asked that failed.", registry=self.registry
+            "perennial_population_faults", "Looks at what was asked that failed.", registry=to
         )
         self.shadow = Counter(
-            "perennial_shadow", "Answers of the challenger, by whether it agrees.", ["agrees"], registry=self.registry
+            "perennial_shadow", "Answers of the challenger, by whether it agrees.", ["agrees"], registry=to
         )
 
     def told(self) -> bytes:

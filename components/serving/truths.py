@@ -10,10 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import shutil
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+
+from filelock import FileLock
 
 from components.archives.files import format_of
 from components.archives.held_out import position
@@ -51,7 +52,8 @@ class Truths:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._writing = threading.Lock()
+        folder.mkdir(parents=True, exist_ok=True)
+        self._writing = FileLock(folder / ".lock")  # services of several lines tell of one archive
 
     def tell(self, path: Path, sha256: str, truth: Truth, *, method: str = "", source: str = "") -> Told:
         """Keep a copy of the file at `path` with its truth.

@@ -16,6 +16,7 @@ import resource
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from components.errors import Busy, PerennialError, Unreadable
@@ -33,14 +34,12 @@ class Workers(Generic[T, R]):
     """`count` processes that call `do_one` (of a module's top level) with whatever comes."""
 
     def __init__(self, do_one: Callable[[T], R], count: int, *, memory_bytes: int = MEMORY_BYTES) -> None:
-        self._begin = lambda: _Worker(do_one, memory_bytes)
-        self._count = count
+        self._do_one, self._memory_bytes = do_one, memory_bytes
         self._free: queue.LifoQueue[_Worker[T, R]] = queue.LifoQueue()
-        self._closed = False
         self.replaced = 0
         """Processes that another took the place of."""
         for _ in range(count):
-            self._free.put(self._begin())
+            self._free.put(self._new())
 
     def do(self, task: T, *, within_s: float, patience_s: float = 60.0) -> R:
         """What `do_one` returns, or the PerennialError that it raises.
@@ -67,15 +66,17 @@ class Workers(Generic[T, R]):
 
     def close(self) -> None:
         """End them; one at work when its task is done."""
-        self._closed = True
         with contextlib.suppress(queue.Empty):
             while True:
                 self._free.get_nowait().end()
 
+    def _new(self) -> _Worker[T, R]:
+        return _Worker(self._do_one, self._memory_bytes)
+
     def _replace(self, worker: _Worker[T, R]) -> _Worker[T, R]:
         worker.end()
         self.replaced += 1
-        return self._begin()
+        return self._new()
 
 
 class _Worker(Generic[T, R]):
@@ -128,7 +129,7 @@ class _Worker(Generic[T, R]):
 def _serve(pipe: Connection, do_one: Callable[[T], R], memory_bytes: int) -> None:
     """The life of a process: it ends when nobody is at the other end of its pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who answers
-    with contextlib.suppress(ValueError, OSError):
+    if not Path("/dev/nvidiactl").exists():  # its driver maps more than a process will ever hold
         resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
     with contextlib.suppress(OSError):
         os.nice(5)  # who answers comes before who reads

@@ -120,8 +120,7 @@ def test_a_job_is_deleted_once_its_time_is_over(service, left_behind, monkeypatc
         jobs.sweep()
         assert left_behind.is_dir()
         monkeypatch.setattr(service, "options", replace(service.options, keep_jobs_s=-1))
-        jobs.sweep()
-        assert not left_behind.exists()
+        until(lambda: not left_behind.exists())
         with pytest.raises(NotThere):
             jobs.told(left_behind.name, "local")
     finally:

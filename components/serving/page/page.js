@@ -23,7 +23,8 @@ function make(tag, text = "", name = "") {
 function say(words) { $("#say").textContent = words; }
 
 async function ask(address, body, method = body ? "POST" : "GET") {
-  const answer = await fetch(address, { method, body, headers: key ? { authorization: `Bearer ${key}` } : {} });
+  const answer = await fetch(address, { method, body, headers: key ? { authorization: `Bearer ${key}` } : {} })
+    .catch(() => { throw new Error("The service does not answer, or the file is no longer where it was."); });
   if (answer.status === 401) {
     await unlocked();
     return ask(address, body, method);
@@ -167,8 +168,8 @@ async function examine(file, shown) {
 function refuse(shown, fault) {
   wait(shown, "");
   const words = `${fault.message[0].toUpperCase()}${fault.message.slice(1)}`;
-  head(shown, "unsure", "It could not be read", words);
-  say(`It could not be read. ${words}`);
+  head(shown, "unsure", "No answer", words);
+  say(`No answer. ${words}`);
 }
 
 function head(shown, verdict, words, why) {
