@@ -15,12 +15,15 @@ from typing import Any
 from components.reports.asked import write_asked
 from components.serving.asked import Asked
 from components.serving.watching import ALPHA, DAYS, Watched, look
+from components.writing import replace_text
 from flows.serving import champion_of
 from flows.watch import WORKSPACE, post, server
 from flows.workspace import Workspace
 
 EVENT = "population.drifted"
 RESOURCE = "perennial.line."
+KEPT = 1000
+"""Looks."""
 
 
 def asked_of(workspace: Workspace) -> Asked:
@@ -42,8 +45,8 @@ def watch(workspace: Workspace, line: str | None, *, days: float, alpha: float) 
     found = look(asked_of(workspace), champion.generation, points, days=days, alpha=alpha)
     known = looks(workspace, name)
     before = bool(known) and known[-1]["drifted"] and known[-1]["generation"] == champion.generation
-    with _history(workspace, name).open("a") as file:
-        file.write(json.dumps(found.as_json(), sort_keys=True) + "\n")
+    kept = [*known, found.as_json()][-KEPT:]
+    replace_text(_history(workspace, name), "".join(json.dumps(one, sort_keys=True) + "\n" for one in kept))
     write_page(workspace, name)
     tracking = connect(workspace.root)
     with answering(tracking):
