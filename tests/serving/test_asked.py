@@ -9,13 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from components.errors import Refused
 from components.evaluation.calibration import Calibration
 from components.evaluation.operating_point import OperatingPoint
 from components.evaluation.point_files import write as write_point
 from components.evaluation.population import Population
 from components.serving.asked import Asked
+from components.serving.service import Options, Service
 from components.serving.watching import look
 from tests.answers import record, traits
+
+from .conftest import LIMITS, TestBooks, until
 
 
 @pytest.fixture
@@ -109,3 +113,44 @@ def test_several_may_write_at_once(asked: Asked) -> None:
     assert sorted(numbers) == list(range(1, 41))
     with sqlite3.connect(asked.file) as database:
         assert database.execute("SELECT COUNT(*) FROM asked").fetchone() == (40,)
+
+
+def test_the_service_keeps_what_it_answers_and_what_the_challenger_said(tmp_path, generations, media) -> None:
+    books = TestBooks([generations[0]], youngest=generations[1])
+    looked = []
+    options = Options(
+        state=tmp_path / "state", told=tmp_path / "told", limits=LIMITS, every_s=0.05, shadow=True,
+        asked=tmp_path / "asked.sqlite", population=lambda: looked.append(1) or {"drift": 0.25}, population_every_s=0.1,
+    )  # fmt: skip
+    service = Service(options, books)
+    try:
+        said = service.answer(media / "a.png", "a.png", "somebody")["answer"]
+        kept = Asked(tmp_path / "asked.sqlite")
+        until(lambda: kept.rows(generations[0].generation)["shadow"].tolist() != [""])
+        (row,) = kept.rows(generations[0].generation).to_dict("records")
+        until(lambda: looked)
+        until(lambda: b'perennial_population{number="drift"} 0.25' in service.measure())
+    finally:
+        service.close()
+    assert (row["sha256"], row["verdict"], row["score"]) == (said["file"]["sha256"], said["verdict"], said["score"])
+    assert row["shadow"] in {"genuine", "forged", "cannot tell"}
+
+
+def test_a_look_that_fails_costs_no_answer_and_is_counted(tmp_path, generations) -> None:
+    def fails() -> dict[str, float]:
+        raise Refused("nobody is champion")
+
+    options = Options(
+        state=tmp_path / "state",
+        told=tmp_path / "told",
+        limits=LIMITS,
+        every_s=0.05,
+        population=fails,
+        population_every_s=0.05,
+    )
+    service = Service(options, TestBooks([generations[0]]))
+    try:
+        until(lambda: b"perennial_population_faults_total 0.0" not in service.measure())
+        assert service.trouble() == ""
+    finally:
+        service.close()
