@@ -119,14 +119,17 @@ def land(
     """
     said = Options(layout, role, faces or "")
     with FileLock(workspace.landing_lock):
-        if version:
-            return _land_version(workspace, name, source, said, link=link)
-        if again:
-            return _land_again(workspace, name, source, said)
-        known = workspace.params().archives.get(name)
-        if known:
-            return _landed_already(workspace, name, source, known, said.over(known))
-        return _land(workspace, name, source, said, link=link)
+        try:
+            if version:
+                return _land_version(workspace, name, source, said, link=link)
+            if again:
+                return _land_again(workspace, name, source, said)
+            known = workspace.params().archives.get(name)
+            if known:
+                return _landed_already(workspace, name, source, known, said.over(known))
+            return _land(workspace, name, source, said, link=link)
+        finally:
+            handover.forget(workspace.root / handover.FOLDER)
 
 
 def _land(workspace: Workspace, name: str, source: str, said: Options, *, link: bool, supersedes: str = "") -> Landed:
@@ -265,8 +268,6 @@ def _land_again(workspace: Workspace, name: str, source: str, said: Options) -> 
         workspace.restore(before)
         weights.tell(workspace.data(), name, known.faces)
         raise
-    finally:
-        handover.forget(workspace.root / handover.FOLDER, name)
 
 
 def _expect_what_landed(workspace: Workspace, name: str, source: str) -> None:
@@ -357,7 +358,6 @@ class _Attempt:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        handover.forget(self._workspace.root / handover.FOLDER, self._name)
         if kind is None or self._since is None:
             return
         data = self._workspace.data()

@@ -7,6 +7,7 @@ same with this file and without it, only later; the landing takes the file away 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
@@ -55,8 +56,9 @@ def read(folder: Path, name: str) -> dict[str, Measured]:
     return {row[0]: Measured(*row) for row in zip(*columns, strict=True)}
 
 
-def forget(folder: Path, name: str) -> None:
-    _file(folder, name).unlink(missing_ok=True)
+def forget(folder: Path) -> None:
+    """Delete what was kept in `folder`: landings take turns, so this one's, and that of one that was killed."""
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _file(folder: Path, name: str) -> Path:
