@@ -16,13 +16,11 @@ WEIGHTS = "ab" * 32
 
 def test_a_record_says_what_its_line_was_taught_until_then_and_when_each_lesson_became_champion(tmp_path: Path) -> None:
     workspace = Workspace.create(tmp_path / "ws", template("params.yaml"))
-    rows = {
-        f"line-M{number}": Row(
-            line="line", detector="rsia_net", strategy="er", learns=task, teacher=f"line-M{number - 1}" if number > 1 else "nobody",
-            bench="nobody",
-        )
-        for number, task in enumerate(("swaps", "reenactments", "later"), 1)
-    }  # fmt: skip
+    teacher, rows = "nobody", {}
+    for number, task in enumerate(("swaps", "reenactments", "later"), 1):
+        about = {"line": "line", "detector": "rsia_net", "strategy": "er", "bench": "nobody"}
+        rows[f"line-M{number}"] = Row(learns=task, teacher=teacher, **about)
+        teacher = f"line-M{number}"
     Lineage(generations=rows).write(workspace.lineage_file)
     for name, day in (("line-M1", "2026-11-01"), ("line-M2", "2026-11-20")):
         ledger.append(workspace.ledger, Decision(day, "ann", "promote", "line", None, Holder(name, WEIGHTS), "opens"))
