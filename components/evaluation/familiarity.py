@@ -123,7 +123,8 @@ def fitted(learned: Sequence[Kin], apart: Sequence[Kin], untaught: Sequence[Kin]
 
     Which distance a view takes, and whether the first view does better alone, is measured between the validation clips of
     taught and of untaught archives; where there are none of the latter, each taught archive is left out in turn and stands
-    for one. With one archive alone nothing can be measured: the distance is Mahalanobis's, and the AUC is undefined.
+    for one. With one archive alone nothing can be measured: the first view is taken alone, by Mahalanobis's distance, and the
+    AUC is undefined.
     """
     tested = _tests(learned, apart, untaught)
     names = tuple(learned[0].traits)
@@ -131,7 +132,7 @@ def fitted(learned: Sequence[Kin], apart: Sequence[Kin], untaught: Sequence[Kin]
     best: dict[str, Kind] = {name: _better(auc[name]) for name in names}
     alone = {name: kind for name, kind in best.items() if name == names[0]}
     together, first = _told_apart(tested, best), _told_apart(tested, alone)
-    kinds = alone if together is not None and first is not None and first > together else best
+    kinds = best if together is not None and first is not None and together >= first else alone
     views = _views(learned, apart, kinds)
     distances = np.sort(np.concatenate([_of_clips(views, kin) for kin in apart]))
     limit = float(distances[len(distances) - 1 - math.floor(len(distances) * unfamiliar)])
