@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.errors import Refused
-from components.evaluation.scores import METRICS_FILE
 from components.generations.card import CARD, WEIGHTS, file_digest, read_card
 from components.registry import ledger
 from components.registry.ledger import Holder
@@ -140,12 +139,15 @@ class WorkspaceBooks:
             params=Recipe.read(self.workspace.recipes / f"{generation}.yaml").faces,
             operating_point=self.workspace.data("operating_points", generation),
             champion=told_of(self.workspace, Holder(generation, weights), folder),
-            measured=_measured(self.workspace.data("scores", generation) / METRICS_FILE),
+            measured=_measured(self.workspace.data("scores", generation)),
         )
 
 
-def _measured(file: Path) -> dict[str, Any]:
+def _measured(scores: Path) -> dict[str, Any]:
     """AUC and false alarms of each benchmark, with intervals, where the generation was examined here."""
+    from components.evaluation.scores import METRICS_FILE
+
+    file = scores / METRICS_FILE
     if not file.is_file():
         return {}
     found = json.loads(file.read_text(encoding="utf-8"))["benchmarks"]
