@@ -486,10 +486,6 @@ def serve(
         shadow=shadow,
         every_s=every,
     )
-    print(
-        f"The page is at http://{host}:{port}/, what programs ask at /v1/score (described by /openapi.json).",
-        flush=True,
-    )
     _serve(workspace, line, options, host=host, port=port, device=str(device()))
 
 

@@ -175,6 +175,8 @@ def serve(workspace: Workspace, line: str | None, options: Options, *, host: str
         service = open_.enter_context(closing(Service(replace(options, state=state), books, device=device)))
         jobs = open_.enter_context(closing(Jobs(service)))
         app = application(service, jobs, keys, local=host in LOOPBACK)
+        who, at = service.succession.champion.name, f"http://{host}:{port}/"
+        print(f"{who} answers. The page is at {at}, what programs ask at /v1/score (see /openapi.json).", flush=True)
         uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=30)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import httpx
@@ -113,6 +115,33 @@ def test_a_job_outlives_a_kill_of_the_service_and_the_log_tells_who_answered(wor
     said = json.loads(recalled.stdout)
     assert {one["answer"]["file"]["name"] for one in said["answers"]} == {f"{number}.mp4" for number in range(40)}
     assert said["faults"] == []
+
+
+def test_ten_thousand_small_requests_leave_the_process_as_it_was(workspace):
+    served = Served(workspace)
+    process = psutil.Process(served.process.pid)
+
+    async def ask() -> Counter[int]:
+        statuses: Counter[int] = Counter()
+        requests = [{"data": {"path": "../x"}}, {}, {"content": b"{"}, {"files": {"file": ("a.png", b"")}}]
+
+        async def one(client: httpx.AsyncClient, first: int) -> None:
+            for number in range(first, 10_000, 16):
+                statuses[(await client.post("/v1/score", **requests[number % 4])).status_code] += 1
+
+        async with httpx.AsyncClient(base_url=served.address, timeout=120) as client:
+            await asyncio.gather(*(one(client, first) for first in range(16)))
+        return statuses
+
+    try:
+        served.client.post("/v1/score")
+        before = process.memory_info().rss
+        statuses = asyncio.run(ask())
+        assert sum(statuses.values()) == 10_000 and set(statuses) <= {400, 404, 422, 503}
+        assert process.memory_info().rss - before < 150 * 2**20
+        assert served.client.get("/readyz").json()["ready"]
+    finally:
+        served.end(signal.SIGINT)
 
 
 def test_it_refuses_to_listen_elsewhere_without_keys(workspace):
