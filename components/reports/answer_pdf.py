@@ -27,7 +27,7 @@ LINES: Final = (
 )  # fmt: skip
 PAGE_MM, EDGE_MM = (210, 297), 16
 WIDTH_MM = PAGE_MM[0] - 2 * EDGE_MM
-PICTURE_MM = 42.0
+PICTURE_MM = 40.0
 
 logging.getLogger("fontTools").setLevel(logging.ERROR)  # it tells of every table of a font that is cut down
 logging.getLogger("fpdf").setLevel(logging.ERROR)  # it warns of every letter that a font does not have
@@ -184,7 +184,7 @@ class _Document(FPDF):
         self.words(quality, 8)
 
     def _pictures(self, shown: Sequence[Picture]) -> None:
-        if self.will_page_break(PICTURE_MM + 10):
+        if self.will_page_break(PICTURE_MM + 8):
             self.add_page()
         top = self.get_y() + 1
         for number, one in enumerate(shown):
@@ -195,7 +195,7 @@ class _Document(FPDF):
             self.set_xy(left, top + PICTURE_MM + 0.5)
             self._font(7, tone=MUTED)
             self.multi_cell(2 * PICTURE_MM, 3.4, f"{answers.when(one)}: {one.words}", align="L")
-        self.set_xy(EDGE_MM, top + PICTURE_MM + 9)
+        self.set_xy(EDGE_MM, top + PICTURE_MM + 7.5)
 
     def facts(self, rows: Sequence[tuple[str, str]]) -> None:
         for what, words in rows:

@@ -1,4 +1,4 @@
-"""Pages by template: every word from data is escaped, what a template asks for and is not told is an error."""
+"""Pages by template: every word from data is escaped and harmless, what a template asks for and is not told is an error."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from components.evaluation.estimate import Estimate
 from components.reports import PAGE_FILE
+from components.texts import harmless
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -39,10 +40,16 @@ def data_url(image: bytes, kind: str) -> str:
     return f"data:image/{kind};base64,{base64.b64encode(image).decode()}"
 
 
+def _words(value: Any) -> Any:
+    """A text without control characters and marks of direction; what is no text, or was escaped before, as it is."""
+    return harmless(value) if type(value) is str else value
+
+
 _ENVIRONMENT = Environment(
     loader=FileSystemLoader(TEMPLATES),
     autoescape=True,
     undefined=StrictUndefined,
+    finalize=_words,
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,

@@ -1,1 +1,1 @@
-"""The champion at work: the model MLflow serves (`model`) and the verdicts on files (`verdicts`)."""
+"""The champion at work: the model MLflow serves (`model`), and the records it gives of files (`verdicts`, `record`)."""

@@ -1,8 +1,9 @@
 """From the faces of a file to its verdict: which are good enough to be judged, and what the most suspicious one says.
 
 A face is good enough if it is no worse than `FLOORS`, or than 99 of 100 faces that the generation was validated on, which
-may be worse (sharpness, which depends on how large faces are cut: a quarter of theirs); it is followed through `FEWEST` frames of a clip; and it is of a kind that was taught. The most suspicious
-of those decides. Where there is none nothing is said, for the reason of the most prominent one.
+may be worse (of sharpness, which depends on how large faces are cut, a quarter of theirs counts); it is followed through
+`FEWEST` frames of a clip; and it is of a kind that was taught. The most suspicious of those decides. Where there is none
+nothing is said, for the reason of the most prominent one.
 """
 
 from __future__ import annotations

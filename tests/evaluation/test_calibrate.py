@@ -219,7 +219,7 @@ def test_every_number_a_face_table_says_of_a_face_is_described_and_unknown_ones_
 def test_a_point_is_read_as_it_was_written_and_without_its_statistics_knows_no_strangers(calibrated: Calibrate) -> None:
     folder = calibrated()
     point = OperatingPoint.read(folder)
-    traits = {"picture": np.zeros((2, 30), np.float32), "embedding": np.zeros((2, 32), np.float32)}
+    traits = {"picture": np.zeros((2, 84), np.float32), "embedding": np.zeros((2, 32), np.float32)}
     assert point.unfamiliarity(traits).shape == (2,)
     (folder / FAMILIARITY_FILE).unlink()
     bare = OperatingPoint.read(folder)

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from components.printing import Console
 from components.registry.ledger import Decision, Holder
+from components.reports.pages import render
 from components.serving.verdicts import Answer, FrameAnswer
 from components.texts import harmless, printable, say
 from flows import terminal
@@ -84,6 +85,11 @@ def test_colours_are_the_programs_own() -> None:
     table.add_row("\x1b[31mred")
     Console(file=sink, width=80, force_terminal=True, color_system="standard").print(table, style="green")
     assert "[bold]a[/]" in sink.getvalue() and "\\x1b[31mred" in sink.getvalue() and "\x1b[32m" in sink.getvalue()
+
+
+def test_pages_show_names_as_words() -> None:
+    page = render("answers.html", rows=[], counts={}, passed_over=[(name, "<b>why</b>") for name in NASTY])
+    assert not OBEYED.search(page.replace("\n", "").replace("\r", "")) and "<b>" not in page
 
 
 def test_commands_print_by_say(capsys: pytest.CaptureFixture[str]) -> None:

@@ -152,7 +152,7 @@ def lived(place: Installed) -> None:
         place.said("perennial", "score", crops / "fake" / "test_0.png", "--faces", "none", "--json", "-C", home)
     )
     assert told["champion"] == "small-M1"
-    assert 0 <= told["answers"][0]["probability"] <= 1
+    assert 0 <= told["answers"][0]["faces"][0]["score"] <= 1
 
 
 def test_the_wheel_carries_the_roots_wiring_and_every_file_that_code_opens(wheel: Path) -> None:
