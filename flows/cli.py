@@ -509,7 +509,6 @@ def serve(
         asked=asked_of(workspace).file if watch else None,
         population=watcher(workspace, line) if watch else None,
     )
-    say(f"The page is at http://{host}:{port}/, what programs ask at /v1/score (described by /openapi.json).")
     _serve(workspace, line, options, host=host, port=port, device=str(device()))
 
 

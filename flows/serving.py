@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from components.digests import file_digest
 from components.errors import Refused
-from components.evaluation.scores import METRICS_FILE
 from components.generations.card import CARD, WEIGHTS, read_card
 from components.registry import ledger
 from components.registry.ledger import Holder
@@ -143,12 +142,15 @@ class WorkspaceBooks:
             params=Recipe.read(self.workspace.recipes / f"{generation}.yaml").faces,
             operating_point=self.workspace.data("operating_points", generation),
             champion=told_of(self.workspace, Holder(generation, weights), folder),
-            measured=_measured(self.workspace.data("scores", generation) / METRICS_FILE),
+            measured=_measured(self.workspace.data("scores", generation)),
         )
 
 
-def _measured(file: Path) -> dict[str, Any]:
+def _measured(scores: Path) -> dict[str, Any]:
     """AUC and false alarms of each benchmark, with intervals, where the generation was examined here."""
+    from components.evaluation.scores import METRICS_FILE
+
+    file = scores / METRICS_FILE
     if not file.is_file():
         return {}
     found = json.loads(file.read_text(encoding="utf-8"))["benchmarks"]
@@ -176,6 +178,8 @@ def serve(workspace: Workspace, line: str | None, options: Options, *, host: str
         service = open_.enter_context(closing(Service(replace(options, state=state), books, device=device)))
         jobs = open_.enter_context(closing(Jobs(service)))
         app = application(service, jobs, keys, local=host in LOOPBACK)
+        who, at = service.succession.champion.name, f"http://{host}:{port}/"
+        print(f"{who} answers. The page is at {at}, what programs ask at /v1/score (see /openapi.json).", flush=True)
         uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=30)
 
 

@@ -13,10 +13,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from components.errors import PerennialError
+import numpy as np
+
+from components.errors import PerennialError, Refused
+from components.faces.extraction import Person
 from components.params import CropOptions
 from components.serving.batching import Batched
-from components.serving.record import Champion
+from components.serving.looking import Seen
+from components.serving.record import Champion, File, Provenance
 from components.serving.verdicts import Examiner
 
 
@@ -57,12 +61,36 @@ class Served:
 
     @classmethod
     def load(cls, standing: Standing, device: str) -> Served:
-        """Raises as `Examiner.load` does: where its faces cannot be cut here as it learned them, or it is damaged."""
+        """Raises as `Examiner.load` does, where its faces cannot be cut here as it learned them, or it is damaged; and Refused
+        where it cannot answer."""
         alone = Examiner.load(
             standing.folder, standing.operating_point, standing.params, champion=standing.champion, device=device
         )
         batched = Batched(alone.detector)
-        return cls(standing, replace(alone, detector=batched), batched)
+        examiner = replace(alone, detector=batched)
+        try:
+            examiner.judge(_trial(standing.params.size_px))
+        except Exception as fault:
+            raise Refused(
+                f"expected '{standing.generation}' to answer about one grey face before anybody asks it, found that it "
+                f"cannot: {type(fault).__name__}: {fault}. Does its operating point belong to this version? Raise the next "
+                "generation: `perennial run`."
+            ) from fault
+        return cls(standing, examiner, batched)
+
+
+def _trial(side_px: int) -> Seen:
+    """A picture of one grey face."""
+    nobody = Provenance(looked_for=False, found=None, words="")
+    file = File(name="", sha256=None, bytes=None, kind="still", frames=1, frames_per_s=None, provenance=nobody)
+    person = Person(
+        frames=np.zeros(1, np.int64),
+        faces=np.full((1, side_px, side_px, 3), 128, np.uint8),
+        boxes=np.array([[0.0, 0.0, side_px, side_px]]),
+        landmarks=np.full((1, 5, 2), np.nan),
+        scores=np.ones(1),
+    )
+    return Seen(file, (person,), None, 0.0)
 
 
 class Books(Protocol):

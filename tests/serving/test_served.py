@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -113,6 +115,29 @@ def test_a_job_outlives_a_kill_of_the_service_and_the_log_tells_who_answered(wor
     said = json.loads(recalled.stdout)
     assert {one["answer"]["file"]["name"] for one in said["answers"]} == {f"{number}.mp4" for number in range(40)}
     assert said["faults"] == []
+
+
+def test_ten_thousand_small_requests_leave_the_process_as_it_was(workspace):
+    served = Served(workspace)
+    process = psutil.Process(served.process.pid)
+
+    requests = [{"data": {"path": "../x"}}, {}, {"content": b"{"}, {"files": {"file": ("a.png", b"")}}]
+
+    def ask(first: int) -> Counter[int]:
+        with httpx.Client(base_url=served.address, timeout=120) as client:
+            numbers = range(first, 10_000, 12)
+            return Counter(client.post("/v1/score", **requests[number % 4]).status_code for number in numbers)
+
+    try:
+        served.client.post("/v1/score")
+        before = process.memory_info().rss
+        with ThreadPoolExecutor(12) as pool:
+            statuses = sum(pool.map(ask, range(12)), Counter())
+        assert sum(statuses.values()) == 10_000 and set(statuses) <= {400, 404, 422, 503}
+        assert process.memory_info().rss - before < 150 * 2**20
+        assert served.client.get("/readyz").json()["ready"]
+    finally:
+        served.end(signal.SIGINT)
 
 
 def test_it_refuses_to_listen_elsewhere_without_keys(workspace):
