@@ -336,6 +336,28 @@ def history(
 
 
 @app.command()
+def verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Bring back what the workspace, the cache or DVC's remote still has.")
+    ] = False,
+    root: Root = None,
+) -> None:
+    """Compare every byte that the lineage rests on, the ledger and the registry with what was written down of them."""
+    from flows import verify as verifying
+
+    said = verifying.verify(_workspace(root), repair=repair)
+    for fault in said.repaired:
+        print(f"repaired  {fault.what}: {fault.words}")
+    for fault in said.faults:
+        print(f"{fault.what}: {fault.words}")
+    if said.faults:
+        if not repair:
+            print("`perennial verify --repair` brings back what the workspace, the cache or DVC's remote still has.")
+        raise typer.Exit(1)
+    print("Everything is what was written down of it.")
+
+
+@app.command()
 def withdraw(
     archive: Annotated[str, typer.Option(help="The archive it landed with.", show_default=False)],
     source: Annotated[str, typer.Argument(help="A source of the archive; default: the archive itself.")] = "",
