@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from components.errors import PerennialError
+from components.errors import PerennialError, in_words
 from components.settings import hush, settings
 from flows import stopping
 
@@ -725,6 +725,11 @@ def main() -> None:
         stopping.end(stopped)
     except PerennialError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as fault:
+        if not (said := in_words(fault)):
+            raise
+        print(said, file=sys.stderr)
         sys.exit(1)
 
 
