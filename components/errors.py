@@ -19,7 +19,9 @@ PerennialError
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
+from typing import Final
 
 
 class PerennialError(Exception):
@@ -82,3 +84,34 @@ class Busy(PerennialError):
 
 class StageFailed(PerennialError):
     """A pipeline stage ended with an error."""
+
+
+_ADVICE: Final = {
+    errno.EACCES: "it may not be read or written here: give this user the right (chmod, chown)",
+    errno.EPERM: "it may not be read or written here: give this user the right (chmod, chown)",
+    errno.ENOSPC: "the disk is full: make room and try again",
+    errno.EFBIG: "it is larger than this disk or this user may hold: choose another place",
+    errno.EDQUOT: "the quota of this user is used up: make room and try again",
+    errno.EIO: "the disk or the network behind it fails: copy the file from another place",
+    errno.ESTALE: "the network disk lost it: mount it again",
+    errno.ENOENT: "nothing is there, or a link leads nowhere: put the file itself in its place",
+    errno.ELOOP: "a link leads to itself: put the file itself in its place",
+    errno.EROFS: "the disk is mounted read-only: choose another place",
+    errno.ENAMETOOLONG: "its name is too long for the disk: rename it",
+    errno.EILSEQ: "its name cannot be written on this disk: rename it",
+}
+_OF_THE_PROGRAM: Final = (errno.ENOENT, errno.ELOOP)  # more often a mistake of ours than of a disk
+
+
+def advice(fault: OSError) -> str:
+    """What went wrong with a file, and what to do."""
+    words = fault.strerror or str(fault) or type(fault).__name__
+    return f"{words}: {_ADVICE[fault.errno]}" if fault.errno in _ADVICE else words
+
+
+def in_words(fault: OSError) -> str:
+    """A fault of the system that a person can mend, in one line; empty for others."""
+    if fault.errno not in _ADVICE or fault.errno in _OF_THE_PROGRAM:
+        return ""
+    where = f"'{fault.filename}' cannot be read or written" if fault.filename else "a file cannot be read or written"
+    return f"{where}: {advice(fault)}. What was made before is safe; run again."

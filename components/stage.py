@@ -30,7 +30,7 @@ import psutil
 
 from components import code, guardian
 from components import params as _params
-from components.errors import PerennialError, StageFailed
+from components.errors import PerennialError, StageFailed, in_words
 from components.settings import hush
 
 WHOLE, SECTION, MADE_OF = "params", "_params", "made_of"
@@ -60,6 +60,10 @@ def run(stage: Callable[..., Any], *, brief: bool = False) -> None:
             _compare(recorded)
     except PerennialError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    except OSError as fault:
+        if not (said := in_words(fault)):
+            raise
+        sys.exit(said)
 
 
 def _recorded(files: Sequence[Path]) -> dict[str, str]:

@@ -6,6 +6,9 @@ Embedded by default: ``<workspace>/mlflow.db`` (sqlite) with artifacts under ``<
     tracking = connect(workspace)
     tracking.client.search_runs([tracking.experiment], ...)
 
+MLflow knows artifacts by absolute paths. A workspace that was moved, or is a copy, is found out when its books are opened,
+and they name its own folder from then on.
+
 Everything Perennial writes there is a projection of files in the workspace: deleting it loses nothing, `record` and
 `promote` write it again.
 """
@@ -16,9 +19,10 @@ import logging
 import os
 import re
 import socket
+import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -45,6 +49,13 @@ EXPERIMENT = "perennial"
 DATABASE, ARTIFACTS, MODELS = "mlflow.db", "mlartifacts", Path(".perennial", "models")
 PATIENCE_S = 10.0
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+LOCATIONS = (
+    ("experiments", "artifact_location"),
+    ("runs", "artifact_uri"),
+    ("logged_models", "artifact_location"),
+    ("model_versions", "storage_location"),
+)
+"""Where MLflow 3.17 writes down a path."""
 SERVERS = ("http://", "https://", "databricks")
 
 
@@ -78,13 +89,16 @@ def _connect(workspace: Path, uri: str) -> Tracking:
     with warnings.catch_warnings():
         # MLflow 3.17 maps its tables in a way that SQLAlchemy 2.1 means to drop; said once, when they are mapped.
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy", category=DeprecationWarning)
-        if not uri:
+        own = not uri
+        if own:
             workspace.mkdir(parents=True, exist_ok=True)
             _create_database(workspace / DATABASE)
             uri = addresses.sqlite(workspace / DATABASE)
         _expect_answer(uri)
         # A server decides about artifacts itself; a bare database would leave them in the current folder.
         artifacts = None if uri.startswith(SERVERS) else (workspace / ARTIFACTS).as_uri()
+        if own and artifacts:
+            _follow_a_move(workspace / DATABASE, artifacts)
         return Tracking(uri, _experiment(_client(uri), artifacts), workspace / MODELS)
 
 
@@ -161,6 +175,20 @@ def _create_database(database: Path) -> None:
         engine.dispose()
         for left in database.parent.glob(f"{draft.name}*"):
             left.unlink(missing_ok=True)
+
+
+def _follow_a_move(database: Path, artifacts: str) -> None:
+    """Let the books of a workspace that lay elsewhere name the artifacts beside them, all at once or not at all."""
+    with closing(sqlite3.connect(database, timeout=60)) as books, books:
+        known = books.execute("select artifact_location from experiments where name = ?", (EXPERIMENT,)).fetchone()
+        before = known[0] if known else artifacts
+        if before == artifacts or not before.endswith(f"/{ARTIFACTS}"):
+            return
+        for table, column in LOCATIONS:
+            books.execute(
+                f"update {table} set {column} = ? || substr({column}, ?) where substr({column} || '/', 1, ?) = ?",  # noqa: S608
+                (artifacts, len(before) + 1, len(before) + 1, f"{before}/"),
+            )
 
 
 def _experiment(client: MlflowClient, artifacts: str | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
 
 import typer
 
-from components.errors import PerennialError
+from components.errors import PerennialError, in_words
 from components.settings import hush, settings
 from components.texts import say
 from flows import stopping
@@ -339,6 +339,28 @@ def history(
         console.print(history_table(entries, withdrawn))
     else:
         say("No promotion yet.")
+
+
+@app.command()
+def verify(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Bring back what the workspace, the cache or DVC's remote still has.")
+    ] = False,
+    root: Root = None,
+) -> None:
+    """Compare every byte that the lineage rests on, the ledger and the registry with what was written down of them."""
+    from flows import verify as verifying
+
+    said = verifying.verify(_workspace(root), repair=repair)
+    for fault in said.repaired:
+        print(f"repaired  {fault.what}: {fault.words}")
+    for fault in said.faults:
+        print(f"{fault.what}: {fault.words}")
+    if said.faults:
+        if not repair:
+            print("`perennial verify --repair` brings back what the workspace, the cache or DVC's remote still has.")
+        raise typer.Exit(1)
+    print("Everything is what was written down of it.")
 
 
 @app.command()
@@ -833,6 +855,11 @@ def main() -> None:
         stopping.end(stopped)
     except PerennialError as error:
         say(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except OSError as fault:
+        if not (said := in_words(fault)):
+            raise
+        print(said, file=sys.stderr)
         sys.exit(1)
 
 

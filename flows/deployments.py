@@ -30,6 +30,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 from prefect.types.entrypoint import EntrypointType
 
+from components import guardian
 from components.errors import PerennialError
 from flows import lifecycle as stages
 from flows.lifecycle import RUNNER, Outcome
@@ -43,6 +44,7 @@ PATIENCE_S = 6 * 3600
 @flow(name="lifecycle", validate_parameters=False, task_runner=RUNNER)
 def lifecycle(root: str) -> Outcome:
     """The lifecycle of the workspace at `root`, telling the service's log one line for each thing that happens."""
+    guardian.end_with_parent()  # the process of `perennial deploy`: killed, it leaves nobody at work
     name = runtime.flow_run.name
     tell(f"{name} looks for what is pending")
     started = time.monotonic()

@@ -82,13 +82,16 @@ def _disk(root: Path) -> Check:
 def _workspace(root: Path) -> Iterator[Check]:
     from flows import pipeline, set_asides
     from flows.pending import look
-    from flows.workspace import Workspace
+    from flows.workspace import AtWork, Workspace
 
     try:
         workspace = Workspace.at(root)
         if (workspace.root / ".dvc").is_dir():
             pipeline.expect_links(workspace.root)
         found = look(workspace)
+    except AtWork:
+        yield Check("workspace", "good", "a lifecycle is running there")
+        return
     except PerennialError as fault:
         yield Check("workspace", "bad", str(fault))
         return

@@ -8,15 +8,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from prefect import flow, get_run_logger, runtime, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture, wait
-from prefect.states import Cancelled, State
+from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components import code
@@ -436,7 +437,8 @@ def _chain(workspace: Workspace, names: list[str], before: list[PrefectFuture[bo
 def _submit(
     workspace: Workspace, name: str, *, force: bool = False, wait_for: Sequence[PrefectFuture[bool]] = ()
 ) -> PrefectFuture[bool]:
-    return stage.submit(workspace.root, name, force, return_state=False, wait_for=wait_for)
+    future = stage.submit(workspace.root, name, force, return_state=False, wait_for=wait_for)
+    return cast(PrefectFuture[bool], future)  # what was stopped has no result
 
 
 def _settle(futures: dict[str, PrefectFuture[bool]], outcome: Outcome) -> None:

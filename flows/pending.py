@@ -149,7 +149,7 @@ def unsettled(workspace: Workspace) -> bool:
 
 def settled_marker(workspace: Workspace) -> Path:
     """A file that holds the digest of the moves which the tracking server of these settings has followed."""
-    return _recorded(workspace) / "champions"
+    return workspace.root / ".perennial" / "settled" / _tracked_at()
 
 
 def ready(workspace: Workspace, params: Params) -> set[str]:
@@ -187,12 +187,12 @@ def examination_marker(workspace: Workspace, key: str) -> Path:
 
 def _marker(workspace: Workspace, name: str, what: Iterable[str]) -> Path:
     digest = hashlib.sha256("".join(what).encode()).hexdigest()[:16]
-    return _recorded(workspace) / f"{name}-{digest}"
+    return workspace.root / ".perennial" / "recorded" / _tracked_at() / f"{name}-{digest}"
 
 
-def _recorded(workspace: Workspace) -> Path:
-    where = hashlib.sha256((settings().tracking_uri or "embedded").encode()).hexdigest()[:8]
-    return workspace.root / ".perennial" / "recorded" / where
+def _tracked_at() -> str:
+    """The tracking server of these settings, in eight letters."""
+    return hashlib.sha256((settings().tracking_uri or "embedded").encode()).hexdigest()[:8]
 
 
 def _unused(workspace: Workspace) -> list[str]:

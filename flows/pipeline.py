@@ -143,6 +143,14 @@ def checkout(root: Path) -> None:
         _dvc(root, arguments, 24 * 3600, None)
 
 
+def bring_back(root: Path) -> None:
+    """Fetch from the remote what the cache lacks, if there is one, and check everything out."""
+    _dvc(
+        root, ["--wait-for-lock", "fetch", "--quiet"], 24 * 3600, None
+    )  # without a remote, or with one that lacks it too
+    checkout(root)
+
+
 def complete(root: Path) -> None:
     """`checkout`, if anything is lacking that stages made: to look costs less than to start DVC."""
     lock = root / "dvc.lock"

@@ -31,9 +31,8 @@ from components.orders import struck
 from components.params import Params, Withdrawal, parse
 from components.withdrawal import files
 from flows import pipeline
-from flows.lifecycle import only_one
 from flows.orders import name_in
-from flows.workspace import CHECKOUT, Workspace, template
+from flows.workspace import CHECKOUT, Workspace, only_one, template
 
 OLD_KEY, OLD_FILE = IN_0_1
 OLD_STAGES = {"enrol": "add_benchmark"}

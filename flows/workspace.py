@@ -214,6 +214,10 @@ class Workspace:
         return Lineage.read(self.lineage_file)
 
 
+class AtWork(PerennialError):
+    """A lifecycle runs in the workspace."""
+
+
 @contextmanager
 def only_one(workspace: Workspace, patience_s: float) -> Iterator[None]:
     """Two lifecycles never share a workspace; the lock dies with its holder."""
@@ -221,7 +225,7 @@ def only_one(workspace: Workspace, patience_s: float) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise PerennialError(
+        raise AtWork(
             f"expected no other lifecycle in '{workspace.root}', found one running. Wait for it to end; it will also "
             "do what has landed meanwhile."
         ) from None

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from components.errors import BadArchive
+from components.errors import BadArchive, advice
 from components.texts import printable
 
 CLIP: Final = "clip"
@@ -67,20 +67,6 @@ _REFUSED: Final = {
     b"/annex/objects": "a git-annex pointer in place of the file: `git annex get` in its checkout brings the file",
     b"<": "text of a web page or a playlist, perhaps what a server answered in place of the file: fetch it again",
 }
-_ADVICE: Final = {
-    errno.EACCES: "it may not be read or written here: give this user the right (chmod, chown)",
-    errno.EPERM: "it may not be read or written here: give this user the right (chmod, chown)",
-    errno.ENOSPC: "the disk is full: make room and try again",
-    errno.EFBIG: "it is larger than this disk or this user may hold: choose another place",
-    errno.EDQUOT: "the quota of this user is used up: make room and try again",
-    errno.EIO: "the disk or the network behind it fails: copy the file from another place",
-    errno.ESTALE: "the network disk lost it: mount it again",
-    errno.ENOENT: "nothing is there, or a link leads nowhere: put the file itself in its place",
-    errno.ELOOP: "a link leads to itself: put the file itself in its place",
-    errno.EROFS: "the disk is mounted read-only: choose another place",
-    errno.ENAMETOOLONG: "its name is too long for the disk: rename it",
-    errno.EILSEQ: "its name cannot be written on this disk: rename it",
-}
 _OF_THE_COPY: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # not of what is copied
 
 
@@ -112,12 +98,6 @@ def format_of(path: Path) -> Format:
     expect_regular(path)
     with path.open("rb") as file:
         return recognised(file.read(HEAD_BYTES))
-
-
-def advice(fault: OSError) -> str:
-    """What went wrong with a file, and what to do."""
-    words = fault.strerror or str(fault) or type(fault).__name__
-    return f"{words}: {_ADVICE[fault.errno]}" if fault.errno in _ADVICE else words
 
 
 def spelled(name: str | os.PathLike[str]) -> str:

@@ -165,6 +165,11 @@ def standing(path: Path, line: str) -> Standing:
     return now
 
 
+def standings(path: Path) -> dict[str, Standing]:
+    """Where the decisions so far leave every line they name."""
+    return {line: standing(path, line) for line in dict.fromkeys(entry.line for entry in read(path))}
+
+
 def promoted(path: Path, line: str, generation: str, weights: str) -> Decision | None:
     """The last promotion of exactly these weights, None if there was none."""
     for entry in reversed(read(path, line)):

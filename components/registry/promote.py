@@ -116,8 +116,7 @@ def follow_ledger(line: str, ledger_path: Path, tracking: Tracking) -> bool:
 
 def settle(ledger_path: Path, tracking: Tracking) -> dict[str, str]:
     """Finish what was cut off, of every line the ledger knows: line -> its champion, where the alias was another."""
-    lines = dict.fromkeys(entry.line for entry in ledger.read(ledger_path))
-    moved = [line for line in lines if follow_ledger(line, ledger_path, tracking)]
+    moved = [line for line in ledger.standings(ledger_path) if follow_ledger(line, ledger_path, tracking)]
     return {line: champion.generation for line in moved if (champion := ledger.standing(ledger_path, line).champion)}
 
 

@@ -19,7 +19,7 @@ def rollback(line: str, *, ledger_path: Path, tracking: Tracking, why: str, who:
     aliases move.
     """
     unfinished = follow_ledger(line, ledger_path, tracking)
-    last, now = (ledger.read(ledger_path, line) or [None])[-1], ledger.standing(ledger_path, line)
+    last, now = next(reversed(ledger.read(ledger_path, line)), None), ledger.standing(ledger_path, line)
     if unfinished and last and last.action == ledger.ROLLBACK and last.came_from:
         words = f"'{last.to.generation}' is the champion of '{line}' again: the rollback of {last.when} is finished now"
         return Promotion(line, last.to.generation, last.came_from.generation, moved=True, words=words)

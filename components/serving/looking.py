@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from components.archives import media
-from components.archives.files import UnreadableError, advice, expect_regular
+from components.archives.files import UnreadableError, expect_regular
 from components.digests import file_digest
-from components.errors import BadArchive, NoFaceFound
+from components.errors import BadArchive, NoFaceFound, advice
 from components.faces import frames, quality
 from components.faces.detection import FaceDetector
 from components.faces.extraction import Person, people_of

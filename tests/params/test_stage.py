@@ -30,6 +30,8 @@ def cut(clips: Path, faces: Path, *, name: str, limit: int = 3, faces_params: Cr
         raise NoFaceFound("expected a face, found none. Look.")
     if name == "broken":
         raise ZeroDivisionError("a defect of ours")
+    if name == "full":
+        raise OSError(28, "No space left on device", "data/x")
     if name == "told":
         print(made_of)
     if name == "edited":
@@ -76,6 +78,16 @@ def test_a_fault_of_the_user_s_is_advice_on_stderr_and_exit_code_1(start: Start)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
     assert err.strip() == "NoFaceFound: expected a face, found none. Look."
+
+
+def test_a_disk_that_is_full_is_one_line_with_advice(start: Start) -> None:
+    process = start("a", "b", "--name", "full")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.strip() == (
+        "'data/x' cannot be read or written: No space left on device: the disk is full: make room and try again. "
+        "What was made before is safe; run again."
+    )
 
 
 def test_a_defect_of_ours_shows_where(start: Start) -> None:

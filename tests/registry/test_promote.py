@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from mlflow.tracking._tracking_service import utils as artifact_repos
 
 from components.errors import BrokenLineage, Refused
 from components.gates.verdict import VERDICT_FILE
@@ -318,3 +319,27 @@ def test_a_champion_that_was_moved_meanwhile_is_not_replaced(bear, put, tracking
     with pytest.raises(Refused, match=r"expected 'rsia-M1' as the champion of 'rsia', found 'rsia-M2'"):
         put(third)
     assert aliases(tracking) == {"champion": "rsia-M2", "previous": "rsia-M1", "challenger": "rsia-M3"}
+
+
+@pytest.mark.parametrize("how", ["moved", "copied"])
+def test_the_books_of_a_workspace_that_was_moved_or_copied_find_its_artifacts_beside_them(
+    bear, empty_books, tmp_path, how
+):
+    there, here = tmp_path / "there", tmp_path / "an other 50%"
+    there.mkdir()
+    shutil.copy(empty_books, there)
+    first = bear(1)
+    record(first.generation, tracking=connect(there), **first.recording)
+    shutil.rmtree(there / ".perennial")
+    shutil.copytree(there, here)
+    if how == "moved":
+        shutil.rmtree(there)
+    artifact_repos._artifact_repos_cache.clear()  # of this process; who meets the workspace elsewhere is another one
+    tracking, before = connect(here), sorted(there.rglob("*"))
+    promote(first.generation, verdict=first.verdict, ledger_path=here / "ledger.jsonl", tracking=tracking)
+    champion = catalogue.champion("rsia", tracking)
+    assert champion is not None and champion.weights == first.weights
+    second = bear(2, champion=first)
+    record(second.generation, tracking=tracking, **second.recording)
+    assert sorted(there.rglob("*")) == before, "what is written belongs to the workspace it is written in"
+    assert len(list(here.glob("mlartifacts/models/*/artifacts/MLmodel"))) == 2
