@@ -298,7 +298,7 @@ def add(root: Path, target: Path) -> None:
 
     The cache holds its files as well. Where nobody chose how (`cache.type`), they are hard links instead of a second copy
     if that is safe; of DVC's own `reflink, copy` the first costs nothing where a file system knows it. Where a copy is what
-    there would be, there is one already: to put it there anew costs DVC half of its memory.
+    there would be, the one that is there stays.
     """
     name, links = str(target.relative_to(root)), _links(root)
     if links.are_safe:
