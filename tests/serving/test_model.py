@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 
+import components.tracking  # noqa: F401  before MLflow itself: what it warns of its own classes is silenced there
+
+# isort: split
 import mlflow
 import numpy as np
 import pandas as pd
