@@ -173,7 +173,11 @@ def test_the_registered_model_loads_without_pickle_and_answers_with_probabilitie
     with pytest.raises(mlflow.exceptions.MlflowException, match="expected faces as"):
         model.predict(faces[..., 0])
     server = TestClient(scoring_server.init(model))  # what `mlflow models serve` runs
-    for asked in ({"inputs": faces[:1].tolist()}, {"instances": faces[0].tolist()}, {"inputs": (faces[0] / 255).tolist()}):
+    for asked in (
+        {"inputs": faces[:1].tolist()},
+        {"instances": faces[0].tolist()},
+        {"inputs": (faces[0] / 255).tolist()},
+    ):
         said = server.post("/invocations", json=asked)
         assert said.json()["predictions"] == pytest.approx(answers[:1].tolist(), rel=1e-4), said.text
     assert server.post("/invocations", json={"inputs": [1, 2]}).status_code == 400
