@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from components.archives import media
-from components.archives.files import UnreadableError
+from components.archives.files import UnreadableError, advice, expect_regular
 from components.errors import BadArchive, NoFaceFound
 from components.faces import frames, quality
 from components.faces.detection import FaceDetector
@@ -51,6 +51,7 @@ def look(path: Path, face_detector: FaceDetector, params: CropOptions, name: str
     people: tuple[Person, ...] = ()
     reason = None
     try:
+        expect_regular(path)
         about = about.model_copy(update={"sha256": media.sha256_of(path), "bytes": path.stat().st_size})
         about = about.model_copy(update={"provenance": provenance.read(path)})
         is_still = media.is_still(path)
@@ -65,7 +66,8 @@ def look(path: Path, face_detector: FaceDetector, params: CropOptions, name: str
         words = f"'{face_detector.name}' found none in the frames looked at: is one visible, upright and large enough?"
         reason = Reason(code="no face", words=words)
     except (UnreadableError, BadArchive, OSError) as fault:
-        reason = Reason(code="unreadable", words=printable(str(fault)))
+        words = advice(fault) if isinstance(fault, OSError) else str(fault)
+        reason = Reason(code="unreadable", words=printable(words))
     return Seen(about, people, reason, time.perf_counter() - start)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -130,6 +131,14 @@ def test_no_file_of_a_folder_that_looks_like_media_is_passed_over(champion, file
     assert unread == {"anim.gif", "face.heic", "scan.tiff"}
     assert said["clip_without_suffix"].faces_seen == 1
     assert [path.name for path in asked([tmp_path]).others] == ["notes.txt"], "named, and not answered"
+
+
+def test_what_is_no_file_is_answered_and_nobody_waits_for_it(champion, tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    pipe, nothing = answers([tmp_path / "pipe.png", tmp_path / "nothing.png"], champion)
+    assert pipe.reason is not None and "no regular file" in pipe.reason.words
+    assert nothing.reason is not None and "nothing is there" in nothing.reason.words
+    assert {pipe.reason.code, nothing.reason.code} == {"unreadable"} and nothing.file.sha256 is None
 
 
 def test_a_folder_without_media_is_not_taken_for_an_examined_one(tmp_path):
