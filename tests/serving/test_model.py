@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 
+import components.tracking  # noqa: F401  before MLflow itself: what it warns of its own classes is silenced there
+
+# isort: split
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
-from components.tracking import mlflow  # first: with its warnings about itself silenced
-
-from components.serving.model import faces_in  # isort: skip
+from components.serving.model import faces_in
 
 FACE = np.arange(4 * 5 * 3, dtype=np.uint8).reshape(4, 5, 3)
 SHARES = FACE.astype(np.float32) / 255
