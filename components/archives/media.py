@@ -36,11 +36,11 @@ from components.archives.files import (
     HEAD_BYTES,
     IMAGE,
     UnreadableError,
-    advice,
     expect_regular,
     format_of,
     recognised,
 )
+from components.errors import advice
 
 Images = npt.NDArray[np.uint8]
 
