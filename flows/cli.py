@@ -848,7 +848,8 @@ def main() -> None:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING" if serves else "CRITICAL")
     if sys.argv[1:2] not in (["deploy"], ["serve"]):  # their servers end by rules of their own
         command = next(iter(sys.argv[1:]), "")
-        stopping.prompt(f"Stopped; `perennial {command}` continues." if command in CONTINUES else "Stopped.")
+        words = f"Stopped; `perennial {command}` continues." if command in CONTINUES else "Stopped."
+        stopping.prompt(words, well=command == "watch")
     try:
         app()
     except stopping.Stopped as stopped:

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 GRACE_S = 2.0
 SHOW_CURSOR = "\x1b[?25h"
-_said = ""
+_said, _well = "", False
 _once = threading.Lock()
 _ending = threading.Event()
 
@@ -32,39 +32,40 @@ class Stopped(BaseException):
 
     def __init__(self, number: int = signal.SIGINT) -> None:
         super().__init__(number)
-        self.code = 128 + number
+        self.code = 0 if _well else 128 + number
 
 
-def prompt(words: str) -> None:
-    """From now on a signal to stop ends this process, and `words` are the last ones it says."""
-    global _said
-    _said = words
+def prompt(words: str, *, well: bool = False) -> None:
+    """From now on a signal to stop ends this process, and `words` are the last ones it says; `well`, a service, with 0."""
+    global _said, _well
+    _said, _well = words, well
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's `&`
             signal.signal(number, _told)
 
 
-def soon(code: int = 128 + signal.SIGINT) -> None:
+def soon(stopped: Stopped | None = None) -> None:
     """A stop is under way: if this process is prompt, it ends after `GRACE_S` at the latest."""
     if _said and not _ending.is_set():
         _ending.set()
-        timer = threading.Timer(GRACE_S, _leave, [code])
+        timer = threading.Timer(GRACE_S, _leave, [(stopped or Stopped()).code])
         timer.daemon = True
         timer.start()
 
 
 def end(stopped: Stopped) -> NoReturn:
     """Say the last words and end."""
-    soon(stopped.code)
+    soon(stopped)
     _say()
     sys.exit(stopped.code)
 
 
 def _told(number: int, _: FrameType | None) -> None:
+    stopped = Stopped(number)
     if _ending.is_set():  # who asks twice is in a hurry
-        _leave(128 + number)
-    soon(128 + number)
-    raise Stopped(number)
+        _leave(stopped.code)
+    soon(stopped)
+    raise stopped
 
 
 def _leave(code: int) -> None:
