@@ -133,13 +133,8 @@ def _repair(workspace: Workspace) -> None:
 
 
 def _files(workspace: Workspace, name: str) -> GenerationFiles:
-<<<<<<< HEAD
-    folder, scores, judged = (workspace.data(kind, name) for kind in ("generations", "scores", "verdicts"))
-    return GenerationFiles(folder, scores, judged, workspace.recipes / f"{name}.yaml")
-=======
     folder, scores, judged_at = (workspace.data(kind, name) for kind in ("generations", "scores", "verdicts"))
     return GenerationFiles(folder, scores, judged_at, workspace.recipes / f"{name}.yaml")
->>>>>>> h14-faults
 
 
 def _is_recorded(workspace: Workspace, name: str) -> bool:
