@@ -353,14 +353,14 @@ def verify(
 
     said = verifying.verify(_workspace(root), repair=repair)
     for fault in said.repaired:
-        print(f"repaired  {fault.what}: {fault.words}")
+        say(f"repaired  {fault.what}: {fault.words}")
     for fault in said.faults:
-        print(f"{fault.what}: {fault.words}")
+        say(f"{fault.what}: {fault.words}")
     if said.faults:
         if not repair:
-            print("`perennial verify --repair` brings back what the workspace, the cache or DVC's remote still has.")
+            say("`perennial verify --repair` brings back what the workspace, the cache or DVC's remote still has.")
         raise typer.Exit(1)
-    print("Everything is what was written down of it.")
+    say("Everything is what was written down of it.")
 
 
 @app.command()
@@ -860,7 +860,7 @@ def main() -> None:
     except OSError as fault:
         if not (said := in_words(fault)):
             raise
-        print(said, file=sys.stderr)
+        say(said, file=sys.stderr)
         sys.exit(1)
 
 

@@ -14,6 +14,7 @@ from components.errors import Refused
 from components.generations.card import CARD, WEIGHTS, read_card
 from components.registry import ledger
 from components.registry.ledger import Holder
+from components.texts import say
 from flows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def serve(workspace: Workspace, line: str | None, options: Options, *, host: str
         jobs = open_.enter_context(closing(Jobs(service)))
         app = application(service, jobs, keys, local=host in LOOPBACK)
         who, at = service.succession.champion.name, f"http://{host}:{port}/"
-        print(f"{who} answers. The page is at {at}, what programs ask at /v1/score (see /openapi.json).", flush=True)
+        say(f"{who} answers. The page is at {at}, what programs ask at /v1/score (see /openapi.json).", flush=True)
         uvicorn.run(app, host=host, port=port, log_level="warning", server_header=False, timeout_graceful_shutdown=30)
 
 

@@ -20,6 +20,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import NoReturn
 
+from components.texts import say
+
 GRACE_S = 2.0
 SHOW_CURSOR = "\x1b[?25h"
 _said, _well = "", False
@@ -77,5 +79,6 @@ def _say() -> None:
     if _once.acquire(blocking=False):
         with suppress(OSError, ValueError):
             if sys.stdout.isatty():
-                print(SHOW_CURSOR, end="", flush=True)
-            print(_said, file=sys.stderr, flush=True)
+                sys.stdout.write(SHOW_CURSOR)
+                sys.stdout.flush()
+            say(_said, file=sys.stderr, flush=True)
