@@ -39,7 +39,7 @@ def record(
     seen = probability is not None
     return Record(
         file=File(
-            name="/home/somebody/secret.mp4", sha256=f"{number:064x}", bytes=1, kind="still", frames=1, frames_per_s=None,
+            name="evidence/secret.mp4", sha256=f"{number:064x}", bytes=1, kind="still", frames=1, frames_per_s=None,
             provenance=Provenance(looked_for=False, found=None, words="nobody looked"),
         ),
         verdict=verdict,
