@@ -22,7 +22,7 @@ import socket
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -33,6 +33,7 @@ import httpx
 from components import addresses
 from components.errors import PerennialError
 from components.settings import hush, settings
+from components.writing import room
 
 hush()  # before the import: MLflow reads its telemetry switch then
 
@@ -162,19 +163,15 @@ def _create_database(database: Path) -> None:
         return
     from mlflow.store.db.utils import _initialize_tables, create_sqlalchemy_engine
 
-    draft = database.with_name(f".{database.name}.{os.getpid()}")
-    draft.unlink(missing_ok=True)
-    engine = create_sqlalchemy_engine(addresses.sqlite(draft))
-    try:
-        _initialize_tables(engine)
-        engine.dispose()
-        os.link(draft, database)
-    except FileExistsError:
-        pass
-    finally:
-        engine.dispose()
-        for left in database.parent.glob(f"{draft.name}*"):
-            left.unlink(missing_ok=True)
+    with room(database.parent, database.name) as here:
+        draft = here / database.name
+        engine = create_sqlalchemy_engine(addresses.sqlite(draft))
+        try:
+            _initialize_tables(engine)
+        finally:
+            engine.dispose()
+        with suppress(FileExistsError):
+            os.link(draft, database)
 
 
 def _follow_a_move(database: Path, artifacts: str) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from components.registry import ledger
-from components.registry.promote import Promotion
 from components.writing import replace_text
 from flows.pending import settled_marker
 from flows.workspace import Workspace
+
+if TYPE_CHECKING:
+    from components.registry.promote import Promotion
 
 
 def settle(workspace: Workspace) -> dict[str, str]:
