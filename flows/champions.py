@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+from components.errors import PerennialError
 from components.registry import ledger
+from components.texts import say
 from components.writing import replace_text
-from flows.pending import settled_marker
+from flows.pending import settled_marker, unsettled
 from flows.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -25,6 +28,17 @@ def settle(workspace: Workspace) -> dict[str, str]:
         moved = promote.settle(workspace.ledger, tracking)
     replace_text(settled_marker(workspace), ledger.digest(workspace.ledger))
     return moved
+
+
+def settle_at_start(workspace: Workspace) -> None:
+    """What a service does first: `settle`, unless there is nothing to do; books that are away keep nobody from serving."""
+    if not unsettled(workspace):
+        return
+    try:
+        for line, champion in settle(workspace).items():
+            say(f"the registry names {champion} again as the champion of '{line}', as the ledger does")
+    except PerennialError as fault:
+        say(f"the registry was not compared with the ledger: {fault}", file=sys.stderr)
 
 
 def promote(workspace: Workspace, generation: str, *, override: str) -> Promotion:

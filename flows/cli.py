@@ -173,9 +173,12 @@ def watch(
     root: Root = None,
 ) -> None:
     """Land archives whose completion marker is there, each once, and say so with the event archive.landed."""
+    from flows.champions import settle_at_start
     from flows.watch import watch as _watch
 
-    _watch(_workspace(root), inbox or settings().inbox, once=once, every_s=every)
+    workspace = _workspace(root)
+    settle_at_start(workspace)
+    _watch(workspace, inbox or settings().inbox, once=once, every_s=every)
 
 
 @app.command()
@@ -184,9 +187,12 @@ def deploy(
     root: Root = None,
 ) -> None:
     """Serve the lifecycle: on a schedule, on the event archive.landed, never two at once. Needs a Prefect server."""
+    from flows.champions import settle_at_start
     from flows.deployments import serve
 
-    serve(_workspace(root), cron=cron)
+    workspace = _workspace(root)
+    settle_at_start(workspace)
+    serve(workspace, cron=cron)
 
 
 @app.command()
@@ -510,6 +516,7 @@ def serve(
     from components.machine import device
     from components.serving.limits import Limits
     from components.serving.service import Options
+    from flows.champions import settle_at_start
     from flows.population import asked_of, watcher
     from flows.serving import answers_of
     from flows.serving import serve as _serve
@@ -531,6 +538,7 @@ def serve(
         asked=asked_of(workspace).file if watch else None,
         population=watcher(workspace, line) if watch else None,
     )
+    settle_at_start(workspace)
     _serve(workspace, line, options, host=host, port=port, device=str(device()))
 
 
