@@ -54,9 +54,9 @@ CATALOGUES = {
     "faces": "components.faces.detection",
 }
 """Packages whose modules are chosen by name, one file a choice."""
-WORDS = frozenset(f"components.{name}" for name in ("code", "errors", "progress", "settings"))
-"""Modules that shape no result: this one, error messages, progress bars, and settings, which say where things run and
-give defaults that a recipe freezes. They belong to no closure, so rewording a message makes nothing stale."""
+WORDS = frozenset(f"components.{name}" for name in ("code", "errors", "printing", "progress", "settings"))
+"""Modules that shape no result: this one, error messages, what is printed, progress, and settings, which say where things
+run and give defaults that a recipe freezes. They belong to no closure, so rewording a message makes nothing stale."""
 FOLDER = Path("data/code")
 CACHE = Path(".perennial/code.json")
 """Where a workspace has both."""
