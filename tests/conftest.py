@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from components.settings import settings as preferences
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("PREFECT_LOGGING_LEVEL", "CRITICAL")  # its server's last words come after the streams are closed
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's `&`; whoever is started here would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 hush()
 settings.register_profile("patient", deadline=None)  # a busy machine is nobody's fault
 settings.load_profile("patient")

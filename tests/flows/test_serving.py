@@ -22,8 +22,9 @@ def test_a_record_says_what_its_line_was_taught_until_then_and_when_each_lesson_
         rows[f"line-M{number}"] = Row(learns=task, teacher=teacher, **about)
         teacher = f"line-M{number}"
     Lineage(generations=rows).write(workspace.lineage_file)
-    for name, day in (("line-M1", "2026-11-01"), ("line-M2", "2026-11-20")):
-        ledger.append(workspace.ledger, Decision(day, "ann", "promote", "line", None, Holder(name, WEIGHTS), "opens"))
+    first, second = (Holder(name, WEIGHTS) for name in ("line-M1", "line-M2"))
+    for day, before, after in (("2026-11-01", None, first), ("2026-11-20", first, second)):
+        ledger.append(workspace.ledger, Decision(day, "ann", "promote", "line", before, after, "opens"))
     folder = tmp_path / "generation"
     folder.mkdir()
     about = {"line": "line", "learns": "reenactments", "detector": "rsia_net", "strategy": "er"}
