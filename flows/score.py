@@ -69,7 +69,7 @@ def score(
     report      a folder for a page and a PDF a file, and a page that lists them
     """
     from components.progress import shown
-    from components.reports import answers as reports
+    from components.reports import answer_files as reports
     from components.serving.pictures import most_suspicious, pictures
     from components.serving.verdicts import Answer, asked
 

@@ -1,20 +1,15 @@
-"""Answers as documents: a page and a PDF of each record, and a page that lists them; each needs nothing else.
+"""What the documents of an answer say, in words, tables and pictures; page and PDF show the same.
 
-    out/index.html                   what was asked about, and what was passed over
-    out/<name>-<digest>.html .pdf    one file: verdict, timeline, faces with heat maps, quality, limits, digests
-
-Names come from outside: they are shown as words (`texts.printable`) and never make the name of a file here.
+Names come from outside: they are shown as words (`texts.printable`).
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePath
+from pathlib import PurePath
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +17,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from components.evaluation import explain
-from components.reports.pages import render, write_page
 from components.serving.pictures import Picture
 from components.serving.record import CANNOT_TELL, Face, Quality, Record
 from components.texts import printable
@@ -41,60 +35,6 @@ MEASURES: Final = {
     "pitch_deg": ("raised", "{:z.0f}°"),
     "detector_score": ("sure it is a face", "{:.2f}"),
 }
-
-
-def write(folder: Path, said: Record, pictures: Sequence[Picture]) -> tuple[Path, Path]:
-    """Write page and PDF of a record; gives their paths. The same record gives the same names."""
-    from components.reports import answer_pdf
-
-    folder.mkdir(parents=True, exist_ok=True)
-    page, pdf = (folder / f"{name_of(said)}.{kind}" for kind in ("html", "pdf"))
-    page.write_text(render("answer.html", **_sections(said, pictures)), encoding="utf-8")
-    answer_pdf.write(pdf, said, pictures)
-    return page, pdf
-
-
-def write_index(folder: Path, records: Sequence[Record], passed_over: Sequence[tuple[str, str]]) -> None:
-    """Write the page that lists what was asked about, and what was passed over with the reason."""
-    rows = [
-        {
-            "name": printable(one.file.name), "page": f"{name_of(one)}.html", "pdf": f"{name_of(one)}.pdf",
-            "verdict": one.verdict, "class": pill(one.verdict), "number": number_of(one),
-            "reason": one.reason.code if one.reason else "", "faces": one.faces_seen,
-        }
-        for one in records
-    ]  # fmt: skip
-    counts = {verdict: sum(one.verdict == verdict for one in records) for verdict in ("forged", "genuine", CANNOT_TELL)}
-    others = [(printable(name), words) for name, words in passed_over]
-    write_page(folder, "answers.html", rows=rows, counts=counts, passed_over=others)
-
-
-def write_overlay(folder: Path, stem: str, picture: Picture) -> Path:
-    """One picture as a PNG: the face, the same under its heat, and the scale; two files of one name do not meet."""
-    edge = max(SIDE_PX, picture.image.shape[0])
-    scale = np.repeat(np.linspace(1, 0, edge, dtype=np.float32)[:, None], edge // 16, axis=1)
-    bar = explain.overlay(np.full((*scale.shape, 3), 128, np.uint8), scale)
-    gap = np.full((edge, edge // 32, 3), 255, np.uint8)
-    drawn = np.concatenate([_scaled(picture.image, edge), _scaled(picture.overlay, edge), gap, bar], axis=1)
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / f"{plain(stem)}.png"
-    number = 1
-    while target.exists():
-        number += 1
-        target = folder / f"{plain(stem)}-{number}.png"
-    Image.fromarray(drawn).save(target)
-    return target
-
-
-def name_of(said: Record) -> str:
-    """What the documents of a record are called; the digest is of the name as well: copies of one file may be asked about."""
-    own = hashlib.sha256(f"{said.file.name}\0{said.file.sha256}".encode()).hexdigest()
-    return f"{plain(PurePath(said.file.name).stem)}-{own[:8]}"
-
-
-def plain(name: str) -> str:
-    """A name that no disk and no browser reads otherwise."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("._")[:56] or "file"
 
 
 def number_of(said: Record) -> str:
@@ -197,7 +137,7 @@ def length_s(said: Record) -> float | None:
 
 def jpeg(pixels: Images, side_px: int = SIDE_PX) -> bytes:
     sink = io.BytesIO()
-    Image.fromarray(_scaled(pixels, side_px)).save(sink, "JPEG", quality=88)
+    Image.fromarray(scaled(pixels, side_px)).save(sink, "JPEG", quality=88)
     return sink.getvalue()
 
 
@@ -211,7 +151,8 @@ def heat_scale() -> bytes:
     return sink.getvalue()
 
 
-def _sections(said: Record, pictures: Sequence[Picture]) -> dict[str, Any]:
+def sections(said: Record, pictures: Sequence[Picture]) -> dict[str, Any]:
+    """What the template of the page is told."""
     return {
         "said": said,
         "name": title(said),
@@ -286,7 +227,8 @@ def when(picture: Picture) -> str:
     return f"frame {picture.frame}" if picture.time_s is None else f"{picture.time_s:.1f} s, frame {picture.frame}"
 
 
-def _scaled(pixels: Images, side_px: int) -> Images:
+def scaled(pixels: Images, side_px: int) -> Images:
+    """A square picture (N, N, 3) as large as is asked for."""
     image = Image.fromarray(pixels)
     return np.asarray(image if image.width == side_px else image.resize((side_px, side_px), Image.Resampling.BICUBIC))
 

@@ -20,7 +20,7 @@ from components.faces.extraction import profile_of
 from components.faces.table import named_profile
 from components.generations.generation import save_generation
 from components.params import CropOptions
-from components.reports import answers as reports
+from components.reports import answer_files as reports
 from components.serving.pictures import pictures
 from components.serving.verdicts import Answer, Examiner
 from flows.score import PASSED_OVER, Scored, as_csv, passed_over_in_words, score
