@@ -52,6 +52,23 @@ def replace_text(path: Path, text: str) -> bool:
     return True
 
 
+def close_torn(file: IO[Any]) -> None:
+    """End the last line of a file that is open for appending, where a crash tore it."""
+    if file.seek(0, os.SEEK_END):
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+            file.flush()
+
+
+def append_line(file: IO[Any], line: bytes) -> None:
+    """Add a line to a file that is open for appending and reading; it is on the disk when this returns."""
+    close_torn(file)
+    file.write(line + b"\n")
+    file.flush()
+    os.fsync(file.fileno())
+
+
 def sync_tree(folder: Path) -> None:
     """Have every file of a folder on the disk, and every name."""
     for place, _, names in os.walk(folder):

@@ -17,6 +17,7 @@ from pathlib import Path
 from components.documents import load_yaml
 from components.progress import shown
 from components.writing import room
+from flows.pipeline import locked
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,7 @@ def mended(root: Path, found: Damage) -> Iterator[None]:
 
 def _tracked(root: Path, sound: dict[str, Path]) -> Iterator[tuple[Path, str]]:
     """Every file that the workspace rests on, with its digest, as ``dvc.lock`` and the ``.dvc`` files say."""
-    lock = root / "dvc.lock"
-    stages = (load_yaml(lock.read_bytes()) or {}).get("stages", {}) if lock.is_file() else {}
-    outs = [(root, out) for stage in stages.values() for out in stage.get("outs", ())]
+    outs = [(root, out) for stage in locked(root).values() for out in stage.get("outs", ())]
     for tracked in root.glob("data/*/*.dvc"):
         outs += [(tracked.parent, out) for out in load_yaml(tracked.read_bytes()).get("outs", ())]
     for folder, out in outs:

@@ -153,10 +153,15 @@ def bring_back(root: Path) -> None:
 
 def complete(root: Path) -> None:
     """`checkout`, if anything is lacking that stages made: to look costs less than to start DVC."""
-    lock = root / "dvc.lock"
-    stages = (load_yaml(lock.read_bytes()) or {}).get("stages", {}) if lock.is_file() else {}
-    if not all((root / out["path"]).exists() for stage in stages.values() for out in stage.get("outs", ())):
+    if not all((root / out["path"]).exists() for stage in locked(root).values() for out in stage.get("outs", ())):
         checkout(root)
+
+
+def locked(root: Path) -> dict[str, Any]:
+    """What ``dvc.lock`` says of every stage that was made."""
+    lock = root / "dvc.lock"
+    said = load_yaml(lock.read_bytes()) if lock.is_file() else None
+    return (said or {}).get("stages") or {}
 
 
 def start(root: Path) -> None:

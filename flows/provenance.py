@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from components import code
-from components.documents import load_yaml
 from components.errors import UnknownName
 from flows import pipeline
 from flows.pending import GENERATION_STAGES
@@ -80,10 +78,6 @@ def today(workspace: Workspace) -> dict[str, code.Parts]:
 
 def _recorded(workspace: Workspace) -> dict[str, Recorded]:
     """Stage instance -> what it was made of, as ``dvc.lock`` says; the stage `code` itself is made of no code."""
-    lock = workspace.root / "dvc.lock"
-    if not lock.is_file():
-        return {}
-    stages: dict[str, Any] = load_yaml(lock.read_bytes()).get("stages") or {}
     below = f"{code.FOLDER.as_posix()}/"
     return {
         stage: {
@@ -91,7 +85,7 @@ def _recorded(workspace: Workspace) -> dict[str, Recorded]:
             for dep in entry.get("deps", ())
             if dep["path"].startswith(below)
         }
-        for stage, entry in stages.items()
+        for stage, entry in pipeline.locked(workspace.root).items()
         if stage != pipeline.CODE
     }
 

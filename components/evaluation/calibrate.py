@@ -72,7 +72,8 @@ def calibrate(
     taught = taught_until(recipe, teacher_verdict)
     tables = _tables([*taught, *(name for name in recipe.benchmarks if name not in taught)], recipe, bench, faces)
     lessons = {name: tables[name] for name in taught}
-    why = lacking(_validating(lessons.values(), withdrawn), recipe.operating_point)
+    validating = _validating(lessons.values(), withdrawn)
+    why = lacking(validating, recipe.operating_point)
     asked = {name: table for name, table in lessons.items() if name in recipe.benchmarks and asks_for_ladder(recipe)}
     about = {"generation": card["generation"], "weights": card["weights"], "taught": list(taught), "ladder": None}
     if not why or asked:
@@ -91,12 +92,12 @@ def calibrate(
     familiar = familiarity.fitted(learned, apart, untaught, recipe.operating_point.unfamiliar)
     told = {
         "validation": {name: _counted(found, lessons[name].digest) for name, found in answers.items()},
-        "quality": quality(_validating(lessons.values(), withdrawn)),
+        "quality": quality(validating),
     }
     clips = clip_scores(pd.concat(answers.values()))
     point = fit(clips, recipe.operating_point, recipe.evaluation.confidence, familiar, told)
     point.write(operating_point_folder, about)
-    reference(clips, apart, _validating(lessons.values(), withdrawn)).write(operating_point_folder)
+    reference(clips, apart, validating).write(operating_point_folder)
     print(f"{card['generation']}: {in_words(point)}", flush=True)
 
 

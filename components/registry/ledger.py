@@ -21,8 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from components import writing
 from components.errors import BrokenLineage, Refused
-from components.writing import sync_folder
 
 PROMOTE, ROLLBACK = "promote", "rollback"
 BEFORE = "before"
@@ -106,17 +106,11 @@ def append_line(path: Path, said: dict[str, Any], *, unless: Callable[[], bool])
         fcntl.flock(file, fcntl.LOCK_EX)
         if unless():
             return False
-        file.seek(0, os.SEEK_END)
-        if file.tell() > 0 and not _ends_with_newline(file):
-            file.write(b"\n")
-            file.flush()
+        writing.close_torn(file)
         file.seek(0)
         before = hashlib.file_digest(file, "sha256").hexdigest()
-        file.seek(0, os.SEEK_END)
-        file.write(json.dumps({BEFORE: before, **said}, sort_keys=True).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    sync_folder(path.parent)
+        writing.append_line(file, json.dumps({BEFORE: before, **said}, sort_keys=True).encode())
+    writing.sync_folder(path.parent)
     return True
 
 
@@ -193,11 +187,6 @@ def somebody() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return str(os.getuid())
-
-
-def _ends_with_newline(file: Any) -> bool:
-    file.seek(-1, os.SEEK_END)
-    return bool(file.read(1) == b"\n")
 
 
 def _parse(text: bytes) -> Decision | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from mlflow.entities.model_registry import ModelVersion
@@ -24,9 +24,6 @@ from components.registry import catalogue, ledger
 from components.registry.ledger import Decision, Holder
 from components.registry.record import challenge
 from components.tracking import Tracking
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from components.texts import printable
+from components.writing import append_line
 
 ANSWER, SHADOW, RETENTION = "answer", "shadow", "retention"
 _TAIL_BYTES = 1 << 20
@@ -76,10 +77,7 @@ class AnswerLog:
             {"when": now.isoformat(timespec="milliseconds"), **said, "previous": previous}, sort_keys=True
         )
         with path.open("a+b") as file:
-            torn = file.tell() > 0 and not _ends_whole(path)
-            file.write((b"\n" if torn else b"") + line.encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+            append_line(file, line.encode())
 
     def _alone(self) -> _Alone:
         return _Alone(self._writing, self.folder / ".lock")
@@ -172,12 +170,6 @@ def _last_hash(path: Path) -> str:
         file.seek(max(0, size - _TAIL_BYTES))
         lines = file.read().split(b"\n")
     return next((_hash(line) for line in reversed(lines) if _parsed(line) is not None), "")
-
-
-def _ends_whole(path: Path) -> bool:
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) == b"\n"
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from components.errors import Busy, PerennialError, Refused, TooLarge
 from components.serving.answer_log import spelled
 from components.serving.gate import RETRY_S, App, Gate
 from components.serving.jobs import Item, Jobs, new_id
+from components.serving.metrics import CONTENT_TYPE
 from components.serving.record import Champion, OperatingPoint, Record
 from components.serving.service import NotThere, Service
 from components.serving.truths import Truth
@@ -249,7 +250,7 @@ def _add_health(api: FastAPI, service: Service, jobs: Jobs) -> None:
         """For Prometheus."""
         for state, count in jobs.states().items():
             service.metrics.jobs.labels(state).set(count)
-        return Response(service.measure(), media_type="text/plain; version=0.0.4")
+        return Response(service.measure(), media_type=CONTENT_TYPE)
 
 
 def _add_pages(api: FastAPI) -> None:

@@ -91,24 +91,22 @@ class Asked:
     def rows(self, generation: str, since: datetime | None = None) -> pd.DataFrame:
         """What a generation answered since a time, oldest first, without the looks of faces."""
         wanted = _COLUMNS[:-1]
-        since_words = since.astimezone(UTC).isoformat() if since else ""
         query = f"SELECT {', '.join(wanted)} FROM asked WHERE generation = ? AND answered >= ? ORDER BY answered, rowid"  # noqa: S608
         if not self.file.is_file():
             return pd.DataFrame(columns=list(wanted))
         with self._open() as database:
-            return pd.DataFrame(database.execute(query, (generation, since_words)).fetchall(), columns=list(wanted))
+            return pd.DataFrame(database.execute(query, (generation, _text(since))).fetchall(), columns=list(wanted))
 
     def population(self, generation: str, since: datetime | None = None) -> Population | None:
         """The files with a judged face since a time, each as it was answered last; None where there is none."""
         if not self.file.is_file():
             return None
-        since_words = since.astimezone(UTC).isoformat() if since else ""
         query = (
             "SELECT sha256, score, quality, traits, MAX(rowid) FROM asked WHERE generation = ? AND answered >= ? "
             "AND traits IS NOT NULL AND score IS NOT NULL AND sha256 != '' GROUP BY sha256 ORDER BY MAX(rowid)"
         )
         with self._open() as database:
-            found = [row[:4] for row in database.execute(query, (generation, since_words))]
+            found = [row[:4] for row in database.execute(query, (generation, _text(since)))]
         seen = [(sha256, score, json.loads(quality), _looks(traits)) for sha256, score, quality, traits in found]
         if not seen:
             return None
@@ -129,6 +127,11 @@ class Asked:
             database.execute(_TABLE)
             with database:
                 yield database
+
+
+def _text(since: datetime | None) -> str:
+    """As `answered` is written, so that texts compare as times do; "" is before all."""
+    return since.astimezone(UTC).isoformat() if since else ""
 
 
 def _looks(kept: bytes) -> dict[str, NDArray[np.float32]]:

@@ -11,7 +11,6 @@ of its files, once it has been finished for as long as results are kept.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import threading
@@ -26,7 +25,7 @@ from typing import Any, Literal
 from components.errors import Busy, PerennialError
 from components.serving.service import NotThere, Service
 from components.serving.succession import Served
-from components.writing import replace_text
+from components.writing import append_line, replace_text
 
 State = Literal["waiting", "running", "done", "failed"]
 JOB, FILES, ANSWERS = "job.json", "files", "answers.jsonl"
@@ -193,7 +192,9 @@ class Jobs:
             if self._ending or job.id not in self._jobs:
                 return
             self.sweep()
-            _append(folder / ANSWERS, self._reply(folder / item.path, item.name, job.caller, served))
+            said = self._reply(folder / item.path, item.name, job.caller, served)
+            with (folder / ANSWERS).open("a+b") as file:
+                append_line(file, json.dumps(said).encode())
         shutil.rmtree(folder / FILES, ignore_errors=True)
         self._set(replace(job, state="done", finished=time.time()))
 
@@ -228,14 +229,6 @@ def new_id() -> str:
 
 def _write(folder: Path, job: Job) -> None:
     replace_text(folder / JOB, json.dumps(asdict(job), indent=1))
-
-
-def _append(path: Path, said: dict[str, Any]) -> None:
-    """A line that is on the disk when this returns."""
-    with path.open("ab") as file:
-        file.write(json.dumps(said).encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _mended(path: Path) -> int:

@@ -69,11 +69,10 @@ def look_within(task: Task) -> Seen:
     seen = look(task.path, _finder(task.detector, task.params), task.params, task.name)
     if seen.reason is None:
         return seen
+    words = seen.reason.words.replace(str(task.path), task.name)
     if seen.reason.code == "unreadable":
-        raise Unreadable(seen.reason.words.replace(str(task.path), task.name))
-    return replace(
-        seen, reason=Reason(code=seen.reason.code, words=seen.reason.words.replace(str(task.path), task.name))
-    )
+        raise Unreadable(words)
+    return replace(seen, reason=Reason(code=seen.reason.code, words=words))
 
 
 def expect_within(said: Declared, limits: Limits) -> None:
@@ -110,7 +109,7 @@ def _of_still(path: Path, known: Format) -> Declared:
             return Declared(image.width, image.height)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as fault:
         raise TooLarge(f"expected at most {MAX_PIXELS:,} pixels, found more. Make it smaller.") from fault
-    except (OSError, SyntaxError, ValueError, TypeError):
+    except Exception:  # readers of damaged files raise what they like; whoever reads it says what is wrong with it
         return Declared()
 
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from components.evaluation.operating_point import OperatingPoint
 from components.evaluation.population import FEWEST, Drift, Expected, Population, drift, expected, summary
 from components.serving.asked import Asked
 from components.vocabulary import FORGED, GENUINE, LABEL_NAMES
@@ -62,9 +61,9 @@ def look(
     """Of the last `days`; `point_folder` is the generation's operating point."""
     since = datetime.now(UTC) - timedelta(days=days)
     rows, seen = asked.rows(generation, since), asked.population(generation, since)
-    reference, point = Population.read(point_folder), OperatingPoint.read_if_any(point_folder)
+    reference = Population.read(point_folder)
     found = drift(reference, seen, seed=seed) if reference and seen else None
-    told = rows[rows["probability"].notna()]
+    told = rows[rows["probability"].notna()]  # which have none where there is no operating point
     called = [_CALLED.get(verdict) for verdict in told["verdict"]]
     return Watched(
         generation,
@@ -72,7 +71,7 @@ def look(
         summary(rows),
         found,
         "" if found else _without(reference, seen),
-        expected(told["probability"].to_numpy(float), called) if point else None,
+        expected(told["probability"].to_numpy(float), called),
         alpha,
     )
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from components import detectors
+from components.evaluation import scoring
 from components.evaluation.add_benchmark import add_benchmark
 from components.faces.table import FaceTable, encode
 from components.generations.generation import save_generation
@@ -92,3 +93,19 @@ def write_generation(folder: Path, name: str, seed: int) -> None:
     detector = detectors.build("rsia_net", detectors.options("rsia_net", {"size": "tiny"}))
     about = {"generation": name, "detector": "rsia_net", "options": {"size": "tiny"}, "strategy": "finetune"}
     save_generation(folder, detector, {}, about)
+
+
+@pytest.fixture
+def killed_at_the_second(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Whoever asks a detector is killed at the second archive, once; what was asked, by title."""
+    asked: list[str] = []
+    score = scoring.score
+
+    def killing(*args: object) -> object:
+        asked.append(str(args[-1]))
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return score(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scoring, "score", killing)
+    return asked

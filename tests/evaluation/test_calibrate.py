@@ -12,7 +12,6 @@ import pytest
 
 from components import orders
 from components.errors import BrokenLineage
-from components.evaluation import scoring
 from components.evaluation.add_benchmark import add_benchmark
 from components.evaluation.calibrate import calibrate, fit, lacking, looked_at, quality
 from components.evaluation.examiner import KEPT
@@ -147,22 +146,12 @@ def test_calibrating_again_gives_the_same_bytes_from_the_faces_or_from_what_was_
 
 
 def test_a_calibration_that_was_killed_goes_on_with_the_answers_it_had(
-    calibrated: Calibrate, monkeypatch: pytest.MonkeyPatch
+    calibrated: Calibrate, killed_at_the_second: list[str]
 ) -> None:
-    asked: list[str] = []
-    score = scoring.score
-
-    def killed_at_the_second(*args: object) -> object:
-        asked.append(str(args[-1]))
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        return score(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(scoring, "score", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         calibrated()
     assert OperatingPoint.read_if_any(calibrated())
-    assert asked == ["M2 on deepfakes (val)", "M2 on faceswap (val)", "M2 on faceswap (val)"]
+    assert killed_at_the_second == ["M2 on deepfakes (val)", "M2 on faceswap (val)", "M2 on faceswap (val)"]
 
 
 def test_too_few_clips_make_no_operating_point_and_the_file_says_what_it_takes(calibrated: Calibrate) -> None:

@@ -112,23 +112,13 @@ def test_examining_again_gives_the_same_bytes_from_the_faces_or_from_what_was_ke
 
 
 def test_an_examination_that_was_killed_goes_on_with_what_it_had_finished(
-    workspace: Path, recipe: WriteRecipe, monkeypatch: pytest.MonkeyPatch
+    workspace: Path, recipe: WriteRecipe, killed_at_the_second: list[str]
 ) -> None:
     recipe_file = recipe("M1", "nobody", ["deepfakes", "faceswap"], [])
-    asked: list[str] = []
-    score = scoring.score
-
-    def killed_at_the_second(*args: object) -> object:
-        asked.append(str(args[-1]))
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        return score(*args)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(scoring, "score", killed_at_the_second)
     with pytest.raises(KeyboardInterrupt):
         examine(workspace, recipe_file, "M1", "nobody", "faceswap")
     examine(workspace, recipe_file, "M1", "nobody", "faceswap")
-    assert asked == ["M1 on deepfakes", "M1 on faceswap", "M1 on faceswap"]
+    assert killed_at_the_second == ["M1 on deepfakes", "M1 on faceswap", "M1 on faceswap"]
 
 
 def test_a_kept_table_that_cannot_be_read_is_scored_again(workspace: Path, recipe: WriteRecipe) -> None:
