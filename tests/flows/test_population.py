@@ -77,6 +77,13 @@ def test_the_page_says_what_was_asked_and_keeps_the_looks_before(workspace, aske
     assert [one["drifted"] for one in looks(workspace, "a")] == [False, True]
 
 
+def test_where_nobody_asked_anything_the_page_says_so(workspace, asked) -> None:
+    found = watch(workspace, "a", **HOW)
+    assert (found.asked, found.drift) == ({"files": 0}, None)
+    page = (workspace.root / "reports" / "asked" / "a" / "index.html").read_text()
+    assert "cannot be told: 0 files with a judged face were asked about" in page
+
+
 def test_a_line_without_a_champion_cannot_be_looked_at(workspace) -> None:
     with pytest.raises(Refused, match="expected one line with a champion"):
         watch(workspace, None, **HOW)
