@@ -219,6 +219,14 @@ def run(
 
 
 @app.command()
+def retry(generation: str, root: Root = None) -> None:
+    """Learn a refused generation's task anew: from the champion, with the choices of today's params.yaml."""
+    from flows.retries import retry as _retry
+
+    say(_retry(_workspace(root), generation))
+
+
+@app.command()
 def examine(
     benchmarks: Annotated[
         list[str] | None, typer.Argument(help="Default: every one.", metavar="[BENCHMARK]...", show_default=False)
@@ -911,7 +919,7 @@ def _verify(path: str, layout: str, as_json: bool) -> NoReturn:
 
 def _show(workspace: Workspace) -> None:
     from components.reports.terminal import status_json, status_table
-    from flows import drift, provenance
+    from flows import drift, provenance, retries
     from flows.serving import champions
     from flows.terminal import console
 
@@ -920,7 +928,7 @@ def _show(workspace: Workspace) -> None:
             status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
         )
     )
-    for words in drift.told(drift.found(workspace)):
+    for words in [*drift.told(drift.found(workspace)), *retries.told(workspace)]:
         say(words)
 
 

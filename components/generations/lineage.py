@@ -256,7 +256,9 @@ def retry(params: Params, lineage: Lineage, ready: Collection[str], judged: Judg
     growth = _Growth(params, lineage, ready, judged)
     task = growth.task_of(generation)
     if task not in ready:
-        raise BadParams(f"expected the faces of '{task}', which {generation} learned, found none. `perennial run` cuts them.")
+        raise BadParams(
+            f"expected the faces of '{task}', which {generation} learned, found none. `perennial run` cuts them."
+        )
     recipe = growth.recipe_of(row.line, task, champion)
     if same := growth.tried(recipe):
         raise Refused(
@@ -279,7 +281,9 @@ def _expect_refused(generation: str, champion: str, lineage: Lineage, judged: Ju
         )
     if generation in lineage.retired:
         head = lineage.heads[row.line].generation
-        raise Refused(f"expected a generation on the branch to '{head}', found that '{generation}' is retired. {instead}")
+        raise Refused(
+            f"expected a generation on the branch to '{head}', found that '{generation}' is retired. {instead}"
+        )
     if generation not in judged.refused:
         raise Refused(f"expected a verdict on '{generation}', found none. Judge it first: `perennial run`.")
     if row.learns in lineage.tasks(champion):

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -85,18 +85,20 @@ def record(
     today: str | None = None,
     drift: Path | None = None,
     docs: Path | None = None,
+    raised: tuple[float, float] | None = None,
 ) -> Recorded:
     """Make MLflow show a generation as its files are; call it again whenever in doubt.
 
     `generation`, `scores` and `verdict` are the folders of that generation, `report` the page of its line, `today` the
     digest of the code that would raise it now, None where nobody asked, `drift` the folder of what was found of the faces
-    it learned, and `docs` the page of Data Docs.
+    it learned, `docs` the page of Data Docs, and `raised` when its training began and when it was judged, in seconds since
+    1970: from then to then its run lasts, and without them as long as it takes to record it.
     Raises BrokenLineage when the files do not belong together.
     """
     files = GenerationFiles(generation, scores, verdict, recipe)
     files.expect_whole()
     parent = _line_run(files.line, tracking)
-    run = _finished_run(files, parent, tracking) or _make_run(files, parent, tracking)
+    run = _finished_run(files, parent, tracking) or _make_run(files, parent, tracking, raised)
     _tag_code(run, files.card, today, tracking)
     if drift is not None:
         _tell_drift(drift, run, files.index, tracking)
@@ -122,6 +124,29 @@ def tell_code(generation: Path, *, today: str, tracking: Tracking) -> bool:
     wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items())
     changed = [_tag_code(run, card, today, tracking) for run in _runs(wanted, tracking)]
     return any(changed)
+
+
+def tell_retired(line: str, retired: Collection[str], tracking: Tracking) -> bool:
+    """Let the versions of a line and their runs say which generations are retired; True if one said otherwise before.
+
+    Whoever is retired is no challenger.
+    """
+    client, changed = tracking.client, False
+    for known in catalogue.versions(line, tracking):
+        name, number, tag = known.name, str(known.version), catalogue.RETIRED_TAG
+        is_retired = known.tags[catalogue.GENERATION_TAG] in retired
+        if is_retired == (tag in known.tags):
+            continue
+        changed = True
+        if is_retired:
+            client.set_tag(known.run_id, tag, "true")
+            client.set_model_version_tag(name, number, tag, "true")
+        else:
+            client.delete_tag(known.run_id, tag)
+            client.delete_model_version_tag(name, number, tag)
+    if changed:
+        challenge(line, tracking)
+    return changed
 
 
 def tell_examination(
@@ -157,11 +182,11 @@ def tell_population(generation: str, weights: str, numbers: Mapping[str, float],
 
 
 def challenge(line: str, tracking: Tracking, champion: Holder | None = None) -> None:
-    """Point ``challenger`` at the newest generation while it is younger than the champion, else take the alias away.
+    """Point ``challenger`` at the newest that is not retired while it is younger than the champion, else take it away.
 
     `champion` is the one the alias is about to name.
     """
-    known = catalogue.versions(line, tracking)
+    known = [version for version in catalogue.versions(line, tracking) if catalogue.RETIRED_TAG not in version.tags]
     name = catalogue.model_name(line)
     coming = catalogue.version_of(line, champion.generation, champion.weights, tracking) if champion else None
     reigning = coming or catalogue.holder(line, catalogue.CHAMPION, tracking)
@@ -230,9 +255,12 @@ def _clear(run: Run, tracking: Tracking) -> None:
     tracking.client.delete_run(run.info.run_id)
 
 
-def _make_run(files: GenerationFiles, parent: Run, tracking: Tracking) -> Run:
+def _make_run(
+    files: GenerationFiles, parent: Run, tracking: Tracking, raised: tuple[float, float] | None = None
+) -> Run:
     client = tracking.client
-    run = client.create_run(tracking.experiment, run_name=files.name, tags=_tags(files, parent))
+    began, ended = (int(when * 1000) for when in raised) if raised else (None, None)
+    run = client.create_run(tracking.experiment, began, _tags(files, parent), files.name)
     run_id = run.info.run_id
     params = [Param(key, value) for key, value in _params(files)]
     for start in range(0, len(params), PER_BATCH):
@@ -250,6 +278,7 @@ def _make_run(files: GenerationFiles, parent: Run, tracking: Tracking) -> Run:
         points = {**_row(files), **_summary(files), **_point(files)}
         cells = [_metric(k, v, files.index, model_id) for k, v in points.items()]
         client.log_batch(run_id, metrics=cells)
+    client.set_terminated(run_id, end_time=ended)
     return client.get_run(run_id)
 
 
