@@ -372,6 +372,19 @@ def verify(
 
 
 @app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Take it away.")] = False,
+    root: Root = None,
+) -> None:
+    """Say what takes room and nothing rests on: in DVC's cache, in MLflow, kept scores, checkpoints, fetched models."""
+    from flows.gc import gc as _gc
+    from flows.gc import told
+
+    for words in told(_gc(_workspace(root), delete=delete), deleted=delete):
+        say(words)
+
+
+@app.command()
 def withdraw(
     archive: Annotated[str, typer.Option(help="The archive it landed with.", show_default=False)],
     source: Annotated[str, typer.Argument(help="A source of the archive; default: the archive itself.")] = "",
