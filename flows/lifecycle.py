@@ -28,6 +28,7 @@ from components.settings import settings
 from components.withdrawal import files as withdrawals
 from flows import champions, engine, near_duplicates, pipeline, population, provenance, stopping
 from flows.durations import clock, raised
+from flows.live import curves
 from flows.pending import (
     ARCHIVE_STAGES,
     examination_marker,
@@ -377,14 +378,15 @@ def tell_of_all(workspace: Workspace, but_for: Collection[str] = ()) -> None:
 )
 def stage(root: Path, name: str, force: bool = False) -> bool | State[bool]:
     """Bring one stage instance up to date, or run it whatever its state; True if it ran, Cancelled if it was stopped."""
-    logger = get_run_logger()
+    logger, workspace = get_run_logger(), Workspace.at(root)
 
     def listen(line: str) -> None:
-        logger.info(line)
-        _tell(name, line)
+        if not hear(line):
+            logger.info(line)
+            _tell(name, line)
 
     try:
-        with turnstile().through(devices_of(Workspace.at(root), name)) as devices:
+        with turnstile().through(devices_of(workspace, name)) as devices, curves(workspace, name) as hear:
             started = time.monotonic()
             ran = pipeline.reproduce(
                 root,
