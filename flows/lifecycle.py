@@ -204,6 +204,7 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
     awaited = _born(workspace, unborn, futures, again)
     while awaited:
         future = next(as_completed(list(awaited)))
+        wait([future])  # which fetches how it ended
         name = awaited.pop(future)
         if not future.state.is_completed():
             continue
