@@ -106,7 +106,7 @@ def _of_the_cache(workspace: Workspace, places: Iterable[Workspace]) -> Iterator
     """Objects that nothing here or in a study is; raises PerennialError where others share the cache."""
     unused = pipeline.unused(workspace.root, [place.root for place in places])
     size = sum(path.stat().st_size for path in unused.values())
-    words = f"{len(unused)} files in DVC's cache that no archive, no stage and no study of today made"
+    words = f"{len(unused)} files in DVC's cache that no archive, no stage and no study of today made or was made of"
     yield Heap(words, len(unused), size, partial(pipeline.forget, workspace.root, unused))
 
 

@@ -454,7 +454,7 @@ def purge(root: Path, doomed: Callable[[Path], bool]) -> int:
 
 
 def unused(root: Path, places: Iterable[Path]) -> dict[str, Path]:
-    """Objects of the cache of `root` that nothing in the repositories at `places`, which share it, is a copy of.
+    """Objects of the cache of `root` that nothing in the repositories at `places`, which share it, is or was made of.
 
     Raises PerennialError where the cache lies elsewhere: nobody knows here what others rest on.
     """
@@ -465,13 +465,22 @@ def unused(root: Path, places: Iterable[Path]) -> dict[str, Path]:
         raise PerennialError(
             f"DVC's cache at '{cache}', which others may share. `dvc gc --workspace --projects` knows how to ask about them."
         )
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # it warns of what is not made yet
     used: set[str] = set()
     for place in places:
+        used |= _made_of(place)
         with Repo(str(place)) as repo:
             used |= {found.value for objects in repo.used_objs().values() for found in objects}
     with Repo(str(root)) as repo:
         local = repo.cache.local
         return {name: Path(local.oid_to_path(name)) for name in local.all() if name not in used}
+
+
+def _made_of(root: Path) -> set[str]:
+    """Digests of all inputs in ``dvc.lock``: the old texts of the code among them, by which `status --why` tells."""
+    lock = root / "dvc.lock"
+    stages = (load_yaml(lock.read_bytes()) or {}).get("stages", {}) if lock.is_file() else {}
+    return {str(dep["md5"]) for stage in stages.values() for dep in stage.get("deps", ()) if "md5" in dep}
 
 
 def forget(root: Path, names: Iterable[str]) -> None:

@@ -59,9 +59,10 @@ def told(workspace: Workspace) -> list[str]:
 
 
 def differing(before: Recipe, now: Recipe) -> list[str]:
-    """``training.epochs 10 -> 30``: the choices that differ between two recipes."""
+    """``training.epochs 10 -> 30``: choices that differ between two recipes; of lists, such as the gate, the names alone."""
     old, new = _flat(before.choices), _flat(now.choices)
-    return [f"{key} {old.get(key)} -> {new.get(key)}" for key in {**old, **new} if old.get(key) != new.get(key)]
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return [key if isinstance(new.get(key), list) else f"{key} {old.get(key)} -> {new.get(key)}" for key in keys]
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -32,7 +34,9 @@ def landed(workspace: Workspace, archive: Path) -> Workspace:
 
 
 def cached(workspace: Workspace) -> set[str]:
-    return {path.name for path in (workspace.root / ".dvc/cache/files").rglob("*") if path.is_file()}
+    """Digests of what is there."""
+    files = (workspace.root / ".dvc/cache/files").rglob("*")
+    return {path.parent.name + path.name for path in files if path.is_file()}
 
 
 def rubbish(workspace: Workspace, words: str) -> None:
@@ -96,6 +100,18 @@ def test_what_was_there_once_is_said_first_and_goes_when_that_is_asked_for(lande
     lines = told(gc(landed, delete=True), deleted=True)
     assert lines[-1] == "Taken away: 5.1 kB." and cached(landed) == before
     assert gc(landed).heaps == ()
+
+
+def test_the_old_code_that_results_were_made_of_stays_so_that_it_can_be_compared(landed: Workspace) -> None:
+    lock = landed.root / "dvc.lock"
+    old = "stages/ingest of another day"
+    rubbish(landed, old)
+    digest = hashlib.md5(old.encode()).hexdigest()
+    assert digest in cached(landed)
+    made = next(part for part in lock.read_text().split("- path: ") if part.startswith("data/code/stages/ingest"))
+    lock.write_text(lock.read_text().replace(re.search(r"md5: (\w{32})", made)[1], digest))
+    gc(landed, delete=True)
+    assert digest in cached(landed)
 
 
 def test_what_a_study_rests_on_stays(landed: Workspace) -> None:
