@@ -225,6 +225,14 @@ def run(
 
 
 @app.command()
+def retry(generation: str, root: Root = None) -> None:
+    """Learn a refused generation's task anew: from the champion, with the choices of today's params.yaml."""
+    from flows.retries import retry as _retry
+
+    say(_retry(_workspace(root), generation))
+
+
+@app.command()
 def examine(
     benchmarks: Annotated[
         list[str] | None, typer.Argument(help="Default: every one.", metavar="[BENCHMARK]...", show_default=False)
@@ -367,6 +375,19 @@ def verify(
             say("`perennial verify --repair` brings back what the workspace, the cache or DVC's remote still has.")
         raise typer.Exit(1)
     say("Everything is what was written down of it.")
+
+
+@app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Take it away.")] = False,
+    root: Root = None,
+) -> None:
+    """Say what takes room and nothing rests on: in DVC's cache, in MLflow, kept scores, checkpoints, fetched models."""
+    from flows.gc import gc as _gc
+    from flows.gc import told
+
+    for words in told(_gc(_workspace(root), delete=delete), deleted=delete):
+        say(words)
 
 
 @app.command()
@@ -919,7 +940,7 @@ def _verify(path: str, layout: str, as_json: bool) -> NoReturn:
 
 def _show(workspace: Workspace) -> None:
     from components.reports.terminal import status_json, status_table
-    from flows import drift, provenance
+    from flows import drift, provenance, retries
     from flows.serving import champions
     from flows.terminal import console
 
@@ -928,7 +949,7 @@ def _show(workspace: Workspace) -> None:
             status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
         )
     )
-    for words in drift.told(drift.found(workspace)):
+    for words in [*drift.told(drift.found(workspace)), *retries.told(workspace)]:
         say(words)
 
 

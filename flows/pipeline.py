@@ -458,6 +458,45 @@ def purge(root: Path, doomed: Callable[[Path], bool]) -> int:
     return _purge(root, None, doomed)
 
 
+def unused(root: Path, places: Iterable[Path]) -> dict[str, Path]:
+    """Objects of the cache of `root` that nothing in the repositories at `places`, which share it, is or was made of.
+
+    Raises PerennialError where the cache lies elsewhere: nobody knows here what others rest on.
+    """
+    from dvc.repo import Repo
+
+    cache = cache_folder(root).resolve()
+    if not cache.is_relative_to(root.resolve()):
+        raise PerennialError(
+            f"DVC's cache at '{cache}', which others may share. `dvc gc --workspace --projects` knows how to ask about them."
+        )
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # it warns of what is not made yet
+    used: set[str] = set()
+    for place in places:
+        used |= _made_of(place)
+        with Repo(str(place)) as repo:
+            used |= {found.value for objects in repo.used_objs().values() for found in objects}
+    with Repo(str(root)) as repo:
+        local = repo.cache.local
+        return {name: Path(local.oid_to_path(name)) for name in local.all() if name not in used}
+
+
+def _made_of(root: Path) -> set[str]:
+    """Digests of all inputs in ``dvc.lock``: the old texts of the code among them, by which `status --why` tells."""
+    lock = root / "dvc.lock"
+    stages = (load_yaml(lock.read_bytes()) or {}).get("stages", {}) if lock.is_file() else {}
+    return {str(dep["md5"]) for stage in stages.values() for dep in stage.get("deps", ()) if "md5" in dep}
+
+
+def forget(root: Path, names: Iterable[str]) -> None:
+    """Delete these objects from the local cache."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo, repo.lock:
+        for name in names:
+            repo.cache.local.delete(name)
+
+
 def _purge(root: Path, among: Collection[str] | None, doomed: Callable[[Path], bool]) -> int:
     """`purge` of the files with these names, or of all."""
     from dvc.repo import Repo

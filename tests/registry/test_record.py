@@ -29,6 +29,7 @@ from components.registry.record import (
     record,
     tell_code,
     tell_examination,
+    tell_retired,
 )
 from components.reports import PAGE_FILE
 from components.tracking import Tracking, connect
@@ -291,6 +292,30 @@ def test_the_challenger_is_the_newest_generation_until_it_is_champion(bear, trac
     record(first.generation, tracking=tracking, **first.recording)  # caught up later
     challenger = catalogue.holder("rsia", catalogue.CHALLENGER, tracking)
     assert challenger is not None and challenger.tags[catalogue.GENERATION_TAG] == "rsia-M2"
+
+
+def test_whoever_is_retired_stays_in_the_register_and_is_no_challenger(bear, tracking):
+    first, second = bear(1), bear(2, opens=False)
+    for born in (first, second):
+        record(born.generation, tracking=tracking, **born.recording)
+    assert tell_retired("rsia", {"rsia-M2"}, tracking) and not tell_retired("rsia", {"rsia-M2"}, tracking)
+    assert [v.tags.get(catalogue.RETIRED_TAG) for v in catalogue.versions("rsia", tracking)] == [None, "true"]
+    (run,) = [run for run in runs(tracking, "generation") if catalogue.RETIRED_TAG in run.data.tags]
+    assert run.data.tags[catalogue.GENERATION_TAG] == "rsia-M2"
+    challenger = catalogue.holder("rsia", catalogue.CHALLENGER, tracking)
+    assert challenger is not None and challenger.tags[catalogue.GENERATION_TAG] == "rsia-M1"
+    assert tell_retired("rsia", (), tracking), "its branch lives again"
+    challenger = catalogue.holder("rsia", catalogue.CHALLENGER, tracking)
+    assert challenger is not None and challenger.tags[catalogue.GENERATION_TAG] == "rsia-M2"
+    assert not [run for run in runs(tracking, "generation") if catalogue.RETIRED_TAG in run.data.tags]
+
+
+def test_a_run_lasts_from_the_beginning_of_training_to_the_verdict(bear, tracking):
+    first = bear(1)
+    recorded = record(first.generation, tracking=tracking, raised=(1.7e9, 1.7e9 + 480.5), **first.recording)
+    run = tracking.client.get_run(recorded.run_id).info
+    assert (run.status, run.start_time, run.end_time) == ("FINISHED", 1_700_000_000_000, 1_700_000_480_500)
+    assert record(first.generation, tracking=tracking, **first.recording) == recorded
 
 
 INTERRUPTED = """
