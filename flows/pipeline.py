@@ -44,6 +44,26 @@ CODE = "code"
 """The stage that writes digests of the code, and the remote where it finds the package."""
 CODE_DEPENDENCY = f"remote://{CODE}/components"
 ADVICE = "run-perennial-status-here-first"
+VERSIONED = """\
+# Choices, wiring, the family register and the ledger are git's; archives and what was made of them are DVC's.
+/.dvc/cache
+/.dvc/config.local
+/.dvc/tmp
+/.perennial/
+/answers/
+/data/*/*
+!/data/*/nobody/
+!/data/archives/*.dvc
+!/data/weights/*
+!/data/withdrawals/*
+/mlartifacts/
+/mlflow.db*
+/reports/
+/told/
+*.fresh
+*.partial
+"""
+"""What git leaves out of a workspace."""
 CONFIG = f"""\
 [core]
     no_scm = True
@@ -165,7 +185,44 @@ def start(root: Path) -> None:
         _must(root, ["init", "--no-scm", "--quiet"])
         (root / ".dvc" / "config").write_text(CONFIG)
         (root / ".dvcignore").write_text(IGNORED)
+    if root.resolve() != code.ROOT:
+        _complete_lines(root / ".gitignore", VERSIONED)
     refresh(root)
+
+
+def use_git(root: Path) -> None:
+    """Let DVC use git where the workspace lies in a repository that does not ignore it, and git leave out what is DVC's.
+
+    Whether it does is said in ``.dvc/config.local``: a copy of the workspace may lie elsewhere. A ``.gitignore`` that is
+    there stays as it is.
+    """
+    if not (root / ".gitignore").is_file():
+        replace_text(root / ".gitignore", VERSIONED)
+    local = root / ".dvc" / "config.local"
+    said = "no_scm = false" in local.read_text(encoding="utf-8") if local.is_file() else False
+    if said != (found := in_git(root)):
+        how = ["core.no_scm", "false"] if found else ["--unset", "core.no_scm"]
+        _must(root, ["config", "--local", *how])
+
+
+def in_git(root: Path) -> bool:
+    """Whether git would keep what lies there; asked of git only below the top of a repository."""
+    if (root / ".git").exists():
+        return True
+    if not any((parent / ".git").exists() for parent in root.resolve().parents):
+        return False
+    with suppress(OSError):  # no git here
+        asked = subprocess.run(["git", "check-ignore", "--quiet", str(root)], cwd=root, capture_output=True)
+        return asked.returncode == 1
+    return False
+
+
+def _complete_lines(file: Path, text: str) -> None:
+    """Have every line of `text` in the file; one that somebody wrote keeps what it says."""
+    said = file.read_text(encoding="utf-8") if file.is_file() else ""
+    missing = [line for line in text.splitlines() if line not in said.splitlines()]
+    if missing:
+        replace_text(file, said + ("\n" if said and not said.endswith("\n") else "") + "\n".join(missing) + "\n")
 
 
 def refresh(root: Path, *, patience_s: float = 0) -> None:
@@ -185,6 +242,8 @@ def refresh(root: Path, *, patience_s: float = 0) -> None:
     if (ignored := root / ".dvcignore").is_file() and ignored.read_text(encoding="utf-8") == IGNORED_IN_0_2:
         replace_text(ignored, IGNORED)
     _point_to_the_package(root)
+    if root.resolve() != code.ROOT:
+        use_git(root)
     if not code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
         with suppress(Busy):
             _patiently(lambda: reproduce(root, CODE, timeout_s=600), patience_s)
@@ -223,6 +282,7 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
             if not stage.is_data_source
             and stage.name != CODE
             and any(out.hash_info or out.def_path in changed for out in stage.outs)
+            and all(out.hash_info for out in stage.outs if out.metric or out.plot)  # an older version had no numbers
         ]
         today = {}
         for output in (out for stage in made for out in stage.outs if out.def_path in changed or not out.hash_info):

@@ -45,7 +45,7 @@ class WellFormed(HTMLParser):
 def page_of(root: Path, last: str, page: Path, examined: str = "nobody", **keywords) -> str:
     data = root / "data"
     folders = [data / kind for kind in ("verdicts", "scores", "generations", "faces")]
-    publish(*folders, data / "examinations" / examined, page, last=last, **keywords)
+    publish(*folders, data / "examinations" / examined, page, page / "metrics.json", page / "plots", last=last, **keywords)
     return (page / PAGE_FILE).read_text()
 
 
@@ -107,7 +107,7 @@ def test_the_same_files_give_the_same_bytes_in_another_process(grown, html, tmp_
     data = [
         str(grown / "data" / part) for part in ("verdicts", "scores", "generations", "faces", "examinations/nobody")
     ]
-    command = [sys.executable, "-m", "components.reports.publish", *data, str(tmp_path), "--last", "rsia-M3"]
+    command = [sys.executable, "-m", "components.reports.publish", *data, *map(str, (tmp_path, tmp_path / "metrics.json", tmp_path / "plots")), "--last", "rsia-M3"]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([*command, "--beside", "finetune"], check=True, cwd=ROOT, env=environment)
     assert (tmp_path / PAGE_FILE).read_text() == html
