@@ -282,8 +282,10 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
             if not stage.is_data_source
             and stage.name != CODE
             and any(out.hash_info or out.def_path in changed for out in stage.outs)
-            and all(out.hash_info for out in stage.outs if out.metric or out.plot)  # an older version had no numbers
         ]
+        for stage in [one for one in made if any((out.metric or out.plot) and not out.hash_info for out in one.outs)]:
+            made.remove(stage)  # an older version wrote no numbers: it is made anew
+            stage.dvcfile._lockfile.remove_stage(stage)
         today = {}
         for output in (out for stage in made for out in stage.outs if out.def_path in changed or not out.hash_info):
             before = output.hash_info

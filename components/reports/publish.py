@@ -1,6 +1,7 @@
 """Stage publish: the page of a line, one HTML file that needs nothing else, and its numbers for DVC.
 
-    python -m components.reports.publish VERDICTS SCORES GENERATIONS FACES EXAMINATION PAGE METRICS PLOTS --last NAME [--beside LINE,LINE]
+    python -m components.reports.publish VERDICTS SCORES GENERATIONS FACES EXAMINATION PAGE METRICS PLOTS
+        --last NAME [--beside LINE,LINE]
 
 Same files, same bytes: no date, no random id. Nothing is fetched; the page works from a folder, offline.
 """

@@ -45,7 +45,9 @@ class WellFormed(HTMLParser):
 def page_of(root: Path, last: str, page: Path, examined: str = "nobody", **keywords) -> str:
     data = root / "data"
     folders = [data / kind for kind in ("verdicts", "scores", "generations", "faces")]
-    publish(*folders, data / "examinations" / examined, page, page / "metrics.json", page / "plots", last=last, **keywords)
+    publish(
+        *folders, data / "examinations" / examined, page, page / "metrics.json", page / "plots", last=last, **keywords
+    )
     return (page / PAGE_FILE).read_text()
 
 
@@ -107,10 +109,31 @@ def test_the_same_files_give_the_same_bytes_in_another_process(grown, html, tmp_
     data = [
         str(grown / "data" / part) for part in ("verdicts", "scores", "generations", "faces", "examinations/nobody")
     ]
-    command = [sys.executable, "-m", "components.reports.publish", *data, *map(str, (tmp_path, tmp_path / "metrics.json", tmp_path / "plots")), "--last", "rsia-M3"]
+    command = [
+        sys.executable,
+        "-m",
+        "components.reports.publish",
+        *data,
+        *map(str, (tmp_path, tmp_path / "metrics.json", tmp_path / "plots")),
+        "--last",
+        "rsia-M3",
+    ]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([*command, "--beside", "finetune"], check=True, cwd=ROOT, env=environment)
     assert (tmp_path / PAGE_FILE).read_text() == html
+
+
+def test_numbers_for_dvc_lie_beside_the_page(grown, html, tmp_path):
+    page_of(grown, "rsia-M3", tmp_path)
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert (numbers["generation"], numbers["champion"], numbers["opens"]) == ("rsia-M3", "rsia-M3", 1)
+    assert numbers["auc"] == pytest.approx({"deepfakes": 0.82, "face2face": 0.86, "faceswap": 0.9})
+    files = {path.relative_to(tmp_path / "plots").as_posix(): path for path in (tmp_path / "plots").rglob("*.csv")}
+    assert files["forgetting/face2face.csv"].read_text() == "generation,auc\n2,0.9\n3,0.86\n"
+    assert files["curves/rsia-M1/cross_entropy.csv"].read_text() == "epoch,loss\n0.0,0.7\n1.0,0.5\n"
+    assert [path for path in files if path.startswith("matrix/")] == [
+        f"matrix/rsia-M{number}.csv" for number in (1, 2, 3)
+    ]
 
 
 def test_a_founder_alone_has_a_page(grow, tmp_path):

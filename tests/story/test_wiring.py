@@ -57,7 +57,11 @@ def test_every_folder_a_stage_is_given_is_wired_as_what_it_reads_or_writes(verb)
     stage = STAGES[verb]["do"]
     given = re.findall(r"(?:data|reports|recipes)/\S+", stage["cmd"])
     named_by_inputs = {"data/verdicts", "data/scores", "data/generations", "data/faces"}
-    shown = [next(iter(one)) if isinstance(one, dict) else one for kind in ("metrics", "plots") for one in stage.get(kind, ())]
+    shown = [
+        next(iter(one)) if isinstance(one, dict) else one
+        for kind in ("metrics", "plots")
+        for one in stage.get(kind, ())
+    ]
     wired = [f"{path}/" for path in (*stage["deps"], *stage["outs"], *shown)]
     within = {path for path in given for one in wired if f"{path}/".startswith(one) or one.startswith(f"{path}/")}
     assert [path for path in given if path not in within | named_by_inputs] == []
