@@ -95,7 +95,7 @@ def _connect(workspace: Path, uri: str) -> Tracking:
             workspace.mkdir(parents=True, exist_ok=True)
             _create_database(workspace / DATABASE)
             uri = addresses.sqlite(workspace / DATABASE)
-        _expect_answer(uri)
+        expect_answer(uri)
         # A server decides about artifacts itself; a bare database would leave them in the current folder.
         artifacts = None if uri.startswith(SERVERS) else (workspace / ARTIFACTS).as_uri()
         if own and artifacts:
@@ -103,8 +103,11 @@ def _connect(workspace: Path, uri: str) -> Tracking:
         return Tracking(uri, _experiment(_client(uri), artifacts), workspace / MODELS)
 
 
-def _expect_answer(uri: str) -> None:
-    """An answer of any kind is one, within seconds; MLflow itself would ask for minutes, in silence."""
+def expect_answer(uri: str) -> None:
+    """Raise PerennialError where nobody answers at `uri`, within seconds; MLflow itself would ask for minutes, in silence.
+
+    An answer of any kind is one.
+    """
     parts = urlsplit(uri)
     if not parts.hostname:  # a file, or a name that a profile explains
         return

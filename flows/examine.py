@@ -14,7 +14,7 @@ from prefect import flow
 from components.generations.examinations import extended
 from flows import engine, lifecycle, pipeline
 from flows.examinations import plan
-from flows.lifecycle import Outcome
+from flows.outcome import Outcome
 from flows.workspace import Workspace, only_one
 
 

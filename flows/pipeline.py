@@ -362,7 +362,7 @@ def add(root: Path, target: Path) -> None:
     if that is safe; of DVC's own `reflink, copy` the first costs nothing where a file system knows it. Where a copy is what
     there would be, the one that is there stays.
     """
-    name, links = str(target.relative_to(root)), _links(root)
+    name, links = str(target.relative_to(root)), links_of(root)
     if links.are_safe:
         _must(root, [name], program="flows.add_linked")
     else:
@@ -371,7 +371,7 @@ def add(root: Path, target: Path) -> None:
 
 def expect_links(root: Path) -> None:
     """Raise BadParams where DVC could not bring back from its cache what is added now: it would be told only then."""
-    links = _links(root)
+    links = links_of(root)
     if links.chosen and not links.chosen & links.working:
         raise BadParams(
             f"expected a cache.type that works between '{links.cache}' and '{root}' ({', '.join(sorted(links.working))}), "
@@ -392,6 +392,14 @@ class _Links:
     and DVC would not see it."""
 
     @property
+    def preferred(self) -> str:
+        """The first way that works."""
+        order = [kind for kind in ("reflink", "hardlink", "symlink", "copy") if kind in self.working]
+        if self.chosen:
+            return next((kind for kind in order if kind in self.chosen), "none")
+        return "hardlink, where it is added" if self.are_safe else next(k for k in order if k in ("reflink", "copy"))
+
+    @property
     def are_safe(self) -> bool:
         """Whether hard links are the best choice, and nobody made another."""
         return not self.chosen and "reflink" not in self.working and "hardlink" in self.working and self.guarded
@@ -402,7 +410,7 @@ class _Links:
         return (self.chosen or {"reflink", "copy"}) & self.working <= {"copy"}
 
 
-def _links(root: Path) -> _Links:
+def links_of(root: Path) -> _Links:
     """Tried out, since DVC takes a copy in silence where `reflink` stands first and does not work."""
     from dvc.repo import Repo
     from dvc_objects.fs import system
@@ -418,6 +426,26 @@ def _links(root: Path) -> _Links:
                 getattr(system, kind)(str(probe), str(Path(here, kind)))
                 working.add(kind)
         return _Links(cache, chosen, frozenset(working), guarded=not os.access(probe, os.W_OK))
+
+
+def default_remote(root: Path) -> tuple[str, bool]:
+    """The remote that `dvc push` takes, empty where none is named, and whether anything was found there.
+
+    Raises PerennialError where it cannot be looked at.
+    """
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        name = str(repo.config["core"].get("remote") or "")
+        if not name:
+            return "", False
+        try:
+            store = repo.cloud.get_remote_odb(name)
+            return name, bool(store.fs.exists(store.path))
+        except Exception as fault:  # of any of DVC's stores
+            raise PerennialError(
+                f"expected DVC's remote '{name}' to answer, found: {fault}. Mend its address or its keys: `dvc remote modify {name}`."
+            ) from None
 
 
 def passed_over(root: Path, target: Path, names: Iterable[str]) -> list[str]:
