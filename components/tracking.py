@@ -71,6 +71,14 @@ class Tracking:
     """Where models that were fetched from there are kept, by their digest."""
 
     @property
+    def page(self) -> str:
+        """Where its server shows the lines, empty where there is none. What MLflow shows of an experiment is otherwise for the
+        browser to remember, and at first it is traces of language models: no tag of ours changes that."""
+        if not self.uri.startswith(("http://", "https://")):
+            return ""
+        return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment}/runs?workflowType=machine_learning"
+
+    @property
     def client(self) -> MlflowClient:
         """The client of this place; it also becomes the place of MLflow's own global functions."""
         return _client(self.uri)

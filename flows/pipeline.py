@@ -444,7 +444,8 @@ def default_remote(root: Path) -> tuple[str, bool]:
             return name, bool(store.fs.exists(store.path))
         except Exception as fault:  # of any of DVC's stores
             raise PerennialError(
-                f"expected DVC's remote '{name}' to answer, found: {fault}. Mend its address or its keys: `dvc remote modify {name}`."
+                f"expected DVC's remote '{name}' to answer, found: {fault}. Mend its address or its keys: "
+                f"`dvc remote modify {name}`."
             ) from None
 
 
