@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from components.registry import ledger
 from components.writing import replace_text
+from flows import index
 from flows.pending import settled_marker
 from flows.workspace import Workspace
 
@@ -43,6 +44,7 @@ def promote(workspace: Workspace, generation: str, *, override: str) -> Promotio
             override=override,
         )
     settle(workspace)
+    index.write(workspace)
     return said
 
 
@@ -55,4 +57,5 @@ def rollback(workspace: Workspace, line: str, *, why: str) -> Promotion:
     with answering(tracking):
         said = _rollback(line, ledger_path=workspace.ledger, tracking=tracking, why=why)
     settle(workspace)
+    index.write(workspace)
     return said

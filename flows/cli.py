@@ -108,6 +108,7 @@ def demo(
     _show(workspace)
     for line in workspace.lineage().heads:
         console.print(f"Page of line {line}: {workspace.page(line)}", soft_wrap=True)
+    console.print(f"All of them: {workspace.index}", soft_wrap=True)
     _end(outcome)
 
 

@@ -45,4 +45,5 @@ def recorded(root: Path, planned: list[str]) -> Outcome:
         met = lifecycle.examine(workspace, outcome)
         lifecycle.publish(workspace, outcome, met)
         lifecycle.remember(workspace, outcome)
+        lifecycle.show(workspace, outcome)
     return outcome

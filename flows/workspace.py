@@ -150,6 +150,11 @@ class Workspace:
     def page(self, line: str) -> Path:
         return self.root / "reports" / "lines" / line / PAGE_FILE
 
+    @property
+    def index(self) -> Path:
+        """The first page of all."""
+        return self.root / "reports" / PAGE_FILE
+
     def metrics(self, line: str) -> Path:
         return self.root / "reports" / "metrics" / f"{line}.json"
 

@@ -29,8 +29,8 @@ def of_line(files: GenerationFiles) -> str:
     return "\n\n".join(
         [
             f"Line **{files.line}** of Perennial: detector `{card['detector']}`, strategy `{card['strategy']}`. Every "
-            "version is a generation, raised from the one before it on a new task and a memory of the older ones. The alias `champion` "
-            "answers; `challenger` is younger and was refused.",
+            "version is a generation, raised from the one before it on a new task and a memory of the older ones. The alias "
+            "`champion` answers; `challenger` is younger and was refused.",
             _table(("generation", "learned", "average AUC", "forgetting"), rows),
             f"*Forgetting*: {FORGETTING}.",
         ]
