@@ -329,6 +329,28 @@ def promote(
 
 
 @app.command()
+def export(
+    generation: str,
+    folder: Annotated[Path, typer.Argument(help="Where it goes.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also a graph for ONNX Runtime, if it answers alike.")] = False,
+    root: Root = None,
+) -> None:
+    """Write a generation as a Hugging Face folder: safetensors, configuration, model card."""
+    from components.errors import UnknownName
+    from components.gates.files import GenerationFiles
+    from components.registry import export as exporting
+
+    workspace = _workspace(root)
+    if generation not in (known := workspace.lineage().generations):
+        raise UnknownName("generation", generation, known)
+    kinds = ("generations", "scores", "verdicts")
+    files = GenerationFiles(*(workspace.data(kind, generation) for kind in kinds))
+    say(f"{generation}: {exporting.hugging_face(files, folder)}")
+    if onnx:
+        say(f"Its graph: {exporting.onnx(files.folder, folder)}")
+
+
+@app.command()
 def rollback(
     line: str, why: Annotated[str, typer.Option(help="Kept in the ledger.")] = "asked for", root: Root = None
 ) -> None:
