@@ -43,10 +43,10 @@ def _paragraphs(files: GenerationFiles) -> Iterator[str]:
     teacher = (
         "as the founder of its line" if not before else f"from `{card['teacher']}`, which had learned {_listed(before)}"
     )
-    memory = " and a memory of the older tasks" if card.get("memory") else ""
+    memory = ", with a memory of the older tasks," if card.get("memory") else ""
     yield (
         f"**{files.name}** of line `{files.line}`: detector `{card['detector']}`, strategy `{card['strategy']}`. It answers "
-        f"how probable it is that a face is forged. It learned `{files.learns}` {teacher}{memory}."
+        f"how probable it is that a face is forged. It learned `{files.learns}`{memory} {teacher}."
     )
     cells = [(name, found["auc"], found.get("clips")) for name, found in files.metrics["benchmarks"].items()]
     rows = [
