@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from components.errors import PerennialError
 from components.reports.index import write_index
 from components.reports.terminal import status_json
 from components.settings import settings
@@ -12,10 +13,19 @@ from flows.workspace import Workspace
 
 
 def write(workspace: Workspace) -> Path:
-    """Bring ``reports/index.html`` up to date; raises PerennialError where a tracking server is named and does not answer."""
+    """Bring ``reports/index.html`` up to date."""
     from flows.serving import champions
 
     status = status_json(workspace.lineage_file, workspace.data, champions(workspace))
-    page = connect(workspace.root).page if settings().tracking_uri else ""
-    how = page or f"mlflow ui --backend-store-uri sqlite:///{DATABASE}"
-    return write_index(workspace.index.parent, workspace.root.name, status, how)
+    return write_index(workspace.index.parent, workspace.root.name, status, _tracking(workspace))
+
+
+def _tracking(workspace: Workspace) -> str:
+    """MLflow's page; of a server that is away its address, and of a file how to look at it."""
+    uri = settings().tracking_uri
+    if not uri.startswith(("http://", "https://")):
+        return f"mlflow ui --backend-store-uri {'"$PERENNIAL_TRACKING_URI"' if uri else f'sqlite:///{DATABASE}'}"
+    try:
+        return connect(workspace.root).page
+    except PerennialError:
+        return uri

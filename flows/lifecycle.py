@@ -108,7 +108,7 @@ def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
         births += examine(workspace, outcome)  # what joined late
         publish(workspace, outcome, births)
         remember(workspace, outcome)  # MLflow and the registry follow the files
-        show(workspace, outcome)
+        index.write(workspace)  # who answers now
     create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
     if outcome.failed and runtime.deployment.id:
         raise StageFailed("; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
@@ -273,14 +273,6 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
             why = told.result(raise_on_failure=False)
             outcome.failed[f"record {key}"] = f"{why}\nWhat was found is safe: `perennial run` records it again."
             return
-
-
-def show(workspace: Workspace, outcome: Outcome) -> None:
-    """The first page, which names who answers now."""
-    try:
-        index.write(workspace)
-    except PerennialError as fault:
-        outcome.failed["index"] = str(fault)
 
 
 def _settled(workspace: Workspace, outcome: Outcome) -> bool:

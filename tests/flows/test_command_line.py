@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from components.settings import settings
-from flows import cli, doctor
+from flows import cli, doctor, index
 from flows.durations import Ahead
 from flows.workspace import Workspace
 
@@ -125,3 +125,15 @@ def test_two_stages_at_once_take_half_as_long() -> None:
     for name in names[:2]:
         ahead.end(name)
     assert ahead.left_s == pytest.approx(60)
+
+
+def test_the_first_page_is_written_although_mlflow_is_away(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "mlflow ui --backend-store-uri sqlite:///mlflow.db" in index.write(workspace).read_text()
+    monkeypatch.setenv("PERENNIAL_TRACKING_URI", "http://127.0.0.1:1")
+    settings.cache_clear()
+    try:
+        assert '<a href="http://127.0.0.1:1">' in index.write(workspace).read_text()
+    finally:
+        settings.cache_clear()

@@ -420,7 +420,10 @@ def test_models_and_versions_describe_themselves(bear, tracking):
     founder, refused = catalogue.versions("rsia", tracking)
     assert "It learned `deepfakes` as the founder of its line." in founder.description
     assert "| face2face | no | 0.850 | 0.830–0.870 | 8 |" in founder.description
-    assert "It learned `face2face`, with a memory of the older tasks, from `rsia-M1`, which had learned `deepfakes`." in refused.description
+    assert (
+        "It learned `face2face`, with a memory of the older tasks, from `rsia-M1`, which had learned `deepfakes`."
+        in refused.description
+    )
     assert "The gate stayed closed: it is not fit to answer. AUC 0.500 is below 0.800" in refused.description
     assert "No operating point: it was raised before there were operating points." in refused.description
     model = tracking.client.get_registered_model(catalogue.model_name("rsia"))
