@@ -24,7 +24,8 @@ def _tracking(workspace: Workspace) -> str:
     """MLflow's page; of a server that is away its address, and of a file how to look at it."""
     uri = settings().tracking_uri
     if not uri.startswith(("http://", "https://")):
-        return f"mlflow ui --backend-store-uri {'"$PERENNIAL_TRACKING_URI"' if uri else f'sqlite:///{DATABASE}'}"
+        books = '"$PERENNIAL_TRACKING_URI"' if uri else f"sqlite:///{DATABASE}"
+        return f"mlflow ui --backend-store-uri {books}"
     try:
         return connect(workspace.root).page
     except PerennialError:
