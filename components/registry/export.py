@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from components.detectors import Detector
 from components.errors import PerennialError, Refused
 from components.gates.files import GenerationFiles
 from components.generations.card import CARRY_OVER, WEIGHTS, read_card
@@ -101,10 +102,10 @@ def onnx(generation: Path, folder: Path) -> Path:
 class _Answer(nn.Module):
     """faces (B, 3, S, S) in [0, 1] -> p_forged (B,), and nothing else of what a detector finds."""
 
-    def __init__(self, detector: nn.Module) -> None:
+    def __init__(self, detector: Detector) -> None:
         super().__init__()
         self.detector = detector
-        self.side = int(detector.input_px)
+        self.side = detector.input_px
 
     def forward(self, faces: Tensor) -> Tensor:
         forged: Tensor = self.detector(faces).logits.softmax(dim=1)[:, FORGED]
