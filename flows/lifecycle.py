@@ -6,7 +6,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -26,9 +25,10 @@ from components.evaluation.add_benchmark import BENCH_FILE
 from components.faces import weights
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import champions, engine, near_duplicates, pipeline, population, provenance, stopping
+from flows import champions, engine, index, near_duplicates, pipeline, population, provenance, stopping
 from flows.durations import clock, raised
 from flows.live import curves
+from flows.outcome import Outcome
 from flows.pending import (
     ARCHIVE_STAGES,
     examination_marker,
@@ -50,25 +50,9 @@ from flows.turnstile import devices_of, environment, turnstile
 from flows.workspace import Workspace, only_one
 
 OnOutput = Callable[[str, str], None]
-"""Told (stage, line of output) while stages run; `done`, `failed` and `stopped` end a stage."""
+"""Told (stage, line of output) while stages run; `waiting` announces one, and `done`, `failed` and `stopped` end it."""
 on_output: list[OnOutput] = []
-
-
-@dataclass
-class Outcome:
-    """What one lifecycle did."""
-
-    ran: list[str] = field(default_factory=list)
-    """Stage instances that had to run."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Stage instance, and its last words."""
-    planned: list[str] = field(default_factory=list)
-    promoted: list[str] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def nothing_to_do(self) -> bool:
-        return not (self.ran or self.failed or self.planned or self.promoted)
+WAITING = "waiting"
 
 
 PATIENCE_S = 60  # for a stage somebody else started
@@ -125,6 +109,7 @@ def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
         met = examine(workspace, outcome)  # what joined late
         publish(workspace, outcome, met)
         remember(workspace, outcome)  # whatever MLflow and the registry have not been told yet
+        index.write(workspace)  # who answers now
     create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
     if outcome.failed and runtime.deployment.id:
         raise StageFailed("; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
@@ -492,6 +477,7 @@ def _chain(workspace: Workspace, names: list[str], before: list[PrefectFuture[bo
 def _submit(
     workspace: Workspace, name: str, *, force: bool = False, wait_for: Sequence[PrefectFuture[bool]] = ()
 ) -> PrefectFuture[bool]:
+    _tell(name, WAITING)
     future = stage.submit(workspace.root, name, force, return_state=False, wait_for=wait_for)
     return cast(PrefectFuture[bool], future)  # what was stopped has no result
 

@@ -252,7 +252,7 @@ def _is_new(workspace: Workspace, line: str) -> bool:
     folder, last = workspace.data("generations", head.generation), lineage.examinations.get(head.examined)
     shown = [read_card(folder)["weights"]] if (folder / CARD).is_file() else []
     shown += [f"{last.generation} on {last.benchmark}"] if last and examined(workspace, head.examined) else []
-    if not page.is_file():
+    if not page.is_file() or not workspace.metrics(line).is_file():
         return True
     text = page.read_text()
     return any(words not in text for words in shown)

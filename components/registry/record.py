@@ -38,7 +38,7 @@ from components.evaluation.scores import METRICS_FILE
 from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD, CARRY_OVER, WEIGHTS, code_state, read_card
-from components.registry import catalogue
+from components.registry import catalogue, ledger, model_card
 from components.registry.ledger import Holder
 from components.tracking import Tracking
 from components.vocabulary import TEST, TRAIN
@@ -54,9 +54,13 @@ REQUIREMENTS = (
 LINE_TAG, DIGEST_TAG = "perennial.line", "perennial.digest"
 REPORT_TAG, DOCS_TAG, DRIFT_TAG = "perennial.report", "perennial.data_docs", "perennial.drift"
 CODE_TAG, COMMIT_TAG, CODE_STATE_TAG = "perennial.code", "perennial.commit", "perennial.code_state"
-PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG, NOTE_TAG = "mlflow.parentRunId", "mlflow.note.content"
 LIVE_TAG = "perennial.live"
 """Of a run whose generation still learns, or is not judged yet: its name (`components.registry.live`)."""
+IN_FRONT = ("average_auc", "forgetting")
+"""Summaries that stand by themselves; the variants of them stand under ``transfer/``."""
+COMPARED = ("detector", "strategy", "memory", "training", "evaluation")
+"""Sections of its founder's recipe that are params of a line."""
 MATRIX_ROW = ("auc", "acc", "ap", "eer", "false_alarms")
 AT_THRESHOLD = ("accuracy", "balanced_accuracy", "calibration_error")
 EXAMPLE = np.linspace(0, 255, 16 * 16 * 3).astype(np.uint8).reshape(1, 16, 16, 3)
@@ -107,6 +111,8 @@ def record(
     if drift is not None:
         _tell_drift(drift, run, files.index, tracking)
     registered = _register(files, run, tracking)
+    _tell_choices(files, parent, tracking)
+    _describe(files, parent, registered, tracking)
     _draw_curves(files, parent, tracking)
     for page, tag in ((report, REPORT_TAG), (docs, DOCS_TAG)):
         if page is not None:
@@ -218,8 +224,36 @@ def line_run(line: str, tracking: Tracking) -> Run:
     if found:
         return found[0]
     return tracking.client.create_run(
-        tracking.experiment, run_name=line, tags={LINE_TAG: line, "perennial.kind": "line"}
+        tracking.experiment, run_name=line, tags={LINE_TAG: line, "perennial.kind": "line", **_source()}
     )
+
+
+def _tell_choices(files: GenerationFiles, parent: Run, tracking: Tracking) -> None:
+    """Let the run of a line say what its founder was made with, so that lines compare; params are written once.
+
+    Where the founder was recorded by an older version, the first generation that is recorded speaks for it.
+    """
+    chosen = {key: files.recipe[key] for key in COMPARED if key in files.recipe}
+    said = {**dict(_flatten(chosen)), "detector": files.card["detector"], "strategy": files.card["strategy"]}
+    params = [Param(key, value) for key, value in said.items() if key not in parent.data.params]
+    if files.index > 1 and parent.data.params:
+        return
+    for start in range(0, len(params), PER_BATCH):
+        tracking.client.log_batch(parent.info.run_id, params=params[start : start + PER_BATCH])
+
+
+def _describe(files: GenerationFiles, parent: Run, registered: ModelVersion, tracking: Tracking) -> None:
+    """Model cards as the descriptions of the version, and of the model and the run of its line, where they changed."""
+    client, name, version = tracking.client, catalogue.model_name(files.line), str(registered.version)
+    card = model_card.of_generation(files)
+    if registered.description != card:
+        client.update_model_version(name, version, card)
+    if catalogue.versions(files.line, tracking)[-1].version == registered.version:
+        card = model_card.of_line(files)
+        if client.get_registered_model(name).description != card:
+            client.update_registered_model(name, card)
+        if parent.data.tags.get(NOTE_TAG) != card:
+            client.set_tag(parent.info.run_id, NOTE_TAG, card)
 
 
 def _draw_curves(files: GenerationFiles, parent: Run, tracking: Tracking) -> None:
@@ -327,7 +361,15 @@ def _tags(files: GenerationFiles, parent: Run) -> dict[str, str]:
         "perennial.teacher": files.card["teacher"],
         "perennial.detector": files.card["detector"],
         "perennial.strategy": files.card["strategy"],
+        NOTE_TAG: model_card.of_generation(files),
+        **_source((files.card.get("code") or {}).get("commit")),
     }
+
+
+def _source(commit: str | None = None) -> dict[str, str]:
+    """By whose hand, and from which commit of the code where that is known; MLflow shows them under these names."""
+    said = {"mlflow.user": ledger.somebody(), "mlflow.source.name": "perennial", "mlflow.source.type": "PROJECT"}
+    return {**said, "mlflow.source.git.commit": commit} if commit else said
 
 
 def _tag_code(run: Run, card: Mapping[str, Any], today: str | None, tracking: Tracking) -> bool:
@@ -412,7 +454,11 @@ def _row(files: GenerationFiles) -> dict[str, float]:
 
 def _summary(files: GenerationFiles) -> dict[str, float]:
     summary = files.matrix["summary"].get(files.name, {})
-    return {name: float(entry["value"]) for name, entry in summary.items() if _known(entry)}
+    return {
+        name if name in IN_FRONT else f"transfer/{name}": float(entry["value"])
+        for name, entry in summary.items()
+        if _known(entry)
+    }
 
 
 def _point(files: GenerationFiles) -> dict[str, float]:
@@ -484,7 +530,7 @@ def _register(files: GenerationFiles, run: Run, tracking: Tracking) -> ModelVers
         source=f"models:/{logged.model_id}",
         run_id=run.info.run_id,
         model_id=logged.model_id,
-        description=f"{files.name} learned '{files.card['learns']}' from {files.card['teacher']}",
+        description=model_card.of_generation(files),
         tags={
             catalogue.GENERATION_TAG: files.name,
             catalogue.WEIGHTS_TAG: files.weights,

@@ -98,6 +98,7 @@ def test_faces_a_generation_learned_from_stay_and_dvc_is_not_asked_about_them(wo
     was_learned(workspace, "a")
     digest = has_born(workspace, b"weights")
     _write(workspace.page("small"), f"a page of {digest}")
+    _write(workspace.metrics("small"), "{}")
     assert pending.stale(workspace) == set()
     assert pending.faceless(workspace, set()) == ()
 
