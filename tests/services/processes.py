@@ -100,7 +100,9 @@ class Services:
         program, *words = self.told[name]["command"]
         return [sys.executable, *MODULES[program], *(self._here(word, name) for word in words)]
 
-    def start(self, name: str, process: str = "", *, further: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, name: str, process: str = "", *, further: Mapping[str, str] | None = None
+    ) -> subprocess.Popen[bytes]:
         """Start the service, under the name `process` where there is more than one of it."""
         command = {"postgres": self._postgres, "store": self._nanio}.get(name, lambda: self.command(name))()
         environment = {**self.environment(name), **(further or {})}
@@ -176,7 +178,9 @@ class Services:
         """A client of PostgreSQL: psql, pg_dump, pg_restore."""
         where = ["--host=127.0.0.1", f"--port={self.ports['postgres']}", "--username=postgres"]
         secret = {**os.environ, "PGPASSWORD": SECRETS["POSTGRES_PASSWORD"]}
-        done = subprocess.run([str(postgres_program(program)), *where, *words], env=secret, capture_output=True, text=True)
+        done = subprocess.run(
+            [str(postgres_program(program)), *where, *words], env=secret, capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -202,7 +206,9 @@ class Services:
         if name in PORTS:
             text = text.replace(f"--port={PORTS[name]}", f"--port={self.ports[name]}")
         return (
-            text.replace("--host=0.0.0.0", "--host=127.0.0.1").replace(FAMILY, str(self.family)).replace(IMAGE, str(ROOT))
+            text.replace("--host=0.0.0.0", "--host=127.0.0.1")
+            .replace(FAMILY, str(self.family))
+            .replace(IMAGE, str(ROOT))
         )
 
 

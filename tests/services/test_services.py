@@ -68,7 +68,9 @@ def relayed(raised, answered, pictures, drop) -> Services:
     allow_two(services)
     run_now(services)
     drop(services, "second", pictures(2))
-    services.until(lambda: traces(services, ".perennial/checkpoints/small-M2/*.pt"), 200, "watch", "worker-1", "worker-2")
+    services.until(
+        lambda: traces(services, ".perennial/checkpoints/small-M2/*.pt"), 200, "watch", "worker-1", "worker-2"
+    )
     (busy,) = (name for name in ("worker-1", "worker-2") if at_work(services.running[name].pid))
     services.kill(busy)
     services.until(lambda: recorded(services) == ["small-M1", "small-M2"], 300, "worker-1", "worker-2", "prefect")
