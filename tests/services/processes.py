@@ -185,7 +185,7 @@ class Services:
         return done.stdout
 
     def _postgres(self) -> list[str]:
-        options = [f"listen_addresses=127.0.0.1", "unix_socket_directories=", "shared_buffers=32MB"]
+        options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "shared_buffers=32MB"]
         flags = [word for option in options for word in ("-c", option)]
         program = str(postgres_program("postgres"))
         return [*_as_nobody(), program, "-D", str(self.place / "postgres"), "-p", str(self.ports["postgres"]), *flags]
