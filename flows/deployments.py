@@ -33,7 +33,8 @@ from prefect.types.entrypoint import EntrypointType
 from components import guardian
 from components.errors import PerennialError
 from flows import lifecycle as stages
-from flows.lifecycle import RUNNER, Outcome
+from flows.lifecycle import RUNNER
+from flows.outcome import Outcome
 from flows.watch import EVENT, RESOURCE, WORKSPACE, server, tell
 from flows.workspace import Workspace
 

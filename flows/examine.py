@@ -12,9 +12,9 @@ from pathlib import Path
 from prefect import flow
 
 from components.generations.examinations import extended
-from flows import engine, lifecycle, pipeline
+from flows import engine, index, lifecycle, pipeline
 from flows.examinations import plan
-from flows.lifecycle import Outcome
+from flows.outcome import Outcome
 from flows.workspace import Workspace, only_one
 
 
@@ -45,4 +45,5 @@ def recorded(root: Path, planned: list[str]) -> Outcome:
         met = lifecycle.examine(workspace, outcome)
         lifecycle.publish(workspace, outcome, met)
         lifecycle.remember(workspace, outcome)
+        index.write(workspace)
     return outcome

@@ -40,6 +40,7 @@ WIRING = (
     "data/verdicts/${item.teacher}/champion",
     "\n  gauge:",
     "\n  calibrate:",
+    "reports/metrics/${key}.json",
 )
 """Signs of today's ``dvc.yaml`` that older workspaces do not have."""
 EXAMINATIONS = "\nexaminations:"
@@ -148,6 +149,14 @@ class Workspace:
 
     def page(self, line: str) -> Path:
         return self.root / "reports" / "lines" / line / PAGE_FILE
+
+    @property
+    def index(self) -> Path:
+        """The first page of all."""
+        return self.root / "reports" / PAGE_FILE
+
+    def metrics(self, line: str) -> Path:
+        return self.root / "reports" / "metrics" / f"{line}.json"
 
     def write_docs(self) -> Path:
         """Bring Data Docs up to date, and say where they are."""
