@@ -17,10 +17,10 @@ def write(workspace: Workspace) -> Path:
     from flows.serving import champions
 
     status = status_json(workspace.lineage_file, workspace.data, champions(workspace))
-    return write_index(workspace.index.parent, workspace.root.name, status, _tracking(workspace))
+    return write_index(workspace.index.parent, workspace.root.name, status, tracking(workspace))
 
 
-def _tracking(workspace: Workspace) -> str:
+def tracking(workspace: Workspace) -> str:
     """MLflow's page; of a server that is away its address, and of a file how to look at it."""
     uri = settings().tracking_uri
     if not uri.startswith(("http://", "https://")):
