@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from prefect import flow, get_run_logger, tags, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
@@ -475,8 +475,7 @@ def _submit(
     workspace: Workspace, name: str, *, force: bool = False, wait_for: Sequence[PrefectFuture[bool]] = ()
 ) -> PrefectFuture[bool]:
     _tell(name, WAITING)
-    with tags(*name.split("@")):
-        future = stage.submit(workspace.root, name, force, return_state=False, wait_for=wait_for)
+    future = stage.submit(workspace.root, name, force, return_state=False, wait_for=wait_for)
     return cast(PrefectFuture[bool], future)  # what was stopped has no result
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from prefect import runtime, tags
+from prefect import runtime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
 
@@ -33,8 +33,7 @@ class SomethingFailed(StageFailed):
 def outcome_of(run: Callable[..., Outcome], workspace: Workspace, *arguments: Any) -> Outcome:
     """What a flow did in a workspace, also where it failed for a stage's sake."""
     try:
-        with tags(*tags_of(workspace)):
-            return run(workspace.root, *arguments)
+        return run(workspace.root, *arguments)
     except SomethingFailed as told:
         return told.outcome
 
@@ -57,14 +56,17 @@ def ended(workspace: Workspace, outcome: Outcome) -> Outcome:
 
 
 def tags_of(workspace: Workspace) -> list[str]:
-    """Of its runs."""
+    """Of its runs. Their tasks have none: for every tag Prefect asks its server whether the task may begin, so that one that
+    is away for a moment would stop stages.
+    """
     return ["perennial", workspace.root.name]
 
 
 def _name(workspace: Workspace, words: str) -> None:
     if runtime.flow_run.id:
         with get_client(sync_client=True) as client:
-            client.update_flow_run(runtime.flow_run.id, name=f"{workspace.root.name} {words}"[:LONGEST_NAME])
+            said = f"{workspace.root.name} {words}"[:LONGEST_NAME]
+            client.update_flow_run(runtime.flow_run.id, name=said, tags=tags_of(workspace))
 
 
 def _links(workspace: Workspace) -> dict[str, tuple[str, str]]:
@@ -88,7 +90,7 @@ def _in_short(outcome: Outcome) -> str:
     raised = [stage.partition("@")[2] for stage in outcome.ran if stage.startswith("judge@")]
     parts = {"raised": raised, "promoted": outcome.promoted, "failed in": list(outcome.failed)}
     said = ", ".join(f"{verb} {', '.join(names)}" for verb, names in parts.items() if names)
-    return said or ("had nothing to do" if outcome.nothing_to_do else f"ran {len(outcome.ran)} stages")
+    return said or ("had nothing to do" if outcome.nothing_to_do else f"ran {', '.join(outcome.ran)}")
 
 
 def _in_full(outcome: Outcome) -> str:

@@ -44,7 +44,7 @@ def test_a_run_with_a_failed_stage_is_a_failed_run_that_says_which_and_links_wha
     ("outcome", "said"),
     [
         (Outcome(), "had nothing to do"),
-        (Outcome(ran=["publish@small"]), "ran 1 stages"),
+        (Outcome(ran=["publish@small"]), "ran publish@small"),
         (Outcome(ran=["evolve@a-M2", "judge@a-M2"], promoted=["a-M2"]), "raised a-M2, promoted a-M2"),
         (Outcome(ran=["judge@a-M2"], failed={"crop@b": "no face"}), "raised a-M2, failed in crop@b"),
     ],

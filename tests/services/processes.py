@@ -91,7 +91,7 @@ class Services:
             "AWS_EC2_METADATA_DISABLED": "true",
             "PERENNIAL_DEVICE": "cpu",
             "PREFECT_HOME": str(self.place / "home" / name),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
             "PYTHONUNBUFFERED": "1",
             **told,
         }
@@ -116,7 +116,8 @@ class Services:
     def ready(self, *names: str, within_s: float = 120) -> None:
         """Wait until these answer."""
         for name in names:
-            self.until(lambda name=name: _answers(self.ports[name]), within_s, name)
+            self.until(lambda name=name: self.running[name].poll() is not None or _answers(self.ports[name]), within_s, name)
+            assert self.running[name].poll() is None, self.told_by(name)
 
     def run(self, name: str) -> None:
         """A service that ends by itself."""

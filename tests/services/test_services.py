@@ -17,7 +17,7 @@ from components.registry import ledger
 from .conftest import PARAMS
 from .processes import Services
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 KEY = {"Authorization": "Bearer a-key-of-the-test"}
 
 
