@@ -56,7 +56,7 @@ def services_at(_postgres: None) -> Iterator[Callable[[], Services]]:
 
     yield make
     for services in made:
-        services.stop()
+        services.end()
         shutil.rmtree(services.place)
 
 

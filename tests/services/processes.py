@@ -1,7 +1,7 @@
 """infra/compose.yaml, its services started as processes of this machine instead of containers.
 
 Commands and variables are read from that file. What differs: a service listens on a free port of 127.0.0.1, what lies in a
-volume lies in a folder, and PostgreSQL and the store, whose images bring their own programs, are Debian's and nanio.
+volume lies in a folder, and PostgreSQL and the store, whose images bring their own programs, are Debian's and localbucket.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class Services:
         self.told = services()
         self.ports = {name: _free_port() for name in PORTS}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self.tried: set[str] = set()
+        """Services that were started at least once."""
         for folder in ("logs", "store", "home"):
             (place / folder).mkdir(parents=True, exist_ok=True)
 
@@ -104,19 +106,22 @@ class Services:
         self, name: str, process: str = "", *, further: Mapping[str, str] | None = None
     ) -> subprocess.Popen[bytes]:
         """Start the service, under the name `process` where there is more than one of it."""
-        command = {"postgres": self._postgres, "store": self._nanio}.get(name, lambda: self.command(name))()
+        command = {"postgres": self._postgres, "store": self._localbucket}.get(name, lambda: self.command(name))()
         environment = {**self.environment(name), **(further or {})}
         with self.log(process or name).open("ab") as log:
             started = subprocess.Popen(
                 command, stdout=log, stderr=log, cwd=self.place, env=environment, start_new_session=True
             )
         self.running[process or name] = started
+        self.tried.add(name)
         return started
 
     def ready(self, *names: str, within_s: float = 120) -> None:
         """Wait until these answer."""
         for name in names:
-            self.until(lambda name=name: self.running[name].poll() is not None or _answers(self.ports[name]), within_s, name)
+            self.until(
+                lambda name=name: self.running[name].poll() is not None or _answers(self.ports[name]), within_s, name
+            )
             assert self.running[name].poll() is None, self.told_by(name)
 
     def run(self, name: str) -> None:
@@ -139,9 +144,14 @@ class Services:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait(20)
 
+    def end(self) -> None:
+        """Kill whatever runs."""
+        for name in list(self.running):
+            self.kill(name)
+
     def stop(self, *names: str) -> None:
-        """Ask these to end, or all, the last first; whoever does not is made to."""
-        for name in names or list(reversed(self.running)):
+        """Ask these to end; whoever does not is made to."""
+        for name in names:
             process = self.running[name]
             process.terminate()
             with suppress(subprocess.TimeoutExpired):
@@ -191,12 +201,9 @@ class Services:
         program = str(postgres_program("postgres"))
         return [*_as_nobody(), program, "-D", str(self.place / "postgres"), "-p", str(self.ports["postgres"]), *flags]
 
-    def _nanio(self) -> list[str]:
-        return [
-            "env", f"NANIO_ACCESS_KEY={SECRETS['STORE_ACCESS_KEY']}", f"NANIO_SECRET_KEY={SECRETS['STORE_SECRET_KEY']}",
-            sys.executable, "-m", "nanio", "serve", "--data-dir", str(self.store), "--host=127.0.0.1",
-            f"--port={self.ports['store']}", "--no-access-log",
-        ]  # fmt: skip
+    def _localbucket(self) -> list[str]:
+        where = ["--host=127.0.0.1", f"--port={self.ports['store']}"]
+        return [sys.executable, "-m", "localbucket", str(self.store), *where]
 
     def _here(self, text: str, name: str = "") -> str:
         """What a container is told, with the addresses and folders of this machine."""

@@ -15,7 +15,8 @@ import pytest
 from components.registry import ledger
 
 from .conftest import PARAMS
-from .processes import Services
+from .processes import Services, services
+from .test_files import template_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 KEY = {"Authorization": "Bearer a-key-of-the-test"}
@@ -87,7 +88,7 @@ def restored(relayed, services_at) -> Services:
         old.sql("pg_dump", "--format=custom", f"--file={backup / database}", database)
     for folder in ("store", "family"):
         shutil.copytree(old.place / folder, backup / folder, symlinks=True)
-    old.stop()
+    old.end()
 
     new: Services = services_at()
     new.make_postgres()
@@ -123,6 +124,37 @@ def test_two_workers_on_one_workspace_double_nothing_and_one_goes_on_where_the_o
     assert books.runs == {"small": "FINISHED", "small-M1": "FINISHED", "small-M2": "FINISHED"}
     assert promotions(relayed) == ["small-M1", "small-M2"]
     assert ledger.broken_at(relayed.family / "ledger.jsonl") == 0
+
+
+def test_prefect_shows_runs_by_what_they_did_and_where_to_read_on(raised):
+    (run, *_) = prefect(raised, "POST", "/flow_runs/filter", {"flow_runs": {"name": {"like_": "promoted small-M1"}}})
+    assert run["state_type"] == "COMPLETED" and set(run["tags"]) == {"perennial", "family"}
+    told = {artifact["key"]: str(artifact["data"]) for artifact in prefect(raised, "POST", "/artifacts/filter", {})}
+    for key, path in {
+        "family-page-small": "reports/lines/small/index.html",
+        "family-verdict-small": "data/verdicts/small-M1/verdict.json",
+        "family-data-docs": "reports/data_docs/index.html",
+    }.items():
+        assert (raised.family / path).as_uri() in told[key]
+    assert raised.address("mlflow") in told["family-mlflow"]
+
+
+def test_what_is_scheduled_will_begin(raised):
+    assert prefect(raised, "POST", "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
+
+
+def test_the_server_takes_every_deployment_of_the_pools(relayed):
+    for kind in ("docker", "kubernetes"):
+        pool = {"name": f"perennial-{kind}", "type": kind, "base_job_template": template_of(kind)}
+        prefect(relayed, "POST", "/work_pools/", pool)
+    relayed.told["all"] = {**relayed.told["pool"], "command": [*relayed.told["pool"]["command"][:-1], "--all"]}
+    relayed.run("all")
+    known = prefect(relayed, "POST", "/deployments/filter", {})
+    assert {"process", "docker", "kubernetes"} <= {deployment["name"] for deployment in known}
+
+
+def test_every_service_of_the_compose_file_was_started(relayed):
+    assert relayed.tried >= services().keys()
 
 
 def test_a_backup_restored_into_an_empty_place_answers_as_before(restored, pictures, relayed):
