@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
+import httpx
 from prefect import runtime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
@@ -40,7 +42,7 @@ def outcome_of(run: Callable[..., Outcome], workspace: Workspace, *arguments: An
 
 def begun(workspace: Workspace, generations: Sequence[str]) -> None:
     """Name the run after the generations it is about to raise."""
-    _name(workspace, f"raises {', '.join(generations)}" if generations else "raises nobody")
+    _name(workspace, f"raises {', '.join(dict.fromkeys(generations)) or 'nobody'}")
 
 
 def ended(workspace: Workspace, outcome: Outcome) -> Outcome:
@@ -63,8 +65,8 @@ def tags_of(workspace: Workspace) -> list[str]:
 
 
 def _name(workspace: Workspace, words: str) -> None:
-    if runtime.flow_run.id:
-        with get_client(sync_client=True) as client:
+    if runtime.flow_run.id:  # a server that is away for a moment stops no stage for the sake of a name
+        with suppress(httpx.HTTPError, RuntimeError), get_client(sync_client=True) as client:
             said = f"{workspace.root.name} {words}"[:LONGEST_NAME]
             client.update_flow_run(runtime.flow_run.id, name=said, tags=tags_of(workspace))
 
