@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -249,5 +250,8 @@ def run_now(services: Services) -> None:
 
 def at_work(worker: int) -> bool:
     """Whether a stage runs under this worker."""
-    found = psutil.Process(worker).children(recursive=True)
-    return any("components.generations.evolve" in " ".join(one.cmdline()) for one in found)
+    for one in psutil.Process(worker).children(recursive=True):
+        with suppress(psutil.Error):  # it has ended
+            if "components.generations.evolve" in one.cmdline():
+                return True
+    return False
