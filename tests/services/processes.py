@@ -116,7 +116,7 @@ class Services:
         self.tried.add(name)
         return started
 
-    def ready(self, *names: str, within_s: float = 120) -> None:
+    def ready(self, *names: str, within_s: float = 300) -> None:
         """Wait until these answer."""
         for name in names:
             self.until(
@@ -126,7 +126,7 @@ class Services:
 
     def run(self, name: str) -> None:
         """A service that ends by itself."""
-        assert self.start(name).wait(180) == 0, self.told_by(name)
+        assert self.start(name).wait(300) == 0, self.told_by(name)
 
     def perennial(self, *words: str) -> str:
         """What ``perennial WORDS`` prints where the services of the family run."""
