@@ -32,6 +32,7 @@ SECRETS = {
 MODULES = {"python": [], "perennial": ["-m", "flows.cli"], "prefect": ["-m", "prefect"], "mlflow": ["-m", "mlflow"]}
 PORTS = {"postgres": 5432, "store": 7070, "mlflow": 5000, "prefect": 4200, "serve": 8400}
 FAMILY, IMAGE = "/srv/family", "/perennial"
+PATIENCE_S = 900
 NOBODY = 65534
 """Who runs PostgreSQL where the tests are root's: it refuses to be root."""
 
@@ -116,17 +117,15 @@ class Services:
         self.tried.add(name)
         return started
 
-    def ready(self, *names: str, within_s: float = 300) -> None:
+    def ready(self, *names: str) -> None:
         """Wait until these answer."""
         for name in names:
-            self.until(
-                lambda name=name: self.running[name].poll() is not None or _answers(self.ports[name]), within_s, name
-            )
+            self.until(lambda name=name: self.running[name].poll() is not None or _answers(self.ports[name]), name)
             assert self.running[name].poll() is None, self.told_by(name)
 
     def run(self, name: str) -> None:
         """A service that ends by itself."""
-        assert self.start(name).wait(300) == 0, self.told_by(name)
+        assert self.start(name).wait(PATIENCE_S) == 0, self.told_by(name)
 
     def perennial(self, *words: str) -> str:
         """What ``perennial WORDS`` prints where the services of the family run."""
@@ -158,9 +157,9 @@ class Services:
                 process.wait(20)
             self.kill(name)
 
-    def until(self, happened: Callable[[], object], within_s: float, *logs: str) -> None:
+    def until(self, happened: Callable[[], object], *logs: str) -> None:
         """Wait for something; what the services said is shown where it does not happen."""
-        end = time.monotonic() + within_s
+        end = time.monotonic() + PATIENCE_S
         while not happened():
             assert time.monotonic() < end, "\n".join(self.told_by(name) for name in logs)
             time.sleep(0.1)

@@ -20,7 +20,6 @@ from .processes import Services, services
 from .test_files import template_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
-PATIENCE_S = 900
 KEY = {"Authorization": "Bearer a-key-of-the-test"}
 
 
@@ -41,19 +40,15 @@ def raised(services_at, pictures, drop) -> Services:
         services.start(name)
 
     drop(services, "first", pictures(1))
-    services.until(lambda: (services.family / ".perennial" / "arrivals").exists(), PATIENCE_S, "watch")
+    services.until(lambda: (services.family / ".perennial" / "arrivals").exists(), "watch")
     again(services, "watch")
-    services.until(
-        lambda: traces(services, ".perennial/checkpoints/small-M1/*.pt"), PATIENCE_S, "watch", "deploy", "prefect"
-    )
+    services.until(lambda: traces(services, ".perennial/checkpoints/small-M1/*.pt"), "watch", "deploy", "prefect")
     for name in ("store", "postgres", "mlflow", "prefect"):
         again(services, name)
-    services.until(
-        lambda: list(services.store.glob("artifacts/**/*.safetensors")), PATIENCE_S, "deploy", "mlflow", "prefect"
-    )
+    services.until(lambda: list(services.store.glob("artifacts/**/*.safetensors")), "deploy", "mlflow", "prefect")
     again(services, "mlflow")
     again(services, "deploy")
-    services.until(lambda: recorded(services) == ["small-M1"], PATIENCE_S, "deploy", "mlflow", "prefect")
+    services.until(lambda: recorded(services) == ["small-M1"], "deploy", "mlflow", "prefect")
     return services
 
 
@@ -70,18 +65,14 @@ def relayed(raised, answered, pictures, drop) -> Services:
     services.stop("deploy")
     for worker in ("worker-1", "worker-2"):
         services.start("worker", worker)
-    services.until(lambda: services.start("pool").wait(120) == 0, PATIENCE_S, "pool", "worker-1")
+    services.until(lambda: services.start("pool").wait(120) == 0, "pool", "worker-1")
     allow_two(services)
     run_now(services)
     drop(services, "second", pictures(2))
-    services.until(
-        lambda: traces(services, ".perennial/checkpoints/small-M2/*.pt"), PATIENCE_S, "watch", "worker-1", "worker-2"
-    )
+    services.until(lambda: traces(services, ".perennial/checkpoints/small-M2/*.pt"), "watch", "worker-1", "worker-2")
     (busy,) = (name for name in ("worker-1", "worker-2") if at_work(services.running[name].pid))
     services.kill(busy)
-    services.until(
-        lambda: recorded(services) == ["small-M1", "small-M2"], PATIENCE_S, "worker-1", "worker-2", "prefect"
-    )
+    services.until(lambda: recorded(services) == ["small-M1", "small-M2"], "worker-1", "worker-2", "prefect")
     return services
 
 
