@@ -42,7 +42,8 @@ def outcome_of(run: Callable[..., Outcome], workspace: Workspace, *arguments: An
 
 def begun(workspace: Workspace, generations: Sequence[str]) -> None:
     """Name the run after the generations it is about to raise."""
-    _name(workspace, f"raises {', '.join(dict.fromkeys(generations)) or 'nobody'}")
+    names = ", ".join(dict.fromkeys(generations))
+    _name(workspace, f"raises {names}" if names else "publishes and records")
 
 
 def ended(workspace: Workspace, outcome: Outcome) -> Outcome:

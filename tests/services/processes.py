@@ -31,7 +31,7 @@ SECRETS = {
 }
 MODULES = {"python": [], "perennial": ["-m", "flows.cli"], "prefect": ["-m", "prefect"], "mlflow": ["-m", "mlflow"]}
 PORTS = {"postgres": 5432, "store": 7070, "mlflow": 5000, "prefect": 4200, "serve": 8400}
-FAMILY, IMAGE = "/srv/family", "/perennial"
+VOLUMES, IMAGE = "/srv/", "/perennial/"
 PATIENCE_S = 900
 NOBODY = 65534
 """Who runs PostgreSQL where the tests are root's: it refuses to be root."""
@@ -214,8 +214,8 @@ class Services:
             text = text.replace(f"--port={PORTS[name]}", f"--port={self.ports[name]}")
         return (
             text.replace("--host=0.0.0.0", "--host=127.0.0.1")
-            .replace(FAMILY, str(self.family))
-            .replace(IMAGE, str(ROOT))
+            .replace(VOLUMES, f"{self.place}/")
+            .replace(IMAGE, f"{ROOT}/")
         )
 
 
