@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import flow
 
 from components.generations.examinations import extended
-from flows import engine, index, lifecycle, pipeline
+from flows import engine, index, lifecycle, pipeline, shown
 from flows.examinations import plan
 from flows.outcome import Outcome
 from flows.workspace import Workspace, only_one
@@ -34,7 +34,7 @@ def examine(root: Path, benchmarks: Sequence[str] = (), lines: Sequence[str] = (
             grown.write(workspace.lineage_file)
         planned = [key for key in grown.examinations if key not in lineage.examinations]
         with engine_is_up(), lifecycle.by_signal():
-            return recorded(workspace.root, planned)
+            return shown.outcome_of(recorded, workspace, planned)
 
 
 @flow(name="examine", validate_parameters=False, task_runner=lifecycle.RUNNER)
@@ -46,4 +46,4 @@ def recorded(root: Path, planned: list[str]) -> Outcome:
         lifecycle.publish(workspace, outcome, met)
         lifecycle.remember(workspace, outcome)
         index.write(workspace)
-    return outcome
+    return shown.ended(workspace, outcome)

@@ -16,10 +16,10 @@ def write(workspace: Workspace) -> Path:
     from flows.serving import champions
 
     status = status_json(workspace.lineage_file, workspace.data, champions(workspace))
-    return write_index(workspace.index.parent, workspace.root.name, status, _tracking(workspace))
+    return write_index(workspace.index.parent, workspace.root.name, status, tracking(workspace))
 
 
-def _tracking(workspace: Workspace) -> str:
+def tracking(workspace: Workspace) -> str:
     """MLflow's page; of a server that is away its address, and of a file how to look at it."""
     from components.tracking import DATABASE, connect  # MLflow: a run that has nothing to do needs none of it
 

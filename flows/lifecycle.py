@@ -9,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
@@ -20,12 +19,12 @@ from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components import code
-from components.errors import PerennialError, Refused, StageFailed, UnknownName
+from components.errors import PerennialError, Refused, UnknownName
 from components.evaluation.add_benchmark import BENCH_FILE
 from components.faces import weights
 from components.settings import settings
 from components.withdrawal import files as withdrawals
-from flows import champions, engine, index, near_duplicates, pipeline, population, provenance, stopping
+from flows import champions, engine, index, near_duplicates, pipeline, population, provenance, shown, stopping
 from flows.durations import clock, raised
 from flows.live import curves
 from flows.outcome import Outcome
@@ -64,13 +63,13 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     """Do whatever is pending in the workspace at `root`, and nothing else. A closed gate is a result, not an error.
 
     `again` names generations to raise once more on purpose, with their descendants; `patience_s` is how long to wait for
-    another lifecycle in this workspace. A failed stage makes a deployed run fail, after everything else was done.
+    another lifecycle in this workspace. What Prefect shows failed where a stage did, after everything else was done.
     """
     workspace = Workspace.at(Path(root))
     with only_one(workspace, patience_s), engine.beside() as engine_is_up:
         reborn = gather(workspace, again)
         with engine_is_up(), by_signal():
-            return recorded(workspace.root, reborn)
+            return shown.outcome_of(recorded, workspace, reborn)
 
 
 def lifecycle_within(root: Path, patience_s: float = 0) -> Outcome:
@@ -100,20 +99,18 @@ def recorded(root: Path, again: Sequence[str]) -> Outcome:
 
 
 def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
-    """From faces to the registry, within a flow."""
+    """From faces to the registry, within a flow; raises SomethingFailed at the end where a stage failed."""
     outcome = Outcome()
     with pipeline.stoppable():
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
+        shown.begun(workspace, [*unjudged(workspace), *reborn])
         raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate; and the registry follows at once
         met = examine(workspace, outcome)  # what joined late
         publish(workspace, outcome, met)
         remember(workspace, outcome)  # whatever MLflow and the registry have not been told yet
         index.write(workspace)  # who answers now
-    create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
-    if outcome.failed and runtime.deployment.id:
-        raise StageFailed("; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
-    return outcome
+    return shown.ended(workspace, outcome)
 
 
 @contextmanager
@@ -498,16 +495,3 @@ def _settle(futures: dict[str, PrefectFuture[bool]], outcome: Outcome) -> None:
 def _tell(name: str, line: str) -> None:
     for tell in on_output:
         tell(name, line)
-
-
-def _told(outcome: Outcome) -> str:
-    if outcome.nothing_to_do:
-        return "Everything is up to date."
-    parts = [
-        ("Ran", outcome.ran),
-        ("Planned", outcome.planned),
-        ("Promoted", outcome.promoted),
-        ("Not promoted", [f"{name}: {why}" for name, why in outcome.refused.items()]),
-        ("Failed", [f"{name}: {why}" for name, why in outcome.failed.items()]),
-    ]
-    return "\n\n".join(f"**{title}**\n" + "\n".join(f"- {x}" for x in rows) for title, rows in parts if rows)

@@ -158,13 +158,17 @@ class Workspace:
     def metrics(self, line: str) -> Path:
         return self.root / "reports" / "metrics" / f"{line}.json"
 
+    @property
+    def docs(self) -> Path:
+        """Data Docs."""
+        return self.root / "reports" / "data_docs" / PAGE_FILE
+
     def write_docs(self) -> Path:
         """Bring Data Docs up to date, and say where they are."""
         from components.reports.data_docs import write_docs
 
-        folder = self.root / "reports" / "data_docs"
-        write_docs(folder, self.data, tuple(self.params().archives))
-        return folder / PAGE_FILE
+        write_docs(self.docs.parent, self.data, tuple(self.params().archives))
+        return self.docs
 
     def params(self) -> Params:
         """``params.yaml``; raises BadParams, also where a section is left out that the wiring needs."""

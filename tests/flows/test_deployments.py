@@ -82,6 +82,7 @@ def test_the_server_knows_the_schedule_the_trigger_and_the_limit_of_one(family, 
     (automation,) = [a for a in _automations(server) if a["actions"][0]["deployment_id"] == str(identity)]
     assert automation["trigger"]["expect"] == ["archive.landed"]
     assert automation["enabled"]
+    _until(lambda: any(run.auto_scheduled for run in server.read_flow_runs()), 60, "the schedule begins nothing")
 
 
 @pytest.mark.slow
@@ -171,8 +172,8 @@ def _automations(server: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _until(happened: Callable[[], bool], seconds: float, log: Path) -> None:
+def _until(happened: Callable[[], bool], seconds: float, log: Path | str) -> None:
     end = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < end, log.read_text()[-4000:]
+        assert time.monotonic() < end, log if isinstance(log, str) else log.read_text()[-4000:]
         time.sleep(1)
