@@ -27,6 +27,7 @@ from components.faces import weights
 from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
+from components.writing import temporaries
 from flows import champions, engine, near_duplicates, pipeline, population, provenance, stopping
 from flows.durations import clock
 from flows.pending import (
@@ -82,7 +83,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     another lifecycle in this workspace. A failed stage makes a deployed run fail, after everything else was done.
     """
     workspace = Workspace.at(Path(root))
-    with only_one(workspace, patience_s), engine.beside() as engine_is_up:
+    with only_one(workspace, patience_s), temporaries(workspace.temporary), engine.beside() as engine_is_up:
         reborn = gather(workspace, again)
         with engine_is_up(), by_signal():
             return recorded(workspace.root, reborn)
@@ -91,7 +92,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
 def lifecycle_within(root: Path, patience_s: float = 0) -> Outcome:
     """The same within a flow that runs already, and is recorded as what it is part of."""
     workspace = Workspace.at(root)
-    with only_one(workspace, patience_s):
+    with only_one(workspace, patience_s), temporaries(workspace.temporary):
         return proceed(workspace, gather(workspace, ()))
 
 

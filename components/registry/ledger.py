@@ -136,7 +136,7 @@ def broken_at(path: Path) -> int:
             before = None  # torn by a crash, or the empty end
         if before is not None and before != seen.hexdigest():
             return number
-        if before is None and sealed and _parse(text) is not None:
+        if before is None and sealed and parse(text) is not None:
             return number  # since the first seal every line has one
         sealed = sealed or before is not None
         seen.update(text + b"\n")
@@ -171,7 +171,7 @@ def read(path: Path, line: str | None = None) -> list[Decision]:
     """The decisions in order, of one line or of all; a line torn by a crash is skipped."""
     if not path.is_file():
         return []
-    entries = [entry for text in path.read_bytes().split(b"\n") if (entry := _parse(text)) is not None]
+    entries = [entry for text in path.read_bytes().split(b"\n") if (entry := parse(text)) is not None]
     return [entry for entry in entries if line in (None, entry.line)]
 
 
@@ -213,7 +213,8 @@ def somebody() -> str:
         return str(os.getuid())
 
 
-def _parse(text: bytes) -> Decision | None:
+def parse(text: bytes) -> Decision | None:
+    """A line of the ledger; None for one that is no decision, or torn."""
     try:
         raw = json.loads(text)
         raw.pop(BEFORE, None)

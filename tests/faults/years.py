@@ -24,6 +24,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -37,8 +38,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import boto3
 import psutil
 import yaml
+from boto3.exceptions import S3UploadFailedError
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 from filelock import FileLock, Timeout
 
 from components.lab.archive import render_archive
@@ -133,7 +138,7 @@ class Life:
 
     @property
     def temporary(self) -> Path:
-        """TMPDIR of every process."""
+        """TMPDIR of whatever is ours."""
         return self.place / "tmp"
 
     def diary(self, did: str) -> list[dict[str, Any]]:
@@ -200,6 +205,11 @@ class Life:
         return len(self.diary("killed"))
 
     @property
+    def has_ended(self) -> bool:
+        """Whether a driver has seen it through."""
+        return bool(self.diary("over") and self.diary("stopped"))
+
+    @property
     def is_over(self) -> bool:
         """All kills are done, and all that arrived is learned, recorded and pushed by processes that rest now."""
         done = self.struck >= self.kills and len(self.archives) == len(self.recorded) == self.pushed
@@ -224,8 +234,7 @@ class Life:
             while not self.is_over:
                 assert time.monotonic() < end, f"it does not come to an end; see the logs in '{self.place}'"
                 self._tend()
-                with suppress(Exception):  # the store is away: the next time, then
-                    self._deliver()
+                self._deliver()
                 self._push()
                 if self.struck < self.kills and time.monotonic() >= due:
                     strike()
@@ -288,11 +297,16 @@ class Life:
 
     def _start(self, service: Service) -> None:
         service.begun = time.monotonic()
-        service.process = self._spawn(service.name, service.command, ROOT)
+        temporary = self.place / "private" / service.name if service.port else None
+        if temporary:  # what others leave in theirs when they are killed goes with the place, as systemd's PrivateTmp does
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        service.process = self._spawn(service.name, service.command, ROOT, temporary)
 
-    def _spawn(self, name: str, command: list[str], cwd: Path) -> psutil.Popen:
+    def _spawn(self, name: str, command: list[str], cwd: Path, temporary: Path | None = None) -> psutil.Popen:
+        variables = self.variables | ({"TMPDIR": str(temporary)} if temporary else {})
         with (self.place / f"{name}.log").open("ab") as log:
-            return psutil.Popen(command, cwd=cwd, env=self.variables, stdout=log, stderr=log, start_new_session=True)
+            return psutil.Popen(command, cwd=cwd, env=variables, stdout=log, stderr=log, start_new_session=True)
 
     def _tend(self) -> None:
         """Start whoever is gone, a second after it was; of a foreign service first end what is left."""
@@ -312,10 +326,11 @@ class Life:
         if number >= FEWEST and self.struck >= self.kills:
             return
         folder, name = self._rendered(number + 1), f"a{number + 1}"
-        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-            self._bucket.upload_file(str(path), f"{name}/{path.relative_to(folder).as_posix()}")
-        self._bucket.put_object(Key=f"{name}/PERENNIAL.json", Body=b'{"layout": "lab"}')
-        self.note("delivered", archive=name)
+        with suppress(BotoCoreError, ClientError, S3UploadFailedError):  # the store is away: again in a moment
+            for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+                self._bucket.upload_file(str(path), f"{name}/{path.relative_to(folder).as_posix()}")
+            self._bucket.put_object(Key=f"{name}/PERENNIAL.json", Body=b'{"layout": "lab"}')
+            self.note("delivered", archive=name)
 
     def _rendered(self, number: int) -> Path:
         folder = self.place / "archives" / f"a{number}"
@@ -327,9 +342,6 @@ class Life:
 
     @cached_property
     def _bucket(self) -> Any:
-        import boto3
-        from botocore.config import Config
-
         brief = Config(connect_timeout=2, read_timeout=10, retries={"max_attempts": 1})
         keys = {"aws_access_key_id": "life", "aws_secret_access_key": SECRET, "region_name": "us-east-1"}
         store = boto3.resource("s3", endpoint_url=f"http://127.0.0.1:{self.about['store']}", config=brief, **keys)
@@ -447,7 +459,7 @@ class Life:
         hidden = root / ".perennial"
         for pattern in ("**/.*.partial", "**/.*.fresh", "**/*.tmp"):
             yield from (str(path.relative_to(self.place)) for path in root.glob(pattern))
-        for folder in ("arrivals", "comparisons", "checkpoints", "spoilt"):
+        for folder in ("arrivals", "comparisons", "checkpoints", "spoilt", "tmp"):
             for path in (hidden / folder).rglob("*"):
                 if path.is_file() and path.suffix != ".lock":
                     yield str(path.relative_to(self.place))
@@ -524,8 +536,7 @@ def main() -> None:
     parser.add_argument("--at", type=Path, default=Path(".perennial/years"), help="Where it lives.")
     asked = parser.parse_args()
     life = Life(asked.at.resolve(), asked.kills, asked.seed)
-    if not life.place.is_dir() or not life.diary("stopped") or not life.diary("over"):
-        life.place.mkdir(parents=True, exist_ok=True)
+    if not life.has_ended:
         life.live()
     faults = life.findings()
     print("\n".join(faults) or "Everything is as in peace.")
