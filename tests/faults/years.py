@@ -409,7 +409,7 @@ class Life:
     def _look_inside(self) -> list[str]:
         """What can only be asked while the services answer."""
         faults = []
-        for words in (["verify"], ["history", "--verify"]):
+        for words in (["run"], ["verify"], ["history", "--verify"]):  # `run` sweeps, and has nothing else to do
             command = [sys.executable, "-m", "flows.cli", *words, "-C", str(self.workspace.root)]
             done = subprocess.run(command, cwd=ROOT, env=self.variables, capture_output=True, text=True)
             if done.returncode:
