@@ -547,7 +547,9 @@ def _dvc(
             _at_work.discard(process)
             timer.cancel()
     if exit_code == -signal.SIGKILL:
-        why = f"it ran for longer than {timeout_s:.0f} s" if late.is_set() else "by somebody, or because memory was short"
+        why = (
+            f"it ran for longer than {timeout_s:.0f} s" if late.is_set() else "by somebody, or because memory was short"
+        )
         lines.append(f"killed: {why}")
     return exit_code, list(lines)
 

@@ -57,16 +57,18 @@ MARK = "PERENNIAL_TESTS_LIFE"
 """A variable that every process of a life has, and nobody else."""
 BUCKETS = ("inbox", "books", "remote")
 FAMILIES = ("identity_swap", "reenactment", "mesh_swap")
-PEOPLE, FEWEST = 6, 2
-"""In an archive; archives of a life."""
-PAUSES_S = (2.0, 20.0)
+PEOPLE = 6
+"""In an archive."""
+PER_ARCHIVE = 10
+"""Kills of a life that has an archive more than it would have without them, at least."""
+PAUSES_S = (5.0, 30.0)
 """From one kill to the next."""
 WAYS = {"alone": 5, "with its children": 4, "everything": 1}
 """How a process is killed, and how often."""
 PATIENCE_S = 120.0
 GRACE_S = 15.0
 """Within which what a killed process had started ends by itself."""
-SECRET = "of-the-test"  # noqa: S105
+SECRET = "of-the-test"
 PARAMS = """\
 archives: {}
 lines:
@@ -252,7 +254,11 @@ class Life:
         self._found(self.workspace)
         self._tell_remote()
         self.services = [
-            Service("store", self._module("nanio", "serve", "--data-dir", str(self.place / "store")), port=self.about["store"]),
+            Service(
+                "store",
+                self._module("nanio", "serve", "--data-dir", str(self.place / "store")),
+                port=self.about["store"],
+            ),
             Service("books", self._module("mlflow", "server", *self._books), port=self.about["books"]),
             Service("prefect", self._module("prefect", "server", "start"), port=self.about["prefect"]),
             Service("deploy", self._own("deploy", "--cron", "* * * * *")),
@@ -262,7 +268,9 @@ class Life:
         for service in self.services[:2]:
             service.command += ["--host", "127.0.0.1", "--port", str(service.port)]
         self.services[2].command += ["--host", "127.0.0.1", "--port", str(self.about["prefect"])]
-        for service in self.services[:3]:  # a first start makes a database, which those who make it do not let be cut off
+        for service in self.services[
+            :3
+        ]:  # a first start makes a database, which those who make it do not let be cut off
             self._start(service)
         self._until(lambda: all(service.answers for service in self.services[:3]), "the services do not answer")
 
@@ -275,11 +283,20 @@ class Life:
         config = self.workspace.root / ".dvc" / "config"
         if "s3://remote" not in config.read_text():
             self._say(["-m", "dvc", "remote", "add", "--default", "store", "s3://remote"])
-            self._say(["-m", "dvc", "remote", "modify", "store", "endpointurl", f"http://127.0.0.1:{self.about['store']}"])
+            self._say(
+                ["-m", "dvc", "remote", "modify", "store", "endpointurl", f"http://127.0.0.1:{self.about['store']}"]
+            )
 
     @property
     def _books(self) -> list[str]:
-        return ["--backend-store-uri", f"sqlite:///{self.place}/books.db", "--artifacts-destination", "s3://books/kept", "--workers", "1"]
+        return [
+            "--backend-store-uri",
+            f"sqlite:///{self.place}/books.db",
+            "--artifacts-destination",
+            "s3://books/kept",
+            "--workers",
+            "1",
+        ]
 
     def _module(self, *words: str) -> list[str]:
         return [sys.executable, "-m", *words]
@@ -298,7 +315,9 @@ class Life:
     def _start(self, service: Service) -> None:
         service.begun = time.monotonic()
         temporary = self.place / "private" / service.name if service.port else None
-        if temporary:  # what others leave in theirs when they are killed goes with the place, as systemd's PrivateTmp does
+        if (
+            temporary
+        ):  # what others leave in theirs when they are killed goes with the place, as systemd's PrivateTmp does
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
         service.process = self._spawn(service.name, service.command, ROOT, temporary)
@@ -323,7 +342,7 @@ class Life:
         number = len(self.archives)
         if number and not any(row.learns == f"a{number}" for row in self.workspace.lineage().generations.values()):
             return
-        if number >= FEWEST and self.struck >= self.kills:
+        if number > self.kills // PER_ARCHIVE and self.struck >= self.kills:
             return
         folder, name = self._rendered(number + 1), f"a{number + 1}"
         with suppress(BotoCoreError, ClientError, S3UploadFailedError):  # the store is away: again in a moment
@@ -372,7 +391,7 @@ class Life:
     def _next(self) -> tuple[Callable[[], None], float]:
         """The next kill, and when it is due."""
         number = self.struck + 1
-        chance = random.Random(f"{self.seed} {number}")  # noqa: S311
+        chance = random.Random(f"{self.seed} {number}")
         pause, whom = chance.uniform(*PAUSES_S), chance.random()
         (how,) = chance.choices(list(WAYS), list(WAYS.values()))
 
@@ -383,7 +402,9 @@ class Life:
             told = _told(victim)
             for process in living if how == "everything" else [*children, victim]:
                 _kill(process)
-            self.note("killed", number=number, whom=told if how != "everything" else f"{len(living)} processes", how=how)
+            self.note(
+                "killed", number=number, whom=told if how != "everything" else f"{len(living)} processes", how=how
+            )
 
         return strike, time.monotonic() + pause
 
@@ -443,7 +464,11 @@ class Life:
 
     def _raise_in_peace(self) -> None:
         self._found(self.peace)
-        alone = {name: value for name, value in self.variables.items() if name not in ("PREFECT_API_URL", "PERENNIAL_TRACKING_URI")}
+        alone = {
+            name: value
+            for name, value in self.variables.items()
+            if name not in ("PREFECT_API_URL", "PERENNIAL_TRACKING_URI")
+        }
         for number in range(1, len(self.archives) + 1):
             land = ["land", f"a{number}", str(self._rendered(number)), "--layout", "lab"]
             for words in (land, ["run"]):
@@ -473,7 +498,9 @@ class Life:
 
 def _outs(workspace: Workspace) -> dict[str, Any]:
     found = {
-        f"{name} {out['path']}": out["md5"] for name, stage in pipeline.locked(workspace.root).items() for out in stage["outs"]
+        f"{name} {out['path']}": out["md5"]
+        for name, stage in pipeline.locked(workspace.root).items()
+        for out in stage["outs"]
     }
     for tracked in workspace.root.glob("data/archives/*.dvc"):
         found[tracked.name] = yaml.safe_load(tracked.read_text())["outs"][0]["md5"]

@@ -31,7 +31,12 @@ def server(empty_books: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / DATABASE}", "--artifacts-destination", str(tmp_path / "kept")]
+    command += [
+        "--backend-store-uri",
+        f"sqlite:///{tmp_path / DATABASE}",
+        "--artifacts-destination",
+        str(tmp_path / "kept"),
+    ]
     with (tmp_path / "log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=tmp_path, start_new_session=True)
     try:

@@ -54,7 +54,7 @@ def test_a_line_torn_by_a_crash_spoils_nothing(tmp_path: Path) -> None:
     known = ledger.head(books).read_bytes()
     notes.append(books, entry("s2"))
     whole = books.read_bytes()
-    for cut in range(whole.index(b"\n") + 2, len(whole) - 1):
+    for cut in range(whole.index(b"\n") + 2, len(whole) - 1, 9):
         books.write_bytes(whole[:cut])
         ledger.head(books).write_bytes(known)
         assert [found.what["source"] for found in notes.read(books)] == ["s1"]
