@@ -61,8 +61,8 @@ PEOPLE = 6
 """In an archive."""
 PER_ARCHIVE = 10
 """Kills of a life that has an archive more than it would have without them, at least."""
-PAUSES_S = (5.0, 30.0)
-"""From one kill to the next."""
+PAUSES_S = (0.0, 20.0)
+"""From when all are at work again to the next kill."""
 WAYS = {"alone": 5, "with its children": 4, "everything": 1}
 """How a process is killed, and how often."""
 PATIENCE_S = 120.0
@@ -94,12 +94,23 @@ class Service:
     command: list[str]
     port: int = 0
     """Where it answers; our own answer nowhere."""
+    word: str = ""
+    """What our own say when they are at work."""
     process: psutil.Popen | None = None
     begun: float = 0.0
+    log: Path = Path()
+    said_before: int = 0
+    """Bytes of its log when it was started last."""
 
     @property
     def lives(self) -> bool:
         return self.process is not None and self.process.poll() is None
+
+    @property
+    def is_at_work(self) -> bool:
+        if not self.lives:
+            return False
+        return self.answers if self.port else self.word in self.log.read_text()[self.said_before :]
 
     @property
     def answers(self) -> bool:
@@ -232,16 +243,18 @@ class Life:
         self._begin()
         end = time.monotonic() + 900 + 120 * (self.kills - self.struck)
         try:
-            strike, due = self._next()
+            strike, pause_s = self._next()
             while not self.is_over:
+                before = time.monotonic()
                 assert time.monotonic() < end, f"it does not come to an end; see the logs in '{self.place}'"
                 self._tend()
                 self._deliver()
                 self._push()
-                if self.struck < self.kills and time.monotonic() >= due:
+                if self.struck < self.kills and pause_s <= 0:
                     strike()
-                    strike, due = self._next()
-                time.sleep(0.1)
+                    strike, pause_s = self._next()
+                time.sleep(0.3)
+                pause_s -= _since(before) if all(service.is_at_work for service in self.services) else 0
             self.note("over", faults=self._look_inside())
         finally:
             self._stop()
@@ -261,9 +274,9 @@ class Life:
             ),
             Service("books", self._module("mlflow", "server", *self._books), port=self.about["books"]),
             Service("prefect", self._module("prefect", "server", "start"), port=self.about["prefect"]),
-            Service("deploy", self._own("deploy", "--cron", "* * * * *")),
-            Service("watch", self._own("watch", "s3://inbox", "--every", "1")),
-            Service("other", self._own("watch", "s3://inbox", "--every", "1")),
+            Service("deploy", self._own("deploy", "--cron", "* * * * *"), word="serving '"),
+            Service("watch", self._own("watch", "s3://inbox", "--every", "1"), word="watching '"),
+            Service("other", self._own("watch", "s3://inbox", "--every", "1"), word="watching '"),
         ]
         for service in self.services[:2]:
             service.command += ["--host", "127.0.0.1", "--port", str(service.port)]
@@ -313,7 +326,8 @@ class Life:
         return done.stdout
 
     def _start(self, service: Service) -> None:
-        service.begun = time.monotonic()
+        service.begun, service.log = time.monotonic(), self.place / f"{service.name}.log"
+        service.said_before = len(service.log.read_text()) if service.log.is_file() else 0
         temporary = self.place / "private" / service.name if service.port else None
         if (
             temporary
@@ -389,7 +403,7 @@ class Life:
         return [process for _, _, process in sorted(found)]
 
     def _next(self) -> tuple[Callable[[], None], float]:
-        """The next kill, and when it is due."""
+        """The next kill, and how long all are at work until then."""
         number = self.struck + 1
         chance = random.Random(f"{self.seed} {number}")
         pause, whom = chance.uniform(*PAUSES_S), chance.random()
@@ -406,7 +420,7 @@ class Life:
                 "killed", number=number, whom=told if how != "everything" else f"{len(living)} processes", how=how
             )
 
-        return strike, time.monotonic() + pause
+        return strike, pause
 
     # -- how it ends --------------------------------------------------------------------------------------------------
 
@@ -452,6 +466,7 @@ class Life:
     def findings(self) -> list[str]:
         """What is otherwise than in a workspace that was left alone; call it when the life is over."""
         self._raise_in_peace()
+        self.workspace.sweep()  # as the next lifecycle begins
         faults = [fault for entry in self.diary("over") for fault in entry["faults"]]
         faults += [f"still at work: {told}" for entry in self.diary("stopped") for told in entry["left"]]
         faults += [f"left over: {path}" for path in self._left_over()]

@@ -66,8 +66,8 @@ def test_an_inbox_whose_store_answers_500_is_told_once_and_looked_through_again(
     assert list(workspace.params().archives) == ["swaps"]
 
 
-@pytest.mark.parametrize("mood", [REFUSING, TRUNCATING])
-def test_an_arrival_that_its_store_does_not_give_whole_lands_later_though_nobody_changed_it(
+@pytest.mark.parametrize("mood", [pytest.param(REFUSING, marks=pytest.mark.slow), TRUNCATING])
+def test_an_arrival_that_its_store_does_not_give_whole_lands_later_though_nobody_changed_it_and_though_it_is_slow(
     workspace: Workspace,
     inbox: str,
     store: Between,
@@ -82,14 +82,8 @@ def test_an_arrival_that_its_store_does_not_give_whole_lands_later_though_nobody
     (said,) = capsys.readouterr().err.splitlines()
     assert "'swaps' did not land" in said and "cannot be read" in said
     assert not workspace.params().archives and left(workspace) == []
-    store.mood = lambda method, path: WELL
-    watcher.round()
-    assert list(workspace.params().archives) == ["swaps"]
-
-
-def test_an_arrival_of_a_slow_store_lands(workspace: Workspace, inbox: str, store: Between) -> None:
     store.mood = of_pictures(SLOW)
-    InboxWatch(workspace, inbox).round()
+    watcher.round()
     assert list(workspace.params().archives) == ["swaps"]
 
 
