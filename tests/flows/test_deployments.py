@@ -85,6 +85,15 @@ def test_the_server_knows_the_schedule_the_trigger_and_the_limit_of_one(family, 
 
 
 @pytest.mark.slow
+def test_the_schedule_is_kept(family, server):
+    """With SQLAlchemy 2.1, Prefect 3.8 knows the schedule and makes no run of it."""
+    from flows.deployments import deploy
+
+    identity = deploy(family, cron="0 3 * * *")
+    _until(lambda: any(run.deployment_id == identity and run.auto_scheduled for run in server.read_flow_runs()), 60)
+
+
+@pytest.mark.slow
 def test_a_workspace_of_the_same_name_elsewhere_is_not_pushed_aside(family, server, tmp_path):
     from flows.deployments import deploy
 
@@ -171,8 +180,8 @@ def _automations(server: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _until(happened: Callable[[], bool], seconds: float, log: Path) -> None:
+def _until(happened: Callable[[], bool], seconds: float, log: Path | None = None) -> None:
     end = time.monotonic() + seconds
     while not happened():
-        assert time.monotonic() < end, log.read_text()[-4000:]
+        assert time.monotonic() < end, log.read_text()[-4000:] if log else "it did not happen"
         time.sleep(1)
