@@ -161,8 +161,8 @@ def expect_its_end(path: Path) -> None:
     written = path.read_bytes()[: known["bytes"]] if path.is_file() else b""
     if hashlib.sha256(written).hexdigest() != known["sha256"]:
         raise BrokenLineage(
-            f"expected the {known['bytes']} bytes in '{path}' that '{head(path).name}' knows, found that something at its end was "
-            "cut off or changed. Restore both files from your version control or a backup; where there is none, delete "
+            f"expected the {known['bytes']} bytes in '{path}' that '{head(path).name}' knows, found that something at its end "
+            "was cut off or changed. Restore both files from your version control or a backup; where there is none, delete "
             f"'{head(path)}', and what is left goes on."
         )
 
