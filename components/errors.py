@@ -5,6 +5,7 @@ PerennialError
 │   └── UnknownName    a name that is in no catalogue (with the nearest one that is)
 ├── BadArchive         an archive does not have the layout it claims, or cannot be read
 │   ├── NameTaken      another content already landed under that name
+│   ├── OutOfReach     its store or a disk did not give it whole, or had no room for it: later it may
 │   ├── Unreadable     one clip of it is no whole video or still
 │   └── Invalid        the validation suite found rows that must not be learned from
 ├── NoFaceFound        too few faces in an archive or a clip
@@ -48,6 +49,10 @@ class BadArchive(PerennialError):
 
 class NameTaken(BadArchive):
     """Another content already landed under that name."""
+
+
+class OutOfReach(BadArchive):
+    """A store or a disk did not give an archive whole, or had no room for it: nothing is wrong with the archive itself."""
 
 
 class Unreadable(BadArchive):
@@ -100,7 +105,15 @@ _ADVICE: Final = {
     errno.ENAMETOOLONG: "its name is too long for the disk: rename it",
     errno.EILSEQ: "its name cannot be written on this disk: rename it",
 }
+_SHORT_OF_MEMORY: Final = ("DefaultCPUAllocator: ", "CUDA out of memory", "Cannot allocate memory", "std::bad_alloc")
+"""What libraries say that raise no MemoryError."""
 _OF_THE_PROGRAM: Final = (errno.ENOENT, errno.ELOOP)  # more often a mistake of ours than of a disk
+
+
+OUT_OF_MEMORY: Final = (
+    "give it less (a smaller training.batch or faces.size_px in params.yaml, fewer PERENNIAL_WORKERS, PERENNIAL_LOADERS=0) or "
+    "the machine more. What was made before is safe; run again"
+)
 
 
 def advice(fault: OSError) -> str:
@@ -109,9 +122,11 @@ def advice(fault: OSError) -> str:
     return f"{words}: {_ADVICE[fault.errno]}" if fault.errno in _ADVICE else words
 
 
-def in_words(fault: OSError) -> str:
+def in_words(fault: Exception) -> str:
     """A fault of the system that a person can mend, in one line; empty for others."""
-    if fault.errno not in _ADVICE or fault.errno in _OF_THE_PROGRAM:
+    if isinstance(fault, MemoryError) or any(sign in str(fault) for sign in _SHORT_OF_MEMORY):
+        return f"the memory of this machine does not suffice: {OUT_OF_MEMORY}."
+    if not isinstance(fault, OSError) or fault.errno not in _ADVICE or fault.errno in _OF_THE_PROGRAM:
         return ""
     where = f"'{fault.filename}' cannot be read or written" if fault.filename else "a file cannot be read or written"
     return f"{where}: {advice(fault)}. What was made before is safe; run again."

@@ -60,7 +60,7 @@ def run(stage: Callable[..., Any], *, brief: bool = False) -> None:
             _compare(recorded)
     except PerennialError as error:
         sys.exit(f"{type(error).__name__}: {error}")
-    except OSError as fault:
+    except Exception as fault:
         if not (said := in_words(fault)):
             raise
         sys.exit(said)

@@ -2,6 +2,7 @@
 
     with replacing(path) as file: ...        # the old file or the new one, whatever is killed, and after a power cut
     with room(folder, "name") as place: ...  # a folder of this process alone, gone with the block
+    with temporaries(folder): ...            # what libraries throw into TMPDIR lies in such a room
     sweep(folder)                            # what processes left behind that were killed
 
 Who writes holds a lock on it, which the system frees when its holder is gone: that is how `sweep` tells.
@@ -109,6 +110,17 @@ def room(parent: Path, name: str = "") -> Iterator[Path]:
             return
 
 
+@contextmanager
+def temporaries(parent: Path) -> Iterator[None]:
+    """Have this process's temporary files in a room in `parent`, and not where nobody sweeps: MLflow copies whole models."""
+    with room(parent) as here:
+        before, tempfile.tempdir = tempfile.tempdir, str(here)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
+
 def sweep(parent: Path, name: str = "") -> None:
     """Delete what processes that are gone left in `parent`: rooms and half-written files with this name, or all."""
     for left in parent.glob(f".{name or '*'}.*{ROOM}"):
@@ -127,7 +139,7 @@ def _own(file: IO[Any]) -> None:
 
 
 def _is_abandoned(owned: Path, left: Path) -> bool:
-    """Whether nobody holds the lock; where there is none, whether it is old."""
+    """Whether nobody holds the lock; where there is none, whether it is old, or of a time that the clock went back from."""
     try:
         with owned.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -135,4 +147,4 @@ def _is_abandoned(owned: Path, left: Path) -> bool:
     except BlockingIOError:
         return False
     except (FileNotFoundError, NotADirectoryError):
-        return time.time() - left.stat().st_mtime > UNOWNED_S
+        return abs(time.time() - left.stat().st_mtime) > UNOWNED_S

@@ -24,6 +24,7 @@ def settle(workspace: Workspace) -> dict[str, str]:
 
     if not workspace.ledger.is_file():
         return {}
+    ledger.expect_its_end(workspace.ledger)  # or the registry would go back to a champion of before
     tracking = connect(workspace.root)
     with answering(tracking):
         moved = promote.settle(workspace.ledger, tracking)

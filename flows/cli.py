@@ -395,13 +395,12 @@ def history(
         ledger.expect_unbroken(books)
         say(f"'{books}' is whole: no line was changed, put in or taken out.")
         return
-    entries, withdrawn = ledger.read(books, line), [] if line else notes.read(books)
+    told = notes.told(books, line)
     if as_json:
-        told = [asdict(entry) for entry in entries]
-        told += [{"action": notes.WITHDRAW, **asdict(entry)} for entry in withdrawn]
-        say(json.dumps(sorted(told, key=lambda entry: entry["when"]), indent=2))
-    elif entries or withdrawn:
-        console.print(history_table(entries, withdrawn))
+        action = {notes.Note: {"action": notes.WITHDRAW}}
+        say(json.dumps([action.get(type(entry), {}) | asdict(entry) for entry in told], indent=2))
+    elif told:
+        console.print(history_table(told))
     else:
         say("No promotion yet.")
 

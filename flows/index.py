@@ -8,7 +8,6 @@ from components.errors import PerennialError
 from components.reports.index import write_index
 from components.reports.terminal import status_json
 from components.settings import settings
-from components.tracking import DATABASE, connect
 from flows.workspace import Workspace
 
 
@@ -22,6 +21,8 @@ def write(workspace: Workspace) -> Path:
 
 def tracking(workspace: Workspace) -> str:
     """MLflow's page; of a server that is away its address, and of a file how to look at it."""
+    from components.tracking import DATABASE, connect  # MLflow: a run that has nothing to do needs none of it
+
     uri = settings().tracking_uri
     if not uri.startswith(("http://", "https://")):
         books = '"$PERENNIAL_TRACKING_URI"' if uri else f"sqlite:///{DATABASE}"

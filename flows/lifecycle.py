@@ -24,6 +24,7 @@ from components.evaluation.add_benchmark import BENCH_FILE
 from components.faces import weights
 from components.settings import settings
 from components.withdrawal import files as withdrawals
+from components.writing import temporaries
 from flows import champions, engine, index, near_duplicates, pipeline, population, provenance, shown, stopping
 from flows.durations import clock, raised
 from flows.live import curves
@@ -66,7 +67,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     another lifecycle in this workspace. What Prefect shows failed where a stage did, after everything else was done.
     """
     workspace = Workspace.at(Path(root))
-    with only_one(workspace, patience_s), engine.beside() as engine_is_up:
+    with only_one(workspace, patience_s), temporaries(workspace.temporary), engine.beside() as engine_is_up:
         reborn = gather(workspace, again)
         with engine_is_up(), by_signal():
             return shown.outcome_of(recorded, workspace, reborn)
@@ -75,7 +76,7 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
 def lifecycle_within(root: Path, patience_s: float = 0) -> Outcome:
     """The same within a flow that runs already, and is recorded as what it is part of."""
     workspace = Workspace.at(root)
-    with only_one(workspace, patience_s):
+    with only_one(workspace, patience_s), temporaries(workspace.temporary):
         return proceed(workspace, gather(workspace, ()))
 
 

@@ -59,6 +59,7 @@ def look(workspace: Workspace) -> Pending:
     Raises PerennialError where a lifecycle is running.
     """
     with only_one(workspace, patience_s=0):
+        workspace.sweep()
         pipeline.complete(workspace.root)
         return pending(workspace)
 

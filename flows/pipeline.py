@@ -28,7 +28,7 @@ from typing import Any, TypeVar
 
 from components import code, guardian
 from components.documents import load_yaml
-from components.errors import BadParams, PerennialError, StageFailed
+from components.errors import OUT_OF_MEMORY, BadParams, PerennialError, StageFailed
 from components.settings import SILENCE
 from components.writing import replace_text
 from flows import stopping
@@ -76,6 +76,8 @@ CONFIG = f"""\
 DVC = "dvc"
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked", "dvc.lock' validation failed")
 """The last: DVC writes that file in place, and whoever reads it meanwhile meets a part of it."""
+KILLED = re.compile(r"^ERROR: failed to reproduce .* exited with -9$")
+"""What DVC says when the stage got a SIGKILL, such as the one by which a system short of memory helps itself."""
 PATIENCE_S = 20.0
 _at_work: set[subprocess.Popen[str]] = set()
 _given_up = threading.Event()
@@ -115,6 +117,8 @@ def reproduce(
         raise GivenUp(f"stage {stage} was stopped. Run again to go on.")
     if _is_busy(lines):
         raise Busy(f"stage {stage} waits for another DVC process: {lines[-1] if lines else ''}")
+    if any(KILLED.search(line) for line in lines):
+        raise StageFailed(f"stage {stage} was killed: by somebody, or because memory was short. Then {OUT_OF_MEMORY}.")
     raise StageFailed(f"stage {stage} failed: {_last_words(lines)}")
 
 
@@ -673,7 +677,9 @@ def _dvc(
             _at_work.discard(process)
             timer.cancel()
     if exit_code == -signal.SIGKILL:
-        why = f"it ran for longer than {timeout_s:.0f} s" if late.is_set() else "somebody did, or memory was short"
+        why = (
+            f"it ran for longer than {timeout_s:.0f} s" if late.is_set() else "by somebody, or because memory was short"
+        )
         lines.append(f"killed: {why}")
     return exit_code, list(lines)
 

@@ -7,7 +7,6 @@ from typing import Any
 from components.generations import lineage as lineages
 from components.generations.recipe import Recipe
 from components.vocabulary import NOBODY
-from components.withdrawal import files as withdrawals
 from flows import pipeline
 from flows.pending import learnable, outcomes
 from flows.workspace import Workspace, only_one
@@ -15,6 +14,8 @@ from flows.workspace import Workspace, only_one
 
 def append(workspace: Workspace, additions: lineages.Proposal) -> None:
     """Write the rows, their recipes, and what their generations are told of withdrawals."""
+    from components.withdrawal import files as withdrawals  # pandas
+
     lineages.append(additions, workspace.lineage_file, workspace.recipes)
     for name in additions.recipes:
         withdrawals.tell_generation(workspace.data(), name, workspace.params(), additions.lineage)

@@ -104,16 +104,16 @@ def _show_overlay(answer: Answer) -> None:
         console.print(f"         where it looked: {printable(answer.overlay)}", soft_wrap=True, style="dim")
 
 
-def history_table(entries: Sequence[Decision], withdrawn: Sequence[notes.Note] = ()) -> Table:
+def history_table(told: Sequence[Decision | notes.Note]) -> Table:
     """The ledger, oldest first: promotions, and what was withdrawn."""
     table = Table("when", "line", "what", "from", "to", "why", "by", box=None, header_style="bold")
-    rows = [(w.when, "", notes.WITHDRAW, w.words, "", w.why, w.who) for w in withdrawn]
-    for e in entries:
-        came_from = e.came_from.generation if e.came_from else "nobody"
-        why = f"{e.why} (override)" if e.override else e.why
-        rows.append((e.when, e.line, e.action, came_from, e.to.generation, why, e.who))
-    for row in sorted(rows, key=lambda row: row[0]):
-        table.add_row(*row)
+    for one in told:
+        if isinstance(one, notes.Note):
+            table.add_row(one.when, "", notes.WITHDRAW, one.words, "", one.why, one.who)
+            continue
+        came_from = one.came_from.generation if one.came_from else "nobody"
+        why = f"{one.why} (override)" if one.override else one.why
+        table.add_row(one.when, one.line, one.action, came_from, one.to.generation, why, one.who)
     return table
 
 

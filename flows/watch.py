@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from components.archives.arrivals import Arrival, said
 from components.archives.landing import inbox
-from components.errors import BadArchive, BadParams
+from components.errors import BadArchive, BadParams, OutOfReach
 from components.texts import say
 from components.writing import replace_text, room
 from flows.land import Landed, land
@@ -89,8 +89,9 @@ class InboxWatch:
                 try:
                     landed = receive(self.workspace, self.address, arrival)
                 except Exception as fault:  # files of strangers: nobody can list what reading them raises
-                    own = isinstance(fault, BadArchive | BadParams)  # then only a change of it helps
-                    self.held[arrival.name] = arrival.fingerprint, time.monotonic() + (float("inf") if own else PAUSE_S)
+                    own = isinstance(fault, BadArchive | BadParams) and not isinstance(fault, OutOfReach)
+                    pause_s = float("inf") if own else PAUSE_S  # its own fault: only a change of it helps
+                    self.held[arrival.name] = arrival.fingerprint, time.monotonic() + pause_s
                     self._tell_once(f"'{arrival.name}' did not land: {said(fault)}")
                 else:
                     tell(f"'{landed.name}' landed: {landed.clips} clips, content {landed.digest[:12]}")

@@ -143,6 +143,11 @@ class Workspace:
         path.parent.mkdir(exist_ok=True)
         return path
 
+    @property
+    def temporary(self) -> Path:
+        """Where a lifecycle keeps what is temporary."""
+        return self.root / ".perennial" / "tmp"
+
     def data(self, kind: str = "", name: str = "") -> Path:
         """``data/<kind>/<name>``, as in ``dvc.yaml``; nowhere else is such a path put together."""
         return self.root / "data" / kind / name

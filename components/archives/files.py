@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from components.errors import BadArchive, advice
+from components.errors import BadArchive, OutOfReach, advice
 from components.texts import printable
 
 CLIP: Final = "clip"
@@ -68,6 +68,7 @@ _REFUSED: Final = {
     b"<": "text of a web page or a playlist, perhaps what a server answered in place of the file: fetch it again",
 }
 _OF_THE_COPY: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # not of what is copied
+_OF_THE_DISK: Final = _OF_THE_COPY | {errno.EIO, errno.ESTALE}
 
 
 def recognised(head: bytes) -> Format:
@@ -112,13 +113,15 @@ def is_text(name: str) -> bool:
 
 @contextmanager
 def troubles_with(path: Path) -> Iterator[None]:
-    """What the system says against reading or writing `path` becomes BadArchive with the file and advice."""
+    """What the system says against reading or writing `path` becomes BadArchive with the file and advice;
+    what is no fault of the file becomes OutOfReach."""
     try:
         yield
     except OSError as fault:
         named = (fault.filename2 if fault.errno in _OF_THE_COPY else None) or fault.filename or path
         where = spelled(named) if isinstance(named, (str, os.PathLike)) else spelled(path)
-        raise BadArchive(f"'{where}' cannot be read or written: {advice(fault)}.") from fault
+        error = OutOfReach if fault.errno in _OF_THE_DISK else BadArchive
+        raise error(f"'{where}' cannot be read or written: {advice(fault)}.") from fault
 
 
 def walk(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:

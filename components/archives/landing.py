@@ -22,7 +22,7 @@ from components.archives.arrivals import Arrival, Waiting, arrival, fingerprint,
 from components.archives.files import is_text, spelled, troubles_with, walk
 from components.archives.listing import MARKER, is_inside, is_part
 from components.archives.manifest import tree_digest
-from components.errors import BadArchive, BadParams, NameTaken
+from components.errors import BadArchive, BadParams, NameTaken, OutOfReach
 
 _CHUNK_BYTES: Final = 1 << 20
 _DOWNLOADS: Final = 8  # at once; below the ten connections a client keeps
@@ -150,12 +150,12 @@ class S3Inbox:
             plain = answer.get("ServerSideEncryption", "AES256") == "AES256"
         tag_is_md5 = plain and "-" not in stored.etag  # not so for multipart uploads and other encryption
         if size != stored.size or (tag_is_md5 and digest.hexdigest() != stored.etag):
-            raise BadArchive(f"object '{stored.key}' arrived damaged, {size} of {stored.size} bytes. Land it again.")
+            raise OutOfReach(f"object '{stored.key}' arrived damaged, {size} of {stored.size} bytes. Land it again.")
 
     @contextmanager
     def _opened(self, stored: Stored) -> Iterator[Any]:
         """The object as it was listed; another version of it is refused by the server."""
-        with _trouble_as(BadArchive, f"s3://{self._bucket}/{stored.key}"):
+        with _trouble_as(OutOfReach, f"s3://{self._bucket}/{stored.key}"):
             yield self._client.get_object(Bucket=self._bucket, Key=stored.key, IfMatch=stored.etag)
 
 

@@ -5,7 +5,9 @@ the aliases follow from it: a promotion counts once its line is on the disk, and
 after a crash, or on a tracking server that starts empty.
 
 Every line names, as ``before``, the sha256 of all bytes before it, so that no earlier line can be changed, put in or taken
-out unseen (`broken_at`). Lines of before 0.3 have no such word; the first that has one seals them.
+out unseen (`broken_at`). Lines of before 0.3 have no such word; the first that has one seals them. How far it went stands
+beside it in ``ledger.head``, so that an end that is lost or changed is seen as well: keep both under version control. Whoever
+may write both leaves no trace.
 """
 
 from __future__ import annotations
@@ -98,27 +100,34 @@ def _named(holder: Holder | None) -> str:
 def append_line(path: Path, said: dict[str, Any], *, unless: Callable[[], bool]) -> bool:
     """Add `said` as a line of JSON unless `unless()`, asked while nobody else may write; True if it was written.
 
+    Raises BrokenLineage where the end of what was there is lost.
     Safe against another process appending at the same time and against a crash: a half-written last line is closed
     with a newline and from then on skipped by those who read.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+b") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        if file.tell():
+            expect_its_end(path)  # or the loss would be written over
         if unless():
             return False
         writing.close_torn(file)
         file.seek(0)
         before = hashlib.file_digest(file, "sha256").hexdigest()
         writing.append_line(file, json.dumps({BEFORE: before, **said}, sort_keys=True).encode())
-    writing.sync_folder(path.parent)
+        file.seek(0)
+        now = hashlib.file_digest(file, "sha256").hexdigest()
+        writing.replace_text(head(path), json.dumps({"bytes": file.tell(), "sha256": now}) + "\n")
     return True
 
 
-def broken_at(path: Path) -> int:
-    """The number of the first line of which something before it was changed, put in or taken out; 0 where none is.
+def head(path: Path) -> Path:
+    """The file that says how far the ledger at `path` went. After a crash it may be behind, and is never ahead."""
+    return path.with_suffix(".head")
 
-    What was cut off at the end leaves no trace here.
-    """
+
+def broken_at(path: Path) -> int:
+    """The number of the first line of which something before it was changed, put in or taken out; 0 where none is."""
     seen, sealed = hashlib.sha256(), False
     for number, text in enumerate(path.read_bytes().split(b"\n") if path.is_file() else [], 1):
         try:
@@ -127,7 +136,7 @@ def broken_at(path: Path) -> int:
             before = None  # torn by a crash, or the empty end
         if before is not None and before != seen.hexdigest():
             return number
-        if before is None and sealed and _parse(text) is not None:
+        if before is None and sealed and parse(text) is not None:
             return number  # since the first seal every line has one
         sealed = sealed or before is not None
         seen.update(text + b"\n")
@@ -135,11 +144,26 @@ def broken_at(path: Path) -> int:
 
 
 def expect_unbroken(path: Path) -> None:
-    """Raise BrokenLineage where a line was changed, put in or taken out."""
+    """Raise BrokenLineage where a line was changed, put in or taken out, and where the end was cut off."""
     if number := broken_at(path):
         raise BrokenLineage(
             f"expected a chain of lines in '{path}', found that line {number} follows others than those it was written after. "
             "Restore the file from your version control or a backup; nothing else tells who was champion when."
+        )
+    expect_its_end(path)
+
+
+def expect_its_end(path: Path) -> None:
+    """Raise BrokenLineage unless the ledger begins with all that its head knows; one of an older version has no head."""
+    if not head(path).is_file():
+        return
+    known = json.loads(head(path).read_bytes())
+    written = path.read_bytes()[: known["bytes"]] if path.is_file() else b""
+    if hashlib.sha256(written).hexdigest() != known["sha256"]:
+        raise BrokenLineage(
+            f"expected the {known['bytes']} bytes in '{path}' that '{head(path).name}' knows, found that something at its end "
+            "was cut off or changed. Restore both files from your version control or a backup; where there is none, delete "
+            f"'{head(path)}', and what is left goes on."
         )
 
 
@@ -147,7 +171,7 @@ def read(path: Path, line: str | None = None) -> list[Decision]:
     """The decisions in order, of one line or of all; a line torn by a crash is skipped."""
     if not path.is_file():
         return []
-    entries = [entry for text in path.read_bytes().split(b"\n") if (entry := _parse(text)) is not None]
+    entries = [entry for text in path.read_bytes().split(b"\n") if (entry := parse(text)) is not None]
     return [entry for entry in entries if line in (None, entry.line)]
 
 
@@ -189,7 +213,8 @@ def somebody() -> str:
         return str(os.getuid())
 
 
-def _parse(text: bytes) -> Decision | None:
+def parse(text: bytes) -> Decision | None:
+    """A line of the ledger; None for one that is no decision, or torn."""
     try:
         raw = json.loads(text)
         raw.pop(BEFORE, None)

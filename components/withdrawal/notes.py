@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.params import Withdrawal
-from components.registry.ledger import BEFORE, append_line, now, somebody
+from components.registry.ledger import BEFORE, Decision, append_line, now, parse, somebody
 
 WITHDRAW = "withdraw"
 
@@ -48,6 +48,13 @@ def append(path: Path, entry: Note) -> bool:
         return any(known.what == entry.what for known in read(path))
 
     return append_line(path, {"action": WITHDRAW, **asdict(entry)}, unless=is_known)
+
+
+def told(path: Path, line: str | None = None) -> list[Decision | Note]:
+    """The whole ledger in the order of its lines, which no clock changes; of one line its promotions alone."""
+    texts = path.read_bytes().split(b"\n") if path.is_file() else []
+    entries = [entry for text in texts if (entry := parse(text) or _parse(text)) is not None]
+    return [entry for entry in entries if line is None or (isinstance(entry, Decision) and entry.line == line)]
 
 
 def read(path: Path) -> list[Note]:

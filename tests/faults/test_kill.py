@@ -9,14 +9,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
+from components.errors import StageFailed
 from components.registry import ledger
 from components.tracking import connect
+from flows import pipeline
 from flows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -210,6 +213,33 @@ def test_a_killed_training_goes_on_from_its_checkpoint(undisturbed, tmp_path):
     assert second.wait(PATIENCE_S) == 0, said(root)
     epochs = [line for line in said(root).splitlines() if "epoch 1/" in line]
     assert len(epochs) == 1, "the second attempt began again from the first epoch"
+    assert outs(root) == outs(undisturbed)
+
+
+@pytest.mark.slow
+def test_a_stage_that_the_system_kills_for_its_memory_is_said_with_advice_and_goes_on_when_run_again(
+    undisturbed, tmp_path
+):
+    root = shutil.copytree(undisturbed, tmp_path / "workspace", symlinks=True)
+
+    def reproduce() -> bool:
+        return pipeline.reproduce(root, "evolve@cffd-M1", timeout_s=PATIENCE_S, force=True)
+
+    with ThreadPoolExecutor(1) as pool:
+        raising = pool.submit(reproduce)
+        deadline = time.monotonic() + PATIENCE_S
+        while not list(root.glob(".perennial/checkpoints/*/*.pt")):
+            assert not raising.done() and time.monotonic() < deadline
+            time.sleep(0.01)
+        (stage,) = (one for one in writers(root) if "components.generations.evolve" in one.cmdline())
+        stage.kill()
+        with pytest.raises(StageFailed) as caught:
+            raising.result()
+    said = str(caught.value)
+    assert "was killed: by somebody, or because memory was short" in said and "training.batch" in said
+    assert len(said.splitlines()) == 1
+    assert gone(root, within_s=15)
+    assert reproduce()
     assert outs(root) == outs(undisturbed)
 
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from filelock import FileLock
@@ -208,6 +210,34 @@ def test_what_was_withdrawn_and_then_killed_is_finished_by_the_same_command(
     assert again.already and again.renewed == []
     assert raised.params().withdrawn == (order,)
     assert len(notes.read(raised.ledger)) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["params.yaml", "ledger.jsonl", "data/memories/small-M2"])
+def test_a_withdrawal_that_is_killed_is_finished_by_the_same_command(raised: Workspace, moment: str) -> None:
+    words = ["withdraw", "--identity", "p0", "--archive", "mesh", "-C", str(raised.root)]
+
+    def begin() -> psutil.Popen:
+        return psutil.Popen([sys.executable, "-m", "flows.cli", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+
+    def state() -> tuple[float, ...]:
+        place = raised.root / moment
+        return tuple(path.stat().st_mtime_ns for path in (place, *place.glob("*"))) if place.exists() else ()
+
+    assert len(remembered(raised, "small-M2").query("archive == 'mesh' and identity == 'p0'"))
+    before, process = state(), begin()
+    while state() == before:
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.001)
+    started = process.children(recursive=True)
+    process.kill()
+    assert process.wait() == -9
+    assert not psutil.wait_procs(started, timeout=30)[1], "somebody goes on"
+    assert begin().wait(240) == 0
+    assert raised.params().withdrawn == (Withdrawal(archive="mesh", identity="p0"),)
+    assert len(notes.read(raised.ledger)) == 1
+    assert remembered(raised, "small-M2").query("archive == 'mesh' and identity == 'p0'").empty
+    assert not list(raised.root.rglob(".*.fresh"))
 
 
 @pytest.mark.slow

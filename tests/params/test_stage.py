@@ -32,6 +32,11 @@ def cut(clips: Path, faces: Path, *, name: str, limit: int = 3, faces_params: Cr
         raise ZeroDivisionError("a defect of ours")
     if name == "full":
         raise OSError(28, "No space left on device", "data/x")
+    if name == "hungry":
+        bytearray(1 << 60)
+    if name == "torch":
+        import torch
+        torch.empty(1 << 60)
     if name == "told":
         print(made_of)
     if name == "edited":
@@ -88,6 +93,15 @@ def test_a_disk_that_is_full_is_one_line_with_advice(start: Start) -> None:
         "'data/x' cannot be read or written: No space left on device: the disk is full: make room and try again. "
         "What was made before is safe; run again."
     )
+
+
+@pytest.mark.parametrize("who", ["hungry", "torch"])
+def test_a_stage_that_memory_does_not_suffice_for_is_one_line_with_advice(start: Start, who: str) -> None:
+    process = start("a", "b", "--name", who)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.startswith("the memory of this machine does not suffice: give it less") and "training.batch" in err
+    assert len(err.splitlines()) == 1
 
 
 def test_a_defect_of_ours_shows_where(start: Start) -> None:

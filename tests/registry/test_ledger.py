@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import Refused
+from components.errors import BrokenLineage, Refused
 from components.registry import ledger
 from components.registry.ledger import Decision, Holder
 
@@ -39,10 +39,12 @@ def test_a_decision_that_changes_nothing_is_not_written_twice(tmp_path):
 def test_a_line_torn_by_a_crash_is_skipped_and_does_not_spoil_the_next(tmp_path):
     books = tmp_path / "ledger.jsonl"
     ledger.append(books, entry("M1"))
+    known = ledger.head(books).read_bytes()
     ledger.append(books, entry("M2", "M1"))
     whole = books.read_bytes()
-    for cut in range(whole.index(b"\n") + 2, len(whole) - 1):
+    for cut in range(whole.index(b"\n") + 2, len(whole) - 1, 9):
         books.write_bytes(whole[:cut])
+        ledger.head(books).write_bytes(known)
         assert [e.to.generation for e in ledger.read(books)] == ["M1"]
         assert ledger.append(books, entry("M2", "M1"))
         assert [e.to.generation for e in ledger.read(books)] == ["M1", "M2"]
@@ -92,6 +94,7 @@ def test_what_is_changed_in_the_ledger_is_found_by_the_line_after_it(tmp_path, s
         {key: value for key, value in json.loads(t).items() if key != "before"} for t in books.read_text().splitlines()
     ]
     books.write_text("".join(json.dumps(one) + "\n" for one in old))  # as an older version wrote it
+    ledger.head(books).unlink()
     for one in (entry("M3", "M2"), entry("M4", "M3")):
         ledger.append(books, one)
     assert ledger.broken_at(books) == 0
@@ -105,3 +108,33 @@ def test_what_is_changed_in_the_ledger_is_found_by_the_line_after_it(tmp_path, s
         }[spoil]
     )
     assert ledger.broken_at(books) == {"changed": 4, "taken out": 3, "put in": 5}.get(spoil, 3)
+
+
+@pytest.mark.parametrize("spoil", ["cut off", "cut in a line", "changed", "gone"])
+def test_an_end_that_is_lost_or_changed_is_found_by_what_is_known_beside_it(tmp_path, spoil):
+    books = tmp_path / "ledger.jsonl"
+    for one in (entry("M1"), entry("M2", "M1")):
+        ledger.append(books, one)
+    ledger.expect_unbroken(books)
+    lines = books.read_text().splitlines(keepends=True)
+    left = {"cut off": lines[:1], "cut in a line": [lines[0], lines[1][:-9]], "gone": []}
+    books.write_text("".join(left.get(spoil, [lines[0], lines[1].replace("because", "no reason")])))
+    assert ledger.broken_at(books) == 0
+    with pytest.raises(
+        BrokenLineage, match=r"'ledger\.head' knows, found that something at its end was cut off.*Restore"
+    ):
+        ledger.expect_unbroken(books)
+    if spoil != "gone":
+        with pytest.raises(BrokenLineage):
+            ledger.append(books, entry("M3", "M2"))
+
+
+def test_a_crash_before_the_end_was_written_down_beside_the_ledger_is_no_fault(tmp_path):
+    books = tmp_path / "ledger.jsonl"
+    ledger.append(books, entry("M1"))
+    known = ledger.head(books).read_bytes()
+    ledger.append(books, entry("M2", "M1"))
+    ledger.head(books).write_bytes(known)
+    ledger.expect_unbroken(books)
+    ledger.head(books).unlink()  # as an older version left it
+    ledger.expect_unbroken(books)
