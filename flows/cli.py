@@ -397,8 +397,8 @@ def history(
         return
     told = notes.told(books, line)
     if as_json:
-        action = {notes.Note: {"action": notes.WITHDRAW}}
-        say(json.dumps([action.get(type(entry), {}) | asdict(entry) for entry in told], indent=2))
+        action = {"action": notes.WITHDRAW}
+        say(json.dumps([(action if isinstance(one, notes.Note) else {}) | asdict(one) for one in told], indent=2))
     elif told:
         console.print(history_table(told))
     else:
