@@ -79,7 +79,7 @@ def test_the_image_has_what_the_servers_speak_to_postgresql_with():
 @pytest.mark.parametrize("number", range(3))
 def test_a_work_pool_knows_every_word_that_it_is_told(number: int):
     from prefect.cli.deploy._models import PrefectYamlModel
-    from prefect.events.schemas.deployment_triggers import DeploymentTriggerAdapter
+    from prefect.cli.deploy._triggers import DeploymentTriggerAdapter
     from prefect.flows import load_flow_from_entrypoint
     from prefect.utilities.templating import apply_values
 

@@ -138,6 +138,11 @@ def test_prefect_shows_runs_by_what_they_did_and_where_to_read_on(raised):
     assert raised.address("mlflow") in told["family-mlflow"]
 
 
+def test_a_run_outlives_the_servers(raised):
+    crashed = prefect(raised, "POST", "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["CRASHED"]}}}})
+    assert {run["state"]["message"] for run in crashed} <= {"Its process was killed."}  # that of `deploy`, by us
+
+
 def test_what_is_scheduled_will_begin(raised):
     assert prefect(raised, "POST", "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}})
 
