@@ -75,6 +75,9 @@ class Line(Section):
     """Its own, where several lines repeat one experiment."""
     sequence: tuple[Name, ...] = ()
     """Its own order of tasks; where it is empty, `sequence`."""
+    after_refusal: Literal["continue", "retry", "hold"] = "continue"
+    """What follows when the gate stays closed: the next task is learned from the one that was refused; or the same task once
+    more from the champion, as soon as params.yaml chooses otherwise; or nothing until a person says `perennial retry`."""
     changes: Changes = Changes()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sized
@@ -16,6 +18,8 @@ from components.printing import Console
 T = TypeVar("T")
 NOTE = "NOTE: "
 """Begins a line that whoever runs the stage is shown whatever else it says."""
+EPOCH = "EPOCH: "
+"""Begins a line for the flow that runs the stage: JSON with the number of an epoch that ended and the mean of every term."""
 EVERY_S = 0.5  # a bar asks how the training stands
 
 
@@ -62,6 +66,9 @@ def learning(name: str) -> Iterator[OnStep]:
         bar.update(line, total=epochs * steps, completed=now.epoch * steps + now.step, description=text)
         if last and bar.disable:
             print(text, flush=True)
+            if "PERENNIAL_GUARDIAN" in os.environ:
+                rounded = {term: float(f"{value:.9g}") for term, value in now.means().items()}  # as on disk
+                print(EPOCH + json.dumps({"epoch": now.epoch + 1, **rounded}), flush=True)
 
     with bar:
         yield on_step

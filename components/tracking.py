@@ -71,6 +71,14 @@ class Tracking:
     """Where models that were fetched from there are kept, by their digest."""
 
     @property
+    def page(self) -> str:
+        """Where its server shows the lines, empty where there is none. What MLflow shows of an experiment is otherwise for the
+        browser to remember, and at first it is traces of language models: no tag of ours changes that."""
+        if not self.uri.startswith(("http://", "https://")):
+            return ""
+        return f"{self.uri.rstrip('/')}/#/experiments/{self.experiment}/runs?workflowType=machine_learning"
+
+    @property
     def client(self) -> MlflowClient:
         """The client of this place; it also becomes the place of MLflow's own global functions."""
         return _client(self.uri)
@@ -95,7 +103,7 @@ def _connect(workspace: Path, uri: str) -> Tracking:
             workspace.mkdir(parents=True, exist_ok=True)
             _create_database(workspace / DATABASE)
             uri = addresses.sqlite(workspace / DATABASE)
-        _expect_answer(uri)
+        expect_answer(uri)
         # A server decides about artifacts itself; a bare database would leave them in the current folder.
         artifacts = None if uri.startswith(SERVERS) else (workspace / ARTIFACTS).as_uri()
         if own and artifacts:
@@ -103,8 +111,11 @@ def _connect(workspace: Path, uri: str) -> Tracking:
         return Tracking(uri, _experiment(_client(uri), artifacts), workspace / MODELS)
 
 
-def _expect_answer(uri: str) -> None:
-    """An answer of any kind is one, within seconds; MLflow itself would ask for minutes, in silence."""
+def expect_answer(uri: str) -> None:
+    """Raise PerennialError where nobody answers at `uri`, within seconds; MLflow itself would ask for minutes, in silence.
+
+    An answer of any kind is one.
+    """
     parts = urlsplit(uri)
     if not parts.hostname:  # a file, or a name that a profile explains
         return

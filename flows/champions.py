@@ -9,6 +9,7 @@ from components.errors import PerennialError
 from components.registry import ledger
 from components.texts import say
 from components.writing import replace_text
+from flows import index
 from flows.pending import settled_marker, unsettled
 from flows.workspace import Workspace
 
@@ -58,6 +59,7 @@ def promote(workspace: Workspace, generation: str, *, override: str) -> Promotio
             override=override,
         )
     settle(workspace)
+    index.write(workspace)
     return said
 
 
@@ -70,4 +72,5 @@ def rollback(workspace: Workspace, line: str, *, why: str) -> Promotion:
     with answering(tracking):
         said = _rollback(line, ledger_path=workspace.ledger, tracking=tracking, why=why)
     settle(workspace)
+    index.write(workspace)
     return said

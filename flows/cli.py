@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -16,13 +17,13 @@ from components.texts import say
 from flows import stopping
 
 if TYPE_CHECKING:
-    from flows.lifecycle import Outcome
+    from flows.outcome import Outcome
     from flows.workspace import Workspace
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Keep face-forgery detectors alive: archives land, generations learn them, a gate decides.",
 )
 lab = typer.Typer(no_args_is_help=True, help="The small world the demo lives in.")
@@ -31,8 +32,17 @@ app.add_typer(lab, name="lab")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a machine.")]
 CONTINUES = ("demo", "examine", "run", "study", "tune")
 """Commands that go on where they were stopped."""
+WORKSPACE = ("--workspace", "-C")
+
+
+def _given_before(context: typer.Context, value: Path | None) -> Path | None:
+    """The workspace that was named after the command, or else the one before it."""
+    return value or context.find_root().params.get("root")
+
+
 Root = Annotated[
-    Path | None, typer.Option("--workspace", "-C", help="The workspace; default: here.", show_default=False)
+    Path | None,
+    typer.Option(*WORKSPACE, help="The workspace; default: here.", show_default=False, callback=_given_before),
 ]
 
 
@@ -49,6 +59,9 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it and end.")
     ] = False,
+    root: Annotated[
+        Path | None, typer.Option(*WORKSPACE, help="The workspace; also after the command.", show_default=False)
+    ] = None,
 ) -> None:
     pass
 
@@ -95,6 +108,7 @@ def demo(
     _show(workspace)
     for line in workspace.lineage().heads:
         console.print(f"Page of line {line}: {workspace.page(line)}", soft_wrap=True)
+    console.print(f"All of them: {workspace.index}", soft_wrap=True)
     _end(outcome)
 
 
@@ -133,12 +147,17 @@ def land(
         raise typer.BadParameter("expected the path of the archive; --again alone does without")
     if verify:
         _verify(path, layout or _recognised(path), as_json)
+    from dataclasses import asdict
+
     from flows.land import land as _land
 
     workspace = _workspace(root)
     if not (layout or version or again or name in workspace.params().archives):
         layout = _recognised(path)
     found = _land(workspace, name, path, layout=layout, role=role, faces=faces, link=link, version=version, again=again)
+    if as_json:
+        _say_json(asdict(found))
+        return
     entry = workspace.params().archives[found.name]
     word = "had landed already" if found.already else "landed"
     say(f"'{found.name}' {word}: {found.clips} clips, content {found.digest[:12]}. {found.steps[0]}")
@@ -214,14 +233,25 @@ def run(
     again: Annotated[
         list[str] | None, typer.Option(help="Re-raise this generation and its descendants on purpose.")
     ] = None,
+    as_json: Json = False,
     root: Root = None,
 ) -> None:
     """Do whatever is pending: faces, plans, generations, verdicts, registry, pages."""
     workspace = _workspace(root)
-    outcome = _run(workspace, again or [])
-    if outcome is not None:
+    outcome = _run(workspace, again or [], as_json=as_json)
+    if as_json:
+        _say_json(_told(outcome))
+    elif outcome is not None:
         _show(workspace)
-    _end(outcome)
+    _end(outcome, quiet=as_json)
+
+
+@app.command()
+def retry(generation: str, root: Root = None) -> None:
+    """Learn a refused generation's task anew: from the champion, with the choices of today's params.yaml."""
+    from flows.retries import retry as _retry
+
+    say(_retry(_workspace(root), generation))
 
 
 @app.command()
@@ -245,7 +275,7 @@ def examine(
     from flows.examine import examine as _examine
     from flows.terminal import watching
 
-    with watching():
+    with watching(workspace.root):
         outcome = _examine(workspace.root, *asked)
     _show(workspace)
     _end(outcome)
@@ -297,12 +327,41 @@ def promote(
     override: Annotated[
         str, typer.Option(help="Promote although the gate says no, for this reason, which is kept.")
     ] = "",
+    as_json: Json = False,
     root: Root = None,
 ) -> None:
     """Make a generation the champion of its line, if its verdict opens against the champion of today."""
+    from dataclasses import asdict
+
     from flows.champions import promote as _promote
 
-    say(_promote(_workspace(root), generation, override=override).words)
+    said = _promote(_workspace(root), generation, override=override)
+    if as_json:
+        _say_json(asdict(said))
+    else:
+        say(said.words)
+
+
+@app.command()
+def export(
+    generation: str,
+    folder: Annotated[Path, typer.Argument(help="Where it goes.")],
+    onnx: Annotated[bool, typer.Option("--onnx", help="Also a graph for ONNX Runtime, if it answers alike.")] = False,
+    root: Root = None,
+) -> None:
+    """Write a generation as a Hugging Face folder: safetensors, configuration, model card."""
+    from components.errors import UnknownName
+    from components.gates.files import GenerationFiles
+    from components.registry import export as exporting
+
+    workspace = _workspace(root)
+    if generation not in (known := workspace.lineage().generations):
+        raise UnknownName("generation", generation, known)
+    kinds = ("generations", "scores", "verdicts")
+    files = GenerationFiles(*(workspace.data(kind, generation) for kind in kinds))
+    say(f"{generation}: {exporting.hugging_face(files, folder)}")
+    if onnx:
+        say(f"Its graph: {exporting.onnx(files.folder, folder)}")
 
 
 @app.command()
@@ -366,6 +425,19 @@ def verify(
             say("`perennial verify --repair` brings back what the workspace, the cache or DVC's remote still has.")
         raise typer.Exit(1)
     say("Everything is what was written down of it.")
+
+
+@app.command()
+def gc(
+    delete: Annotated[bool, typer.Option("--delete", help="Take it away.")] = False,
+    root: Root = None,
+) -> None:
+    """Say what takes room and nothing rests on: in DVC's cache, in MLflow, kept scores, checkpoints, fetched models."""
+    from flows.gc import gc as _gc
+    from flows.gc import told
+
+    for words in told(_gc(_workspace(root), delete=delete), deleted=delete):
+        say(words)
 
 
 @app.command()
@@ -603,6 +675,7 @@ def study(
     protocol: Annotated[
         str, typer.Option(help="A paper's: its order, archives, few-shot counts and memory; see `perennial protocols`.")
     ] = "",
+    as_json: Json = False,
     root: Root = None,
 ) -> None:
     """Compare strategies on one sequence: table, figure and data in reports/studies/NAME/SPLIT."""
@@ -636,8 +709,12 @@ def study(
     if only_tell:
         folder = studies.tell(workspace, chosen, on)
     else:
-        with watching():
+        with watching(workspace.root, aside=as_json):
             folder, outcome = studies.run(workspace, chosen, on)
+    if as_json:
+        _say_json({"folder": str(folder), "study": json.loads((folder / "study.json").read_text()), **_told(outcome)})
+        _end(outcome, quiet=True)
+        return
     console.print((folder / "table.md").read_text(), soft_wrap=True)
     if protocol and on == "test":
         console.print(protocols.tell(workspace, chosen, protocol).read_text(), soft_wrap=True)
@@ -683,7 +760,7 @@ def tune(
         orders=orders,
     )
     asked = tuning.grid_of(grid)
-    with watching():
+    with watching(workspace.root):
         found = tuning.tune(workspace, study, strategy, asked, metric=metric, one_at_a_time=one_at_a_time)
     console.print((found.folder / "tune.md").read_text(), soft_wrap=True)
     say(f"Nothing was changed. To adopt the choice, in params.yaml:\n{lines(found.adopt)}")
@@ -757,15 +834,19 @@ def detectors(
 
 
 @app.command()
-def doctor(root: Root = None) -> None:
-    """Check what this machine has: tools, weights, the workspace, the tracking server."""
+def doctor(as_json: Json = False, root: Root = None) -> None:
+    """Check what is here: tools, accelerators, weights, disk, the workspace, MLflow, Prefect, DVC's cache and remote."""
+    from dataclasses import asdict
+
     from rich.text import Text
 
     from flows.doctor import examine
     from flows.terminal import console
 
     findings = examine(root or settings().workspace)
-    for finding in findings:
+    if as_json:
+        _say_json([asdict(finding) for finding in findings])
+    for finding in () if as_json else findings:
         mark = {"good": ("✓", "green"), "absent": ("·", "yellow"), "bad": ("✗", "red")}[finding.state]
         console.print(Text.assemble(mark, f" {finding.what}: {finding.words}"), soft_wrap=True)
     if any(finding.state == "bad" for finding in findings):
@@ -850,11 +931,11 @@ def main() -> None:
     hush()
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
     # The terminal shows stages itself; what a service did is also read in Prefect's pages.
-    serves = sys.argv[1:2] == ["deploy"]
+    command = _command(sys.argv[1:])
+    serves = command == "deploy"
     os.environ.setdefault("PREFECT_LOGGING_LEVEL", "INFO" if serves else "CRITICAL")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "WARNING" if serves else "CRITICAL")
-    if sys.argv[1:2] not in (["deploy"], ["serve"]):  # their servers end by rules of their own
-        command = next(iter(sys.argv[1:]), "")
+    if command not in ("deploy", "serve"):  # their servers end by rules of their own
         words = f"Stopped; `perennial {command}` continues." if command in CONTINUES else "Stopped."
         stopping.prompt(words, well=command == "watch")
     try:
@@ -871,6 +952,12 @@ def main() -> None:
         sys.exit(1)
 
 
+def _command(words: Sequence[str]) -> str:
+    """The command among the words after `perennial`; empty where there is none."""
+    values = {place + 1 for place, word in enumerate(words) if word in WORKSPACE}
+    return next((word for place, word in enumerate(words) if place not in values and not word.startswith("-")), "")
+
+
 def _workspace(root: Path | None) -> Workspace:
     from flows import pipeline
     from flows.workspace import Workspace
@@ -880,18 +967,18 @@ def _workspace(root: Path | None) -> Workspace:
     return workspace
 
 
-def _run(workspace: Workspace, again: list[str] | None = None) -> Outcome | None:
+def _run(workspace: Workspace, again: list[str] | None = None, *, as_json: bool = False) -> Outcome | None:
     """Run the lifecycle, or say that there is nothing to do without starting an engine for it."""
     from flows.pending import look
 
     if not look(workspace) and not again:
-        say("Everything is up to date: nothing to run.")
+        say("Everything is up to date: nothing to run.", file=sys.stderr if as_json else sys.stdout)
         return None
     from flows.lifecycle import descendants, lifecycle
     from flows.terminal import watching
 
     descendants(workspace, again or [])  # an unknown name is refused before an engine is started
-    with watching():
+    with watching(workspace.root, aside=as_json):
         return lifecycle(workspace.root, again or [])
 
 
@@ -918,7 +1005,7 @@ def _verify(path: str, layout: str, as_json: bool) -> NoReturn:
 
 def _show(workspace: Workspace) -> None:
     from components.reports.terminal import status_json, status_table
-    from flows import drift, provenance
+    from flows import drift, provenance, retries
     from flows.serving import champions
     from flows.terminal import console
 
@@ -927,15 +1014,28 @@ def _show(workspace: Workspace) -> None:
             status_json(workspace.lineage_file, workspace.data, champions(workspace), provenance.today(workspace))
         )
     )
-    for words in drift.told(drift.found(workspace)):
+    for words in [*drift.told(drift.found(workspace)), *retries.told(workspace)]:
         say(words)
 
 
-def _end(outcome: Outcome | None) -> None:
-    """Say what was refused and what failed; the exit code is 1 where something failed."""
+def _told(outcome: Outcome | None) -> dict[str, Any]:
+    """What a lifecycle did, for a machine; the same keys where there was nothing to do."""
+    from dataclasses import asdict
+
+    from flows.outcome import Outcome
+
+    return asdict(outcome or Outcome())
+
+
+def _say_json(said: Any) -> None:
+    say(json.dumps(said, indent=2))
+
+
+def _end(outcome: Outcome | None, *, quiet: bool = False) -> None:
+    """Say what was refused and what failed; the exit code is 1 where something failed. `quiet`: what was refused was said."""
     if outcome is None:
         return
-    for name, why in outcome.refused.items():
+    for name, why in outcome.refused.items() if not quiet else ():
         say(f"{name} was not promoted: {why}")
     for name, why in outcome.failed.items():
         say(f"{name} failed:\n{why}\n", file=sys.stderr)

@@ -33,7 +33,9 @@ from prefect.types.entrypoint import EntrypointType
 from components import guardian
 from components.errors import PerennialError
 from flows import lifecycle as stages
-from flows.lifecycle import RUNNER, Outcome
+from flows import shown
+from flows.lifecycle import RUNNER
+from flows.outcome import Outcome
 from flows.watch import EVENT, RESOURCE, WORKSPACE, server, tell
 from flows.workspace import Workspace
 
@@ -143,6 +145,7 @@ def _deployment(workspace: Workspace, cron: str) -> RunnerDeployment:
         description="Raise the next generations when archives have landed.",
         cron=cron,
         paused=False,
+        tags=shown.tags_of(workspace),
         parameters={"root": str(workspace.root)},
         triggers=[
             DeploymentEventTrigger(

@@ -37,8 +37,9 @@ class Check:
 
 
 def examine(root: Path) -> list[Check]:
-    """Look at packages, device, weights, disk and the workspace."""
-    return [*_packages(), _device(), *_weights(), _disk(root), *_workspace(root)]
+    """Look at packages, devices, weights, disk, the workspace, and the services around it; nothing is changed."""
+    here = [*_packages(), *_devices(), *_weights(), _disk(root), *_workspace(root)]
+    return [*here, _tracking(root), _prefect(), *(_dvc(root) if (root / ".dvc").is_dir() else ())]
 
 
 def _packages() -> Iterator[Check]:
@@ -58,11 +59,20 @@ def _versions(*names: str) -> Iterator[str]:
             yield importlib.metadata.version(name)
 
 
-def _device() -> Check:
+def _devices() -> Iterator[Check]:
     import torch
 
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no accelerator: CPU"
-    return Check("device", "good", f"{settings().device} ({name})")
+    names = [torch.cuda.get_device_properties(number) for number in range(torch.cuda.device_count())]
+    found = [f"{one.name}, {one.total_memory / 2**30:.0f} GiB" for one in names]
+    if not found and torch.backends.mps.is_available():
+        found = ["Apple GPU"]
+    asked = settings().device
+    if not found and asked not in ("auto", "cpu"):
+        yield Check(
+            "device", "bad", f"PERENNIAL_DEVICE={asked}, and no accelerator that torch {torch.__version__} sees"
+        )
+    else:
+        yield Check("device", "good", f"{asked} ({'; '.join(found) or 'no accelerator: CPU'})")
 
 
 def _weights() -> Iterator[Check]:
@@ -100,3 +110,49 @@ def _workspace(root: Path) -> Iterator[Check]:
     yield Check("workspace", "good", f"{words}; " + ("work is pending: perennial run" if found else "up to date"))
     for name, reasons in set_asides.found(workspace).items():
         yield Check(f"clips of {name}", "good", " ".join(reasons))
+
+
+def _tracking(root: Path) -> Check:
+    from components.tracking import DATABASE, expect_answer
+
+    uri = settings().tracking_uri
+    if not uri:
+        books = root / DATABASE
+        size = f"{books.stat().st_size / 1e6:.0f} MB" if books.is_file() else "not there yet"
+        return Check("mlflow server", "good", f"embedded: {books} ({size})")
+    try:
+        expect_answer(uri)
+    except PerennialError as fault:
+        return Check("mlflow server", "bad", str(fault))
+    return Check("mlflow server", "good", "answers at PERENNIAL_TRACKING_URI")
+
+
+def _prefect() -> Check:
+    from flows.engine import expect_answer
+
+    try:
+        address = expect_answer()
+    except PerennialError as fault:
+        return Check("prefect server", "bad", str(fault))
+    return Check("prefect server", "good", f"answers at {address}" if address else "embedded: a run brings its own")
+
+
+def _dvc(root: Path) -> Iterator[Check]:
+    from flows import pipeline
+
+    links = pipeline.links_of(root)
+    how = "chosen" if links.chosen else "DVC's choice"
+    words = f"{links.cache}; its files can lie here as {', '.join(sorted(links.working))} ({how}: {links.preferred})"
+    yield Check("dvc cache", "good", words)
+    try:
+        name, found = pipeline.default_remote(root)
+    except PerennialError as fault:
+        yield Check("dvc remote", "bad", str(fault))
+        return
+    if found:
+        yield Check("dvc remote", "good", f"'{name}' answers")
+    elif name:
+        yield Check("dvc remote", "absent", f"'{name}' holds nothing that can be seen from here: `dvc push`")
+    else:
+        words = "none: `dvc remote add --default NAME URL`, and `dvc push` keeps elsewhere what was made"
+        yield Check("dvc remote", "absent", words)

@@ -45,20 +45,25 @@ def beside() -> Iterator[Callable[[], AbstractContextManager[None]]]:
     if determine_server_type() is ServerType.EPHEMERAL:
         yield _Server.of_this_process().answering
     else:
-        _expect_answer()
+        expect_answer()
         yield _named
 
 
-def _expect_answer() -> None:
-    """An answer of any kind is one: who may speak to that server is Prefect's to say."""
+def expect_answer() -> str:
+    """The address of the server that the settings name, empty where they name none; raises PerennialError where it is silent.
+
+    An answer of any kind is one: who may speak to that server is Prefect's to say.
+    """
     import httpx
     from prefect.settings import PREFECT_API_URL
 
-    if address := PREFECT_API_URL.value():
+    address = PREFECT_API_URL.value() or ""
+    if address:
         try:
             httpx.get(f"{address}/health", timeout=PATIENCE_S)
         except httpx.TransportError as fault:
             raise _away(address, fault) from None
+    return address
 
 
 @contextmanager

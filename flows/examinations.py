@@ -16,7 +16,7 @@ Lacks = dict[str, list[str]]
 
 
 def never_examined(workspace: Workspace, lines: Collection[str] = ()) -> Lacks:
-    """What living generations of these lines, or of all, never met of the benchmarks whose faces are there.
+    """What living generations of these lines, or of all, never met of the benchmarks whose faces are there; not the retired.
 
     Benchmarks are those of params.yaml, and those that some generation was examined on.
     """
@@ -24,7 +24,8 @@ def never_examined(workspace: Workspace, lines: Collection[str] = ()) -> Lacks:
     there = ready(workspace, params)
     known = [name for name in dict.fromkeys([*lineage.benches, *params.benchmarks]) if name in there]
     rows = lineage.generations.items()
-    living = [name for name, row in rows if (not lines or row.line in lines) and judged(workspace, name)]
+    there_still = [name for name, row in rows if (not lines or row.line in lines) and name not in lineage.retired]
+    living = [name for name in there_still if judged(workspace, name)]
     return lacking(lineage, living, known)
 
 

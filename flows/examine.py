@@ -12,9 +12,9 @@ from pathlib import Path
 from prefect import flow
 
 from components.generations.examinations import extended
-from flows import engine, lifecycle, pipeline
+from flows import engine, index, lifecycle, pipeline, shown
 from flows.examinations import plan
-from flows.lifecycle import Outcome
+from flows.outcome import Outcome
 from flows.workspace import Workspace, only_one
 
 
@@ -34,7 +34,7 @@ def examine(root: Path, benchmarks: Sequence[str] = (), lines: Sequence[str] = (
             grown.write(workspace.lineage_file)
         planned = [key for key in grown.examinations if key not in lineage.examinations]
         with engine_is_up(), lifecycle.by_signal():
-            return recorded(workspace.root, planned)
+            return shown.outcome_of(recorded, workspace, planned)
 
 
 @flow(name="examine", validate_parameters=False, task_runner=lifecycle.RUNNER)
@@ -45,4 +45,5 @@ def recorded(root: Path, planned: list[str]) -> Outcome:
         met = lifecycle.examine(workspace, outcome)
         lifecycle.publish(workspace, outcome, met)
         lifecycle.remember(workspace, outcome)
-    return outcome
+        index.write(workspace)
+    return shown.ended(workspace, outcome)

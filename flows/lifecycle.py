@@ -4,32 +4,31 @@ teacher and its memory, a matrix shows what was gained and forgotten, a gate dec
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from prefect import flow, get_run_logger, runtime, task
-from prefect.artifacts import create_markdown_artifact
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.events import emit_event
 from prefect.exceptions import TerminationSignal
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture, as_completed, wait
 from prefect.states import Cancelled
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from components import code
-from components.errors import PerennialError, Refused, StageFailed, UnknownName
+from components.errors import PerennialError, Refused, UnknownName
 from components.evaluation.add_benchmark import BENCH_FILE
 from components.faces import weights
-from components.generations import lineage as lineages
 from components.settings import settings
 from components.withdrawal import files as withdrawals
 from components.writing import temporaries
-from flows import champions, engine, near_duplicates, pipeline, population, provenance, stopping
-from flows.durations import clock
+from flows import champions, engine, index, near_duplicates, pipeline, population, provenance, shown, stopping
+from flows.durations import clock, raised
+from flows.live import curves
+from flows.outcome import Outcome
 from flows.pending import (
     ARCHIVE_STAGES,
     examination_marker,
@@ -46,29 +45,14 @@ from flows.pending import (
     untold,
     waiting,
 )
+from flows.retries import append
 from flows.turnstile import devices_of, environment, turnstile
 from flows.workspace import Workspace, only_one
 
 OnOutput = Callable[[str, str], None]
-"""Told (stage, line of output) while stages run; `done`, `failed` and `stopped` end a stage."""
+"""Told (stage, line of output) while stages run; `waiting` announces one, and `done`, `failed` and `stopped` end it."""
 on_output: list[OnOutput] = []
-
-
-@dataclass
-class Outcome:
-    """What one lifecycle did."""
-
-    ran: list[str] = field(default_factory=list)
-    """Stage instances that had to run."""
-    failed: dict[str, str] = field(default_factory=dict)
-    """Stage instance, and its last words."""
-    planned: list[str] = field(default_factory=list)
-    promoted: list[str] = field(default_factory=list)
-    refused: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def nothing_to_do(self) -> bool:
-        return not (self.ran or self.failed or self.planned or self.promoted)
+WAITING = "waiting"
 
 
 PATIENCE_S = 60  # for a stage somebody else started
@@ -80,13 +64,13 @@ def lifecycle(root: Path, again: Sequence[str] = (), patience_s: float = 0) -> O
     """Do whatever is pending in the workspace at `root`, and nothing else. A closed gate is a result, not an error.
 
     `again` names generations to raise once more on purpose, with their descendants; `patience_s` is how long to wait for
-    another lifecycle in this workspace. A failed stage makes a deployed run fail, after everything else was done.
+    another lifecycle in this workspace. What Prefect shows failed where a stage did, after everything else was done.
     """
     workspace = Workspace.at(Path(root))
     with only_one(workspace, patience_s), temporaries(workspace.temporary), engine.beside() as engine_is_up:
         reborn = gather(workspace, again)
         with engine_is_up(), by_signal():
-            return recorded(workspace.root, reborn)
+            return shown.outcome_of(recorded, workspace, reborn)
 
 
 def lifecycle_within(root: Path, patience_s: float = 0) -> Outcome:
@@ -116,19 +100,18 @@ def recorded(root: Path, again: Sequence[str]) -> Outcome:
 
 
 def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
-    """From faces to the registry, within a flow."""
+    """From faces to the registry, within a flow; raises SomethingFailed at the end where a stage failed."""
     outcome = Outcome()
     with pipeline.stoppable():
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
-        births = raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate
-        births += examine(workspace, outcome)  # what joined late
-        publish(workspace, outcome, births)
-        remember(workspace, outcome)  # MLflow and the registry follow the files
-    create_markdown_artifact(_told(outcome), key="lifecycle", description="what this lifecycle did")
-    if outcome.failed and runtime.deployment.id:
-        raise StageFailed("; ".join(f"{name}: {why}" for name, why in outcome.failed.items()))
-    return outcome
+        shown.begun(workspace, [*unjudged(workspace), *reborn])
+        raise_generations(workspace, outcome, reborn)  # M_i learns; its row; the gate; and the registry follows at once
+        met = examine(workspace, outcome)  # what joined late
+        publish(workspace, outcome, met)
+        remember(workspace, outcome)  # whatever MLflow and the registry have not been told yet
+        index.write(workspace)  # who answers now
+    return shown.ended(workspace, outcome)
 
 
 @contextmanager
@@ -157,13 +140,14 @@ def prepare(workspace: Workspace, outcome: Outcome) -> None:
     _settle({f"{gauge}@{name}": _submit(workspace, f"{gauge}@{name}") for name in cropped}, outcome)
 
 
-def plan(workspace: Workspace, outcome: Outcome) -> None:
-    """Append a row and a recipe for every task a line has not learned yet; not of an archive that looks like another."""
+def plan(workspace: Workspace, outcome: Outcome) -> list[str]:
+    """Append a row and a recipe for every task a line is to learn now; not of an archive that looks like another."""
     outcome.failed |= {f"near duplicates of {name}": why for name, why in near_duplicates.screen(workspace).items()}
     additions = proposal(workspace)
     if additions.lineage != workspace.lineage():
-        _append(workspace, additions)
+        append(workspace, additions)
     outcome.planned += list(additions.recipes)
+    return list(additions.recipes)
 
 
 def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
@@ -172,17 +156,11 @@ def plan_only(workspace: Workspace) -> tuple[dict[str, str], tuple[str, ...]]:
         pipeline.complete(workspace.root)
         near_duplicates.screen(workspace)
         additions = proposal(workspace, waiting(workspace))
-        _append(workspace, additions)
+        append(workspace, additions)
     rows = {
         n: f"learns '{r.row.learns}' from {r.row.teacher} with {r.strategy.name}" for n, r in additions.recipes.items()
     }
     return rows, additions.waiting
-
-
-def _append(workspace: Workspace, additions: lineages.Proposal) -> None:
-    lineages.append(additions, workspace.lineage_file, workspace.recipes)
-    for name in additions.recipes:
-        withdrawals.tell_generation(workspace.data(), name, workspace.params(), additions.lineage)
 
 
 def descendants(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
@@ -198,12 +176,37 @@ def descendants(workspace: Workspace, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in lineage.generations if name in chosen)
 
 
-def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[str]) -> list[str]:
-    """Every generation without a verdict, each line in order, lines side by side; returns those judged now."""
+def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[str]) -> None:
+    """Every generation without a verdict, each line in order, lines side by side.
+
+    Each is recorded, promoted and shown as soon as it is judged, and a line that waits for its verdicts goes on from there.
+    """
     lineage, without = workspace.lineage(), unjudged(workspace)
     unborn = [name for name in lineage.generations if name in without or name in again]
     futures = _benches(workspace)
-    for name in unborn:
+    awaited = _born(workspace, unborn, futures, again)
+    while awaited:
+        future = next(as_completed(list(awaited)))
+        wait([future])  # which fetches how it ended
+        name = awaited.pop(future)
+        if not future.state.is_completed():
+            continue
+        line = workspace.lineage().generations[name].line
+        _publish(workspace, outcome, [line])
+        remember(workspace, outcome, but_for=awaited.values())
+        awaited |= _born(workspace, _planned_on(workspace, outcome, line), futures)
+    _settle(futures, outcome)
+
+
+def _born(
+    workspace: Workspace,
+    names: Sequence[str],
+    futures: dict[str, PrefectFuture[bool]],
+    again: Collection[str] = (),
+) -> dict[PrefectFuture[bool], str]:
+    """Submit every stage of these generations, added to `futures`; what judges them, and whom."""
+    lineage = workspace.lineage()
+    for name in names:
         row = lineage.generations[name]
         bench = [futures[f] for f in [f"add_benchmark@{row.bench}"] if f in futures]
         heritage = [futures[f] for f in [f"curate@{row.teacher}"] if f in futures]
@@ -217,8 +220,17 @@ def raise_generations(workspace: Workspace, outcome: Outcome, again: Sequence[st
         measured = _submit(workspace, f"calibrate@{name}", force=force, wait_for=[scored])
         futures[f"calibrate@{name}"] = measured
         futures[f"judge@{name}"] = _submit(workspace, f"judge@{name}", force=force, wait_for=[scored, measured])
-    _settle(futures, outcome)
-    return [name for name in unborn if judged(workspace, name)]
+    return {futures[f"judge@{name}"]: name for name in names}
+
+
+def _planned_on(workspace: Workspace, outcome: Outcome, line: str) -> list[str]:
+    """What is planned since a generation of the line was judged, if the line waits for that; a fault ends nothing."""
+    try:
+        lines = workspace.params().lines
+        return plan(workspace, outcome) if line in lines and lines[line].after_refusal != "continue" else []
+    except PerennialError as fault:  # params.yaml was edited meanwhile
+        outcome.failed[f"plan {line}"] = str(fault)
+        return []
 
 
 def examine(workspace: Workspace, outcome: Outcome) -> list[str]:
@@ -241,32 +253,45 @@ def _benches(workspace: Workspace) -> dict[str, PrefectFuture[bool]]:
     return _chain(workspace, [f"add_benchmark@{name}" for name in names], [])
 
 
-def publish(workspace: Workspace, outcome: Outcome, births: list[str]) -> None:
-    """One page for every line that has news, and Data Docs, which also tell of archives that nobody may learn."""
+def publish(workspace: Workspace, outcome: Outcome, met: Sequence[str] = ()) -> None:
+    """One page for every line that has news, and Data Docs, which also tell of archives that nobody may learn.
+
+    `met`: generations that were examined late.
+    """
     workspace.write_docs()
     lineage = workspace.lineage()
     for line in lineage.heads:
         population.write_page(workspace, line)
-    news = {lineage.generations[name].line for name in births} | set(outdated(workspace, stale(workspace)))
-    heads = {line: lineage.heads[line] for line in sorted(news)}
-    lines = [
+    _publish(
+        workspace, outcome, {lineage.generations[name].line for name in met} | {*outdated(workspace, stale(workspace))}
+    )
+
+
+def _publish(workspace: Workspace, outcome: Outcome, lines: Collection[str]) -> None:
+    """The pages of those lines whose youngest generation was judged, and examined on what it was asked about."""
+    lineage = workspace.lineage()
+    ready = [
         line
-        for line, head in heads.items()
-        if judged(workspace, head.generation)
-        and (head.examined not in lineage.examinations or examined(workspace, head.examined))
+        for line in sorted(lines)
+        if judged(workspace, lineage.heads[line].generation)
+        and (
+            lineage.heads[line].examined not in lineage.examinations
+            or examined(workspace, lineage.heads[line].examined)
+        )
     ]
-    _settle({f"publish@{line}": _submit(workspace, f"publish@{line}") for line in lines}, outcome)
+    _settle({f"publish@{line}": _submit(workspace, f"publish@{line}") for line in ready}, outcome)
 
 
-def remember(workspace: Workspace, outcome: Outcome) -> None:
+def remember(workspace: Workspace, outcome: Outcome, but_for: Collection[str] = ()) -> None:
     """Show MLflow every generation it has not seen, oldest first, and promote those whose gate opened.
 
-    Moves of champions that were cut off are finished first. A tracking server that does not answer is asked no further;
-    the next lifecycle goes on where this one stopped.
+    `but_for` are generations at work, and with them their late examinations. Moves of champions that were cut off are
+    finished first. A tracking server that does not answer is asked no further; the next lifecycle goes on where this one
+    stopped.
     """
-    if not _settled(workspace, outcome):
+    if _fell_silent(outcome) or not _settled(workspace, outcome):
         return
-    news = unrecorded(workspace)
+    news = unrecorded(workspace, but_for)
     for name in news:
         future = record.submit(workspace, name)
         wait([future])
@@ -280,15 +305,20 @@ def remember(workspace: Workspace, outcome: Outcome) -> None:
         if said.get("refused"):
             outcome.refused[name] = said["refused"]
     if news:
-        tell_codes(workspace)
+        tell_of_all(workspace, but_for)
         _settled(workspace, outcome)
-    for key in untold(workspace):
+    for key in () if but_for else untold(workspace):
         told = record_examination.submit(workspace, key)
         wait([told])
         if not told.state.is_completed():
             why = told.result(raise_on_failure=False)
             outcome.failed[f"record {key}"] = f"{why}\nWhat was found is safe: `perennial run` records it again."
             return
+
+
+def _fell_silent(outcome: Outcome) -> bool:
+    """Whether this lifecycle could not tell MLflow something, and asks it no further."""
+    return any(what == "champions" or what.startswith("record ") for what in outcome.failed)
 
 
 def _settled(workspace: Workspace, outcome: Outcome) -> bool:
@@ -304,16 +334,21 @@ def _settled(workspace: Workspace, outcome: Outcome) -> bool:
     return bool(future.state.is_completed())
 
 
-def tell_codes(workspace: Workspace) -> None:
-    """Let MLflow say which of the generations it knows were raised by older code."""
-    from components.registry.record import tell_code
+def tell_of_all(workspace: Workspace, but_for: Collection[str] = ()) -> None:
+    """Let MLflow say which of the generations it knows were raised by older code, and which are retired.
+
+    `but_for` are generations at work.
+    """
+    from components.registry.record import tell_code, tell_retired
     from components.tracking import connect
 
-    today, tracking = provenance.today(workspace), connect(workspace.root)
-    for name, row in workspace.lineage().generations.items():
-        if judged(workspace, name) and marker(workspace, name).exists():
+    today, tracking, lineage = provenance.today(workspace), connect(workspace.root), workspace.lineage()
+    for name, row in lineage.generations.items():
+        if name not in but_for and judged(workspace, name) and marker(workspace, name).exists():
             digest = code.raised_by(today, row.detector, row.strategy)
             tell_code(workspace.data("generations", name), today=digest, tracking=tracking)
+    for line in lineage.heads:
+        tell_retired(line, lineage.retired, tracking)
 
 
 @task(
@@ -327,14 +362,15 @@ def tell_codes(workspace: Workspace) -> None:
 )
 def stage(root: Path, name: str, force: bool = False) -> bool | State[bool]:
     """Bring one stage instance up to date, or run it whatever its state; True if it ran, Cancelled if it was stopped."""
-    logger = get_run_logger()
+    logger, workspace = get_run_logger(), Workspace.at(root)
 
     def listen(line: str) -> None:
-        logger.info(line)
-        _tell(name, line)
+        if not hear(line):
+            logger.info(line)
+            _tell(name, line)
 
     try:
-        with turnstile().through(devices_of(Workspace.at(root), name)) as devices:
+        with turnstile().through(devices_of(workspace, name)) as devices, curves(workspace, name) as hear:
             started = time.monotonic()
             ran = pipeline.reproduce(
                 root,
@@ -387,6 +423,7 @@ def record(workspace: Workspace, name: str) -> dict[str, Any]:
             today=code.raised_by(provenance.today(workspace), row.detector, row.strategy),
             drift=workspace.data("drift", row.learns),
             docs=workspace.write_docs(),
+            raised=raised(workspace.root, name),
         )
         if read_verdict(verdict)["opens"]:
             try:
@@ -438,6 +475,7 @@ def _chain(workspace: Workspace, names: list[str], before: list[PrefectFuture[bo
 def _submit(
     workspace: Workspace, name: str, *, force: bool = False, wait_for: Sequence[PrefectFuture[bool]] = ()
 ) -> PrefectFuture[bool]:
+    _tell(name, WAITING)
     future = stage.submit(workspace.root, name, force, return_state=False, wait_for=wait_for)
     return cast(PrefectFuture[bool], future)  # what was stopped has no result
 
@@ -458,16 +496,3 @@ def _settle(futures: dict[str, PrefectFuture[bool]], outcome: Outcome) -> None:
 def _tell(name: str, line: str) -> None:
     for tell in on_output:
         tell(name, line)
-
-
-def _told(outcome: Outcome) -> str:
-    if outcome.nothing_to_do:
-        return "Everything is up to date."
-    parts = [
-        ("Ran", outcome.ran),
-        ("Planned", outcome.planned),
-        ("Promoted", outcome.promoted),
-        ("Not promoted", [f"{name}: {why}" for name, why in outcome.refused.items()]),
-        ("Failed", [f"{name}: {why}" for name, why in outcome.failed.items()]),
-    ]
-    return "\n\n".join(f"**{title}**\n" + "\n".join(f"- {x}" for x in rows) for title, rows in parts if rows)

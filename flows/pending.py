@@ -14,10 +14,11 @@ from components.archives.report import passed
 from components.digests import file_digest
 from components.evaluation import late
 from components.faces.about import FACES_FILE
-from components.gates.verdict import VERDICT_FILE
+from components.gates.verdict import VERDICT_FILE, verdict_if_any
 from components.generations import lineage as lineages
 from components.generations.card import CARD, read_card
-from components.generations.lineage import Proposal, check, propose
+from components.generations.lineage import Judged, Proposal, check, propose
+from components.generations.recipe import Recipe
 from components.params import Params
 from components.registry import ledger
 from components.settings import settings
@@ -38,7 +39,7 @@ class Pending:
     proposal: Proposal
     """Rows that `plan` would append now."""
     generations: tuple[str, ...]
-    """Planned, without a verdict."""
+    """Planned, without a verdict, and not retired."""
     examinations: tuple[str, ...]
     """Asked for by `perennial examine`, without an answer."""
     pages: tuple[str, ...]
@@ -100,8 +101,31 @@ def proposal(workspace: Workspace, waiting: Collection[str] = ()) -> Proposal:
     params, lineage = workspace.params(), workspace.lineage()
     check(lineage, workspace.recipes, workspace.data("generations"))
     _check_choices(workspace, params)
-    kept_back = {*waiting, *near_duplicates.refused(workspace)}
-    return propose(params, lineage, ready(workspace, params) - kept_back, checked=True)
+    return propose(params, lineage, learnable(workspace, params) - {*waiting}, outcomes(workspace), checked=True)
+
+
+def learnable(workspace: Workspace, params: Params) -> set[str]:
+    """`ready`, but for what looks like another archive."""
+    return ready(workspace, params).difference(near_duplicates.refused(workspace))
+
+
+def outcomes(workspace: Workspace) -> Judged:
+    """What the gate said of every generation, and what people did about it."""
+    decisions = ledger.read(workspace.ledger)
+    champions = {entry.line: entry.to.generation for entry in decisions}
+    stepped_back = {
+        entry.came_from.generation for entry in decisions if entry.action == ledger.ROLLBACK and entry.came_from
+    }
+    accepted, refused = set(champions.values()), {}
+    for name, row in workspace.lineage().generations.items():
+        said = verdict_if_any(workspace.data("verdicts", name))
+        if said is None or name == champions.get(row.line):
+            continue
+        if said.get("opens") and name not in stepped_back:
+            accepted.add(name)
+        else:
+            refused[name] = Recipe.read(workspace.recipes / f"{name}.yaml")
+    return Judged(frozenset(accepted), refused, champions)
 
 
 def waiting(workspace: Workspace) -> tuple[str, ...]:
@@ -110,8 +134,9 @@ def waiting(workspace: Workspace) -> tuple[str, ...]:
 
 
 def unjudged(workspace: Workspace) -> tuple[str, ...]:
-    """Generations that were planned and have no verdict."""
-    return tuple(name for name in workspace.lineage().generations if not judged(workspace, name))
+    """Generations that were planned and have no verdict; whoever is retired needs none any more."""
+    lineage = workspace.lineage()
+    return tuple(name for name in lineage.generations if name not in lineage.retired and not judged(workspace, name))
 
 
 def unexamined(workspace: Workspace) -> tuple[str, ...]:
@@ -128,9 +153,9 @@ def outdated(workspace: Workspace, stale: set[str]) -> tuple[str, ...]:
     return tuple(line for line in _behind(workspace) if f"publish@{line}" in stale)
 
 
-def unrecorded(workspace: Workspace) -> tuple[str, ...]:
-    """Generations with a verdict that the tracking server of these settings has not been shown."""
-    names = workspace.lineage().generations
+def unrecorded(workspace: Workspace, but_for: Collection[str] = ()) -> tuple[str, ...]:
+    """Generations with a verdict that the tracking server of these settings has not been shown; `but_for`: those at work."""
+    names = [name for name in workspace.lineage().generations if name not in but_for]
     return tuple(name for name in names if judged(workspace, name) and not marker(workspace, name).exists())
 
 
@@ -228,7 +253,7 @@ def _is_new(workspace: Workspace, line: str) -> bool:
     folder, last = workspace.data("generations", head.generation), lineage.examinations.get(head.examined)
     shown = [read_card(folder)["weights"]] if (folder / CARD).is_file() else []
     shown += [f"{last.generation} on {last.benchmark}"] if last and examined(workspace, head.examined) else []
-    if not page.is_file():
+    if not page.is_file() or not workspace.metrics(line).is_file():
         return True
     text = page.read_text()
     return any(words not in text for words in shown)

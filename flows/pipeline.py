@@ -44,6 +44,26 @@ CODE = "code"
 """The stage that writes digests of the code, and the remote where it finds the package."""
 CODE_DEPENDENCY = f"remote://{CODE}/components"
 ADVICE = "run-perennial-status-here-first"
+VERSIONED = """\
+# Choices, wiring, the family register and the ledger are git's; archives and what was made of them are DVC's.
+/.dvc/cache
+/.dvc/config.local
+/.dvc/tmp
+/.perennial/
+/answers/
+/data/*/*
+!/data/*/nobody/
+!/data/archives/*.dvc
+!/data/weights/*
+!/data/withdrawals/*
+/mlartifacts/
+/mlflow.db*
+/reports/
+/told/
+*.fresh
+*.partial
+"""
+"""What git leaves out of a workspace."""
 CONFIG = f"""\
 [core]
     no_scm = True
@@ -174,7 +194,44 @@ def start(root: Path) -> None:
         _must(root, ["init", "--no-scm", "--quiet"])
         (root / ".dvc" / "config").write_text(CONFIG)
         (root / ".dvcignore").write_text(IGNORED)
+    if root.resolve() != code.ROOT:
+        _complete_lines(root / ".gitignore", VERSIONED)
     refresh(root)
+
+
+def use_git(root: Path) -> None:
+    """Let DVC use git where the workspace lies in a repository that does not ignore it, and git leave out what is DVC's.
+
+    Whether it does is said in ``.dvc/config.local``: a copy of the workspace may lie elsewhere. A ``.gitignore`` that is
+    there stays as it is.
+    """
+    if not (root / ".gitignore").is_file():
+        replace_text(root / ".gitignore", VERSIONED)
+    local = root / ".dvc" / "config.local"
+    said = "no_scm = false" in local.read_text(encoding="utf-8") if local.is_file() else False
+    if said != (found := in_git(root)):
+        how = ["core.no_scm", "false"] if found else ["--unset", "core.no_scm"]
+        _must(root, ["config", "--local", *how])
+
+
+def in_git(root: Path) -> bool:
+    """Whether git would keep what lies there; asked of git only below the top of a repository."""
+    if (root / ".git").exists():
+        return True
+    if not any((parent / ".git").exists() for parent in root.resolve().parents):
+        return False
+    with suppress(OSError):  # no git here
+        asked = subprocess.run(["git", "check-ignore", "--quiet", str(root)], cwd=root, capture_output=True)
+        return asked.returncode == 1
+    return False
+
+
+def _complete_lines(file: Path, text: str) -> None:
+    """Have every line of `text` in the file; one that somebody wrote keeps what it says."""
+    said = file.read_text(encoding="utf-8") if file.is_file() else ""
+    missing = [line for line in text.splitlines() if line not in said.splitlines()]
+    if missing:
+        replace_text(file, said + ("\n" if said and not said.endswith("\n") else "") + "\n".join(missing) + "\n")
 
 
 def refresh(root: Path, *, patience_s: float = 0) -> None:
@@ -194,6 +251,8 @@ def refresh(root: Path, *, patience_s: float = 0) -> None:
     if (ignored := root / ".dvcignore").is_file() and ignored.read_text(encoding="utf-8") == IGNORED_IN_0_2:
         replace_text(ignored, IGNORED)
     _point_to_the_package(root)
+    if root.resolve() != code.ROOT:
+        use_git(root)
     if not code.is_current(root / code.FOLDER, code.parts(cache=root / code.CACHE)):
         with suppress(Busy):
             _patiently(lambda: reproduce(root, CODE, timeout_s=600), patience_s)
@@ -233,6 +292,9 @@ def adopt(root: Path, renamed: Mapping[str, str], changed: Collection[str]) -> i
             and stage.name != CODE
             and any(out.hash_info or out.def_path in changed for out in stage.outs)
         ]
+        for stage in [one for one in made if any((out.metric or out.plot) and not out.hash_info for out in one.outs)]:
+            made.remove(stage)  # an older version wrote no numbers: it is made anew
+            stage.dvcfile._lockfile.remove_stage(stage)
         today = {}
         for output in (out for stage in made for out in stage.outs if out.def_path in changed or not out.hash_info):
             before = output.hash_info
@@ -309,7 +371,7 @@ def add(root: Path, target: Path) -> None:
     if that is safe; of DVC's own `reflink, copy` the first costs nothing where a file system knows it. Where a copy is what
     there would be, the one that is there stays.
     """
-    name, links = str(target.relative_to(root)), _links(root)
+    name, links = str(target.relative_to(root)), links_of(root)
     if links.are_safe:
         _must(root, [name], program="flows.add_linked")
     else:
@@ -318,7 +380,7 @@ def add(root: Path, target: Path) -> None:
 
 def expect_links(root: Path) -> None:
     """Raise BadParams where DVC could not bring back from its cache what is added now: it would be told only then."""
-    links = _links(root)
+    links = links_of(root)
     if links.chosen and not links.chosen & links.working:
         raise BadParams(
             f"expected a cache.type that works between '{links.cache}' and '{root}' ({', '.join(sorted(links.working))}), "
@@ -339,6 +401,14 @@ class _Links:
     and DVC would not see it."""
 
     @property
+    def preferred(self) -> str:
+        """The first way that works."""
+        order = [kind for kind in ("reflink", "hardlink", "symlink", "copy") if kind in self.working]
+        if self.chosen:
+            return next((kind for kind in order if kind in self.chosen), "none")
+        return "hardlink, where it is added" if self.are_safe else next(k for k in order if k in ("reflink", "copy"))
+
+    @property
     def are_safe(self) -> bool:
         """Whether hard links are the best choice, and nobody made another."""
         return not self.chosen and "reflink" not in self.working and "hardlink" in self.working and self.guarded
@@ -349,7 +419,7 @@ class _Links:
         return (self.chosen or {"reflink", "copy"}) & self.working <= {"copy"}
 
 
-def _links(root: Path) -> _Links:
+def links_of(root: Path) -> _Links:
     """Tried out, since DVC takes a copy in silence where `reflink` stands first and does not work."""
     from dvc.repo import Repo
     from dvc_objects.fs import system
@@ -365,6 +435,27 @@ def _links(root: Path) -> _Links:
                 getattr(system, kind)(str(probe), str(Path(here, kind)))
                 working.add(kind)
         return _Links(cache, chosen, frozenset(working), guarded=not os.access(probe, os.W_OK))
+
+
+def default_remote(root: Path) -> tuple[str, bool]:
+    """The remote that `dvc push` takes, empty where none is named, and whether anything was found there.
+
+    Raises PerennialError where it cannot be looked at.
+    """
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        name = str(repo.config["core"].get("remote") or "")
+        if not name:
+            return "", False
+        try:
+            store = repo.cloud.get_remote_odb(name)
+            return name, bool(store.fs.exists(store.path))
+        except Exception as fault:  # of any of DVC's stores
+            raise PerennialError(
+                f"expected DVC's remote '{name}' to answer, found: {fault}. Mend its address or its keys: "
+                f"`dvc remote modify {name}`."
+            ) from None
 
 
 def passed_over(root: Path, target: Path, names: Iterable[str]) -> list[str]:
@@ -460,6 +551,45 @@ def _md5(path: Path) -> str:
 def purge(root: Path, doomed: Callable[[Path], bool]) -> int:
     """Delete from the local cache every `doomed` file that nothing in the workspace is a copy of; returns how many."""
     return _purge(root, None, doomed)
+
+
+def unused(root: Path, places: Iterable[Path]) -> dict[str, Path]:
+    """Objects of the cache of `root` that nothing in the repositories at `places`, which share it, is or was made of.
+
+    Raises PerennialError where the cache lies elsewhere: nobody knows here what others rest on.
+    """
+    from dvc.repo import Repo
+
+    cache = cache_folder(root).resolve()
+    if not cache.is_relative_to(root.resolve()):
+        raise PerennialError(
+            f"DVC's cache at '{cache}', which others may share. `dvc gc --workspace --projects` knows how to ask about them."
+        )
+    logging.getLogger("dvc").setLevel(logging.ERROR)  # it warns of what is not made yet
+    used: set[str] = set()
+    for place in places:
+        used |= _made_of(place)
+        with Repo(str(place)) as repo:
+            used |= {found.value for objects in repo.used_objs().values() for found in objects}
+    with Repo(str(root)) as repo:
+        local = repo.cache.local
+        return {name: Path(local.oid_to_path(name)) for name in local.all() if name not in used}
+
+
+def _made_of(root: Path) -> set[str]:
+    """Digests of all inputs in ``dvc.lock``: the old texts of the code among them, by which `status --why` tells."""
+    lock = root / "dvc.lock"
+    stages = (load_yaml(lock.read_bytes()) or {}).get("stages", {}) if lock.is_file() else {}
+    return {str(dep["md5"]) for stage in stages.values() for dep in stage.get("deps", ()) if "md5" in dep}
+
+
+def forget(root: Path, names: Iterable[str]) -> None:
+    """Delete these objects from the local cache."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo, repo.lock:
+        for name in names:
+            repo.cache.local.delete(name)
 
 
 def _purge(root: Path, among: Collection[str] | None, doomed: Callable[[Path], bool]) -> int:

@@ -90,10 +90,9 @@ def told_of(workspace: Workspace, holder: Holder, folder: Path) -> Champion:
     if row is None:
         return told
     promoted = {said.to.generation: said.when for said in ledger.read(workspace.ledger, row.line)}
-    line = lineage.of(row.line)
     taught = tuple(
         Taught(archive=lineage.generations[name].learns, generation=name, promoted=promoted.get(name))
-        for name in line[: line.index(holder.generation) + 1]
+        for name in lineage.ancestors(holder.generation)
     )
     return told.model_copy(update={"line": row.line, "taught": taught, "since": promoted.get(holder.generation)})
 

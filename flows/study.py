@@ -28,8 +28,9 @@ from components.vocabulary import VAL
 from components.writing import replace_text
 from flows import parts, pipeline
 from flows.durations import clocked
-from flows.lifecycle import Outcome, lifecycle
+from flows.lifecycle import lifecycle
 from flows.orders import name_in
+from flows.outcome import Outcome
 from flows.pending import judged, look
 from flows.workspace import WIRED, Workspace
 

@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -17,42 +18,58 @@ from components.progress import NOTE
 from components.registry.ledger import Decision
 from components.texts import printable
 from components.withdrawal import notes
+from flows.durations import Ahead, clocked
 
 if TYPE_CHECKING:
     from components.evaluation.cost import Cost
     from components.serving.verdicts import Answer
 
 console = Console(width=None if sys.stdout.isatty() else 110)  # a log file is no narrow window
+ENDED = {"done": ("✓", "green"), "failed": ("✗", "red")}
 
 
 @contextmanager
-def watching() -> Iterator[None]:
-    """Show running stages live on a terminal; elsewhere print a line when one ends."""
+def watching(root: Path | None = None, *, aside: bool = False) -> Iterator[None]:
+    """Show running stages live on a terminal, and how far the run is; elsewhere print a line when one ends.
+
+    `root` is where stages ran before, and took their time. `aside`: on standard error, because the other is for a machine.
+    """
+    from flows import lifecycle
+
     logging.getLogger("prefect").setLevel(logging.ERROR)
+    shown = Console(stderr=True, width=None if sys.stderr.isatty() else 110) if aside else console
     bar = Progress(
         SpinnerColumn(),
         TextColumn("{task.description}", style="bold", markup=False),
         TextColumn("{task.fields[word]}", style="dim", markup=False),
         TimeElapsedColumn(),
-        console=console,
-        disable=not console.is_terminal,
+        console=shown,
+        disable=not shown.is_terminal,
     )
     rows: dict[str, TaskID] = {}
+    ahead = Ahead(clocked(root) if root else {})
+    whole = bar.add_task("", total=1, word="", visible=False)
 
     def tell(name: str, line: str) -> None:
+        if line == lifecycle.WAITING:
+            ahead.expect(name)
+        else:
+            row(name, line)
+        bar.update(whole, description=ahead.words(), visible=bool(rows))
+
+    def row(name: str, line: str) -> None:
+        ahead.begin(name)
         if name not in rows:
             rows[name] = bar.add_task(name, total=1, word="")
-        if line in ("done", "failed", "stopped"):
+        if line in (*ENDED, "stopped"):
             bar.remove_task(rows.pop(name))
-            if line != "stopped":
-                mark = ("✓", "green") if line == "done" else ("✗", "red")
-                console.print(Text.assemble("  ", mark, f" {name}"))
+            ahead.end(name)
+            if line in ENDED:
+                shown.print(Text.assemble("  ", ENDED[line], f" {name}"))
         elif line.startswith(NOTE):
-            console.print(f"  {name}: {line.removeprefix(NOTE)}", soft_wrap=True)
+            shown.print(f"  {name}: {line.removeprefix(NOTE)}", soft_wrap=True)
         elif line and not line.startswith(("Running stage", "> ", "Updating lock", "Generating lock", "Use `dvc")):
-            bar.update(rows[name], word=line[: max(console.width - 48, 20)])
-
-    from flows import lifecycle
+            bar.update(rows[name], word=line[: max(shown.width - 48, 20)])
 
     lifecycle.on_output.append(tell)
     try:

@@ -20,7 +20,7 @@ from components.reports import tune as report
 from components.reports.study import METRICS
 from components.reports.tune import Point
 from flows import study as studies
-from flows.lifecycle import Outcome
+from flows.outcome import Outcome
 from flows.study import Study, Variant
 from flows.workspace import Workspace
 

@@ -40,6 +40,7 @@ WIRING = (
     "data/verdicts/${item.teacher}/champion",
     "\n  gauge:",
     "\n  calibrate:",
+    "reports/metrics/${key}.json",
 )
 """Signs of today's ``dvc.yaml`` that older workspaces do not have."""
 EXAMINATIONS = "\nexaminations:"
@@ -154,13 +155,25 @@ class Workspace:
     def page(self, line: str) -> Path:
         return self.root / "reports" / "lines" / line / PAGE_FILE
 
+    @property
+    def index(self) -> Path:
+        """The first page of all."""
+        return self.root / "reports" / PAGE_FILE
+
+    def metrics(self, line: str) -> Path:
+        return self.root / "reports" / "metrics" / f"{line}.json"
+
+    @property
+    def docs(self) -> Path:
+        """Data Docs."""
+        return self.root / "reports" / "data_docs" / PAGE_FILE
+
     def write_docs(self) -> Path:
         """Bring Data Docs up to date, and say where they are."""
         from components.reports.data_docs import write_docs
 
-        folder = self.root / "reports" / "data_docs"
-        write_docs(folder, self.data, tuple(self.params().archives))
-        return folder / PAGE_FILE
+        write_docs(self.docs.parent, self.data, tuple(self.params().archives))
+        return self.docs
 
     def params(self) -> Params:
         """``params.yaml``; raises BadParams, also where a section is left out that the wiring needs."""

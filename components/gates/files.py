@@ -114,8 +114,8 @@ class GenerationFiles:
 
     @property
     def index(self) -> int:
-        """1 for the founder."""
-        return int(self.matrix["generations"].index(self.name)) + 1
+        """The number in its name: 1 for the first that was born in its line."""
+        return int(self.short.removeprefix("M"))
 
     @cached_property
     def digest(self) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import BrokenLineage
+from components.writing import replace_text
 
 VERDICT_FILE, CHAMPION = "verdict.json", "champion"
 
@@ -31,4 +32,5 @@ def verdict_if_any(folder: Path) -> dict[str, Any] | None:
 
 
 def write_verdict(folder: Path, verdict: dict[str, Any]) -> None:
-    (folder / VERDICT_FILE).write_text(json.dumps(verdict, indent=2, sort_keys=True) + "\n")
+    """Written at once: whoever looks at a line while its stages run finds all of it or none."""
+    replace_text(folder / VERDICT_FILE, json.dumps(verdict, indent=2, sort_keys=True) + "\n")

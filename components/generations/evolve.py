@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from components.generations.generation import load_carry_over, load_detector, sa
 from components.generations.recipe import Recipe
 from components.generations.training import Lesson
 from components.memory.buffer import Memory
+from components.params import Absolute, Rule
 from components.settings import settings
 from components.tasks import few
 from components.tasks.dataset import Faces
@@ -85,6 +86,8 @@ def evolve(
         learned = training.train(lesson, checkpoint=checkpoint, on_step=on_step, engine=engine)
     if not engine.is_global_zero:
         return
+    if words := foretold(recipe.gate, learned.rows):
+        print(f"{progress.NOTE}{words}", flush=True)
     generation.mkdir(parents=True, exist_ok=True)
     curve = pd.DataFrame(learned.rows).to_csv(index=False, float_format="%.9g", lineterminator="\n")
     replace_text(generation / CURVE, curve)
@@ -130,6 +133,21 @@ def check_roles(recipe: Recipe, generation: str, teacher: Path) -> None:
             f"expected {recipe.generation} with teacher '{recipe.row.teacher}', as its recipe says, found {generation} "
             f"with '{found}'. Rows of lineage.yaml are never edited: restore the row."
         )
+
+
+def foretold(gate: Sequence[Rule], rows: Sequence[Mapping[str, float]]) -> str:
+    """Words where the gate will probably stay closed, by the validation faces of the best epoch; empty where nothing says so.
+
+    The gate asks about clips of the test split, which are told apart somewhat better than single faces.
+    """
+    asked = max((rule.min_auc for rule in gate if isinstance(rule, Absolute)), default=0.0)
+    seen = [row["validation_auc"] for row in rows if "validation_auc" in row]
+    if not seen or max(seen) >= asked:
+        return ""
+    return (
+        f"the gate will probably stay closed: AUC of validation faces was {max(seen):.3f} at best, after "
+        f"{seen.index(max(seen)) + 1} of {len(seen)} epochs, and {asked:.3f} is asked of clips"
+    )
 
 
 def profiles(teacher: Path, profile: Mapping[str, Any]) -> list[dict[str, Any]]:

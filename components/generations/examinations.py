@@ -2,7 +2,8 @@
 
 A generation is examined on the benchmarks of its recipe, and once more, as its heir's teacher, on those of the heir. What
 joins later it meets by a row here. A generation *lives* from its verdict on, whether the gate opened or not, champion or
-not: every one of them is a row of the matrix. One that has no verdict yet is still to be examined on its recipe's own.
+not, until it is retired: every one of them is a row of the matrix. One that has no verdict yet is still to be examined on
+its recipe's own.
 """
 
 from __future__ import annotations

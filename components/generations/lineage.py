@@ -5,18 +5,24 @@ generations:  one row a generation, in the order of birth              {rsia_net
 heads:        the youngest generation of each line, what it is made of {rsia_net: {generation: rsia_net-M1, …}}
 examinations: of a generation that lived when a benchmark joined       {rsia_net-M1_on_mask: {generation, benchmark, …}}
 
+A row names its teacher, so a line is a tree: the branch that lives leads from a founder to the head, and whoever is not on it
+is retired. Nothing says so of a generation; it follows from the rows that came after it.
+
+    M1 ── M2          retry M2:    M1 ── M2 (retired)
+                                    └─── M3           learns what M2 learned, with other choices
+
 Every command reads it, so what knows detectors and strategies, and torch with them, is imported where a row is made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from components.documents import dump_yaml
-from components.errors import BadParams, BrokenLineage
+from components.errors import BadParams, BrokenLineage, Refused, UnknownName
 from components.generations.card import CARD, read_card
 from components.generations.recipe import Choice, Machine, Recipe, Row
 from components.params import Line, MemoryOptions, Name, Params, Section, TrainingOptions, parse, read
@@ -73,13 +79,29 @@ class Lineage(Section):
         replace_text(path, HEADER + dump_yaml(self.model_dump(mode="json")))
 
     def of(self, line: str) -> list[str]:
-        """Names of a line's generations, oldest first."""
+        """Names of a line's generations, oldest first, the retired ones too."""
         return [name for name, row in self.generations.items() if row.line == line]
 
+    def ancestors(self, generation: str) -> list[str]:
+        """Who taught whom, from a founder to the generation itself; nobody has none."""
+        found: list[str] = []
+        while generation in self.generations and generation not in found:
+            found.append(generation)
+            generation = self.generations[generation].teacher
+        return found[::-1]
+
+    def living(self, line: str) -> list[str]:
+        """The branch that lives: the line's youngest generation and its ancestors, oldest first."""
+        return self.ancestors(self.heads[line].generation) if line in self.heads else []
+
+    @property
+    def retired(self) -> frozenset[str]:
+        """Generations that teach nobody any more: others learned in their place."""
+        return frozenset(self.generations).difference(*(self.living(line) for line in self.heads))
+
     def tasks(self, generation: str) -> list[str]:
-        """What a generation's line has learned up to it, oldest first."""
-        line = self.of(self.generations[generation].line)
-        return [self.generations[name].learns for name in line[: line.index(generation) + 1]]
+        """What a generation and its ancestors have learned, oldest first."""
+        return [self.generations[name].learns for name in self.ancestors(generation)]
 
     def rests_on(self, archive: str) -> bool:
         """Whether a generation learned the archive, or generations are examined on it."""
@@ -176,6 +198,18 @@ def _check_examinations(lineage: Lineage) -> None:
 
 
 @dataclass(frozen=True)
+class Judged:
+    """What became of generations that were judged; whoever is in neither has no verdict yet."""
+
+    accepted: frozenset[str] = frozenset()
+    """The gate opened, or a person promoted them; and nobody rolled them back."""
+    refused: Mapping[str, Recipe] = field(default_factory=dict)
+    """The others, and the recipes they were raised by."""
+    champions: Mapping[str, str] = field(default_factory=dict)
+    """Line -> who answers for it."""
+
+
+@dataclass(frozen=True)
 class Proposal:
     """What `perennial plan` would add."""
 
@@ -185,42 +219,173 @@ class Proposal:
     """Tasks or benchmarks named in params.yaml whose faces are not ready."""
 
 
-def propose(params: Params, lineage: Lineage, ready: Collection[str], *, checked: bool = False) -> Proposal:
+def propose(
+    params: Params, lineage: Lineage, ready: Collection[str], judged: Judged | None = None, *, checked: bool = False
+) -> Proposal:
     """Rows and recipes for every (line, task) that has none yet, over archives whose faces are `ready`.
 
+    A line whose `after_refusal` is not `continue` gets one row at a time, the next when the last was `judged`; after a
+    refusal none, or with `retry` the same task once more, as soon as params.yaml says something else than was refused.
     Raises BadParams where a detector, a strategy or the gate cannot be followed, or a line would not stay one; nothing
     is written. `checked`: today's code has passed these params in `check_choices` already.
     """
     if not checked:
         check_choices(params)
-    for line, choice in params.lines.items():
-        _check_kin(line, choice, lineage)
-    benches = joined(lineage.benches, [name for name in params.benchmarks if name in ready])
-    last = next(reversed(benches), NOBODY)
-    rows = dict(lineage.generations)
-    heads = dict(lineage.heads)
-    recipes: dict[str, Recipe] = {}
-    grown = Lineage(benches=benches, generations=rows, heads=heads, examinations=lineage.examinations)
-    for line, choice in params.lines.items():
-        learned = {rows[name].learns for name in grown.of(line)}
-        for task in choice.sequence or params.sequence:
-            if task in learned or task not in ready:
-                continue
-            if last == NOBODY:
-                raise BadParams("expected at least one benchmark that is ready, found none. Add one to `benchmarks`.")
-            teacher = heads[line].generation if line in heads else NOBODY
-            name = f"{line}-M{len(Lineage(generations=rows).of(line)) + 1}"
-            row = Row(
-                line=line, detector=choice.detector, strategy=choice.strategy, learns=task, teacher=teacher, bench=last
-            )
-            examined = heads[line].examined if line in heads else NOBODY
-            heads[line] = Head(generation=name, detector=row.detector, strategy=row.strategy, examined=examined)
-            rows[name] = row
-            grown = Lineage(benches=benches, generations=rows, heads=heads, examinations=lineage.examinations)
-            recipes[name] = _recipe(name, row, params, choice, grown)
+    growth = _Growth(params, lineage, ready, judged or Judged())
+    for line in params.lines:
+        growth.go_on(line)
     tasks = [task for choice in params.lines.values() for task in choice.sequence or params.sequence]
     wanted = dict.fromkeys([*params.sequence, *tasks, *params.benchmarks])
-    return Proposal(grown, recipes, tuple(name for name in wanted if name not in ready))
+    return Proposal(growth.lineage, growth.recipes, tuple(name for name in wanted if name not in ready))
+
+
+def retry(params: Params, lineage: Lineage, ready: Collection[str], judged: Judged, generation: str) -> Proposal:
+    """One row more: the champion's next heir learns what a refused generation of the line learned.
+
+    Raises UnknownName, BadParams as `propose` does, and Refused where the generation was not refused, where others learned
+    in its place already, or where a refused one was raised by exactly these choices.
+    """
+    if generation not in lineage.generations:
+        raise UnknownName("generation", generation, lineage.generations)
+    row = lineage.generations[generation]
+    check_choices(params)
+    if row.line not in params.lines:
+        raise BadParams(f"expected line '{row.line}' under `lines` in params.yaml, found it gone. Put it back there.")
+    champion = judged.champions.get(row.line, NOBODY)
+    _expect_refused(generation, champion, lineage, judged)
+    growth = _Growth(params, lineage, ready, judged)
+    task = growth.task_of(generation)
+    if task not in ready:
+        raise BadParams(
+            f"expected the faces of '{task}', which {generation} learned, found none. `perennial run` cuts them."
+        )
+    recipe = growth.recipe_of(row.line, task, champion)
+    if same := growth.tried(recipe):
+        raise Refused(
+            f"expected other choices in params.yaml than those by which '{same}' was raised and refused, found the same. "
+            "Change training, memory, a detector's or a strategy's options, the line's `changes`, or the gate."
+        )
+    growth.add(recipe)
+    return Proposal(growth.lineage, growth.recipes, ())
+
+
+def _expect_refused(generation: str, champion: str, lineage: Lineage, judged: Judged) -> None:
+    row, instead = lineage.generations[generation], "Nothing was planned."
+    if generation in lineage.ancestors(champion):
+        who = "is the champion" if generation == champion else f"is an ancestor of the champion '{champion}'"
+        raise Refused(f"expected a refused generation, found that '{generation}' {who}. {instead}")
+    if generation in judged.accepted:
+        raise Refused(
+            f"expected a refused generation, found that the gate opened for '{generation}'. `perennial run` promotes it; "
+            f"`perennial rollback {row.line}` afterwards takes that back."
+        )
+    if generation in lineage.retired:
+        head = lineage.heads[row.line].generation
+        raise Refused(
+            f"expected a generation on the branch to '{head}', found that '{generation}' is retired. {instead}"
+        )
+    if generation not in judged.refused:
+        raise Refused(f"expected a verdict on '{generation}', found none. Judge it first: `perennial run`.")
+    if row.learns in lineage.tasks(champion):
+        raise Refused(f"expected a task that '{champion}' has not learned, found '{row.learns}'. {instead}")
+
+
+class _Growth:
+    """A lineage to which rows are added, and the recipes of the new ones."""
+
+    def __init__(self, params: Params, lineage: Lineage, ready: Collection[str], judged: Judged) -> None:
+        self._params, self._ready, self._judged = params, ready, judged
+        self.recipes: dict[str, Recipe] = {}
+        self.lineage = lineage.model_copy(
+            update={
+                "benches": joined(lineage.benches, [name for name in params.benchmarks if name in ready]),
+                "generations": dict(lineage.generations),
+                "heads": dict(lineage.heads),
+            }
+        )
+
+    def go_on(self, line: str) -> None:
+        """Add the rows that a line is due now."""
+        choice, head = self._params.lines[line], self._head(line)
+        _check_kin(line, choice, self.lineage)
+        if choice.after_refusal == "continue":
+            for task in self._unlearned(line):
+                self.add(self.recipe_of(line, task, self._head(line)))
+        elif head == NOBODY or head in self._judged.accepted:
+            for task in self._unlearned(line)[:1]:
+                self.add(self.recipe_of(line, task, head))
+        elif choice.after_refusal == "retry" and head in self._judged.refused:
+            self._try_again(line, head)
+
+    def add(self, recipe: Recipe) -> None:
+        row, before = recipe.row, self.lineage.heads.get(recipe.row.line)
+        self.lineage.generations[recipe.generation] = row
+        self.lineage.heads[row.line] = Head(
+            generation=recipe.generation,
+            detector=row.detector,
+            strategy=row.strategy,
+            examined=before.examined if before else NOBODY,
+        )
+        self.recipes[recipe.generation] = recipe
+
+    def recipe_of(self, line: str, task: str, teacher: str) -> Recipe:
+        """The recipe of the line's next generation, as params.yaml has it."""
+        from components.memory.buffer import expect_room
+
+        params, lineage, choice = self._params, self.lineage, self._params.lines[line]
+        bench = next(reversed(lineage.benches), NOBODY)
+        if bench == NOBODY:
+            raise BadParams("expected at least one benchmark that is ready, found none. Add one to `benchmarks`.")
+        chosen = resolved(choice, params)
+        expect_room(chosen.memory, tasks=len(lineage.ancestors(teacher)) + 1)
+        row = Row(
+            line=line, detector=choice.detector, strategy=choice.strategy, learns=task, teacher=teacher, bench=bench
+        )
+        return Recipe.resolved(
+            generation=f"{line}-M{len(lineage.of(line)) + 1}",
+            row=row,
+            detector=_choice(row.detector, chosen.detector),
+            strategy=_choice(row.strategy, chosen.strategy),
+            faces=params.faces,
+            memory=chosen.memory.model_dump(),
+            training=chosen.training,
+            evaluation=params.evaluation,
+            operating_point=params.operating_point,
+            gate=params.gate,
+            seed=params.seed if choice.seed is None else choice.seed,
+            machine=Machine.of_settings(),
+            benchmarks=lineage.benchmarks(row.bench),
+            teacher_benchmarks=() if row.is_founder else lineage.benchmarks(lineage.generations[teacher].bench),
+        )
+
+    def task_of(self, generation: str) -> str:
+        """What it learned, in the youngest version that landed."""
+        task = self.lineage.generations[generation].learns
+        return self._params.latest(task) if task in self._params.archives else task
+
+    def tried(self, recipe: Recipe) -> str:
+        """Who was raised from the same teacher on the same task by the same choices, and refused; empty if nobody was."""
+        asked = (recipe.row.teacher, recipe.row.learns, recipe.choices)
+        known = {name: (old.row.teacher, old.row.learns, old.choices) for name, old in self._judged.refused.items()}
+        same = (name for name, old in known.items() if old == asked)
+        return next((name for name in same if self.lineage.generations[name].line == recipe.row.line), "")
+
+    def _try_again(self, line: str, refused: str) -> None:
+        """From the champion, unless all that params.yaml says was refused before, or the champion knows the task."""
+        champion, task = self._judged.champions.get(line, NOBODY), self.task_of(refused)
+        if task in self._ready and task not in self.lineage.tasks(champion):
+            recipe = self.recipe_of(line, task, champion)
+            if not self.tried(recipe):
+                self.add(recipe)
+
+    def _unlearned(self, line: str) -> list[str]:
+        """Tasks that are ready and that nobody of the living branch learned, in order."""
+        learned = {self.lineage.generations[name].learns for name in self.lineage.living(line)}
+        tasks = self._params.lines[line].sequence or self._params.sequence
+        return [task for task in tasks if task in self._ready and task not in learned]
+
+    def _head(self, line: str) -> str:
+        return self.lineage.heads[line].generation if line in self.lineage.heads else NOBODY
 
 
 def joined(benches: Mapping[str, Bench], names: Iterable[str]) -> dict[str, Bench]:
@@ -273,29 +438,6 @@ def resolved(line: Line, params: Params) -> Choices:
         strategies.options(line.strategy, {**params.strategies.get(line.strategy, {}), **line.changes.strategy}),
         parse(MemoryOptions, {**memory, "policy": policy, **line.changes.memory}, "memory"),
         parse(TrainingOptions, {**paper, **general, **own, **line.changes.training}, where),
-    )
-
-
-def _recipe(name: str, row: Row, params: Params, line: Line, lineage: Lineage) -> Recipe:
-    from components.memory.buffer import expect_room
-
-    chosen = resolved(line, params)
-    expect_room(chosen.memory, tasks=len(lineage.of(row.line)))
-    return Recipe.resolved(
-        generation=name,
-        row=row,
-        detector=_choice(row.detector, chosen.detector),
-        strategy=_choice(row.strategy, chosen.strategy),
-        faces=params.faces,
-        memory=chosen.memory.model_dump(),
-        training=chosen.training,
-        evaluation=params.evaluation,
-        operating_point=params.operating_point,
-        gate=params.gate,
-        seed=params.seed if line.seed is None else line.seed,
-        machine=Machine.of_settings(),
-        benchmarks=lineage.benchmarks(row.bench),
-        teacher_benchmarks=() if row.is_founder else lineage.benchmarks(lineage.generations[row.teacher].bench),
     )
 
 

@@ -113,6 +113,14 @@ class Recipe(Section):
         replace_text(path, dump_yaml(self.model_dump(mode="json", exclude_unset=True)))
 
     @property
+    def choices(self) -> dict[str, Any]:
+        """What params.yaml has a say in: all but who it is, where it stands in the lineage, and on which machine."""
+        elsewhere = {"generation", "row", "machine", "benchmarks", "teacher_benchmarks"}
+        said = self.model_dump(mode="json", exclude=elsewhere)
+        said["memory"].pop("withdrawn")
+        return said
+
+    @property
     def digest(self) -> str:
         """sha256 of what the file says, whatever the order of its keys; a choice younger than the file does not count."""
         said = self.model_dump(mode="json", exclude_unset=True)

@@ -4,7 +4,7 @@ A line is the registered model ``perennial-<line>``; a version is one generation
 
     champion     who answers                              moved by `promote` and `rollback` alone
     previous     who answered before                      the way back
-    challenger   the newest generation, while it is younger than the champion
+    challenger   the newest generation that is not retired, while it is younger than the champion
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from components.tracking import Tracking
 from components.writing import room
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-GENERATION_TAG, WEIGHTS_TAG, INDEX_TAG, OPENS_TAG, MODEL_TAG = (
+GENERATION_TAG, WEIGHTS_TAG, INDEX_TAG, OPENS_TAG, MODEL_TAG, RETIRED_TAG = (
     "perennial.generation",
     "perennial.weights",
     "perennial.index",
     "perennial.opens",
     "perennial.model",
+    "perennial.retired",
 )
 GENERATION = "artifacts"
 """The folder of a logged model that holds the generation."""

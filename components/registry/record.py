@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -38,7 +38,7 @@ from components.evaluation.scores import METRICS_FILE
 from components.gates.files import GenerationFiles
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import CARD, CARRY_OVER, WEIGHTS, code_state, read_card
-from components.registry import catalogue
+from components.registry import catalogue, ledger, model_card
 from components.registry.ledger import Holder
 from components.tracking import Tracking
 from components.vocabulary import TEST, TRAIN
@@ -54,7 +54,13 @@ REQUIREMENTS = (
 LINE_TAG, DIGEST_TAG = "perennial.line", "perennial.digest"
 REPORT_TAG, DOCS_TAG, DRIFT_TAG = "perennial.report", "perennial.data_docs", "perennial.drift"
 CODE_TAG, COMMIT_TAG, CODE_STATE_TAG = "perennial.code", "perennial.commit", "perennial.code_state"
-PARENT_TAG = "mlflow.parentRunId"
+PARENT_TAG, NOTE_TAG = "mlflow.parentRunId", "mlflow.note.content"
+LIVE_TAG = "perennial.live"
+"""Of a run whose generation still learns, or is not judged yet: its name (`components.registry.live`)."""
+IN_FRONT = ("average_auc", "forgetting")
+"""Summaries that stand by themselves; the variants of them stand under ``transfer/``."""
+COMPARED = ("detector", "strategy", "memory", "training", "evaluation")
+"""Sections of its founder's recipe that are params of a line."""
 MATRIX_ROW = ("auc", "acc", "ap", "eer", "false_alarms")
 AT_THRESHOLD = ("accuracy", "balanced_accuracy", "calibration_error")
 EXAMPLE = np.linspace(0, 255, 16 * 16 * 3).astype(np.uint8).reshape(1, 16, 16, 3)
@@ -85,22 +91,28 @@ def record(
     today: str | None = None,
     drift: Path | None = None,
     docs: Path | None = None,
+    raised: tuple[float, float] | None = None,
 ) -> Recorded:
     """Make MLflow show a generation as its files are; call it again whenever in doubt.
 
     `generation`, `scores` and `verdict` are the folders of that generation, `report` the page of its line, `today` the
     digest of the code that would raise it now, None where nobody asked, `drift` the folder of what was found of the faces
-    it learned, and `docs` the page of Data Docs.
+    it learned, `docs` the page of Data Docs, and `raised` when its training began and when it was judged, in seconds since
+    1970: from then to then its run lasts, and without them as long as it takes to record it.
     Raises BrokenLineage when the files do not belong together.
     """
     files = GenerationFiles(generation, scores, verdict, recipe)
     files.expect_whole()
-    parent = _line_run(files.line, tracking)
-    run = _finished_run(files, parent, tracking) or _make_run(files, parent, tracking)
+    parent = line_run(files.line, tracking)
+    run = _finished_run(files, parent, tracking) or _make_run(files, parent, tracking, raised)
+    for other in _live_runs(files.name, tracking):
+        _clear(other, tracking)  # of a training that gave what was recorded before
     _tag_code(run, files.card, today, tracking)
     if drift is not None:
         _tell_drift(drift, run, files.index, tracking)
     registered = _register(files, run, tracking)
+    _tell_choices(files, parent, tracking)
+    _describe(files, parent, registered, tracking)
     _draw_curves(files, parent, tracking)
     for page, tag in ((report, REPORT_TAG), (docs, DOCS_TAG)):
         if page is not None:
@@ -120,8 +132,34 @@ def tell_code(generation: Path, *, today: str, tracking: Tracking) -> bool:
     card = read_card(generation)
     named = {catalogue.GENERATION_TAG: card["generation"], catalogue.WEIGHTS_TAG: card["weights"]}
     wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items())
-    changed = [_tag_code(run, card, today, tracking) for run in _runs(wanted, tracking)]
+    changed = [_tag_code(run, card, today, tracking) for run in runs_where(wanted, tracking)]
     return any(changed)
+
+
+def tell_retired(line: str, retired: Collection[str], tracking: Tracking) -> bool:
+    """Let the versions of a line and their runs say which generations are retired; True if one said otherwise before.
+
+    Whoever is retired is no challenger. Runs of those that had not yet learned everything are cleared away.
+    """
+    client, changed = tracking.client, False
+    for run in runs_where(f"tags.`{LINE_TAG}` = '{line}' and tags.`{LIVE_TAG}` like '%'", tracking):
+        if run.data.tags[LIVE_TAG] in retired:
+            _clear(run, tracking)
+    for known in catalogue.versions(line, tracking):
+        name, number, tag = known.name, str(known.version), catalogue.RETIRED_TAG
+        is_retired = known.tags[catalogue.GENERATION_TAG] in retired
+        if is_retired == (tag in known.tags):
+            continue
+        changed = True
+        if is_retired:
+            client.set_tag(known.run_id, tag, "true")
+            client.set_model_version_tag(name, number, tag, "true")
+        else:
+            client.delete_tag(known.run_id, tag)
+            client.delete_model_version_tag(name, number, tag)
+    if changed:
+        challenge(line, tracking)
+    return changed
 
 
 def tell_examination(
@@ -134,10 +172,10 @@ def tell_examination(
     """
     files = GenerationFiles(generation, examination, verdict)
     files.expect_examined()
-    parent = _line_run(files.line, tracking)
+    parent = line_run(files.line, tracking)
     changed = _log_missing(parent, _row(files), files.index, tracking)
     named = {catalogue.GENERATION_TAG: files.name, catalogue.WEIGHTS_TAG: files.weights}
-    for run in _runs(" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items()), tracking):
+    for run in runs_where(" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items()), tracking):
         if _log_missing(run, _row(files), files.index, tracking):
             tracking.client.log_inputs(run.info.run_id, datasets=list(_benchmarks(files)))
             changed = True
@@ -150,18 +188,18 @@ def tell_examination(
 def tell_population(generation: str, weights: str, numbers: Mapping[str, float], step: int, tracking: Tracking) -> bool:
     """Draw ``asked/<number>`` on the runs of a generation, at a `step` in seconds since 1970; True if it has a run."""
     named = {catalogue.GENERATION_TAG: generation, catalogue.WEIGHTS_TAG: weights}
-    runs = _runs(" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items()), tracking)
+    runs = runs_where(" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items()), tracking)
     for run in runs:
         _log_missing(run, {f"asked/{name}": value for name, value in numbers.items()}, step, tracking)
     return bool(runs)
 
 
 def challenge(line: str, tracking: Tracking, champion: Holder | None = None) -> None:
-    """Point ``challenger`` at the newest generation while it is younger than the champion, else take the alias away.
+    """Point ``challenger`` at the newest that is not retired while it is younger than the champion, else take it away.
 
     `champion` is the one the alias is about to name.
     """
-    known = catalogue.versions(line, tracking)
+    known = [version for version in catalogue.versions(line, tracking) if catalogue.RETIRED_TAG not in version.tags]
     name = catalogue.model_name(line)
     coming = catalogue.version_of(line, champion.generation, champion.weights, tracking) if champion else None
     reigning = coming or catalogue.holder(line, catalogue.CHAMPION, tracking)
@@ -181,13 +219,41 @@ def _age(registered: ModelVersion) -> tuple[int, int]:
 # -- the run of a line ------------------------------------------------------------------------------------------------
 
 
-def _line_run(line: str, tracking: Tracking) -> Run:
-    found = _runs(f"tags.`{LINE_TAG}` = '{line}' and tags.`perennial.kind` = 'line'", tracking)
+def line_run(line: str, tracking: Tracking) -> Run:
+    found = runs_where(f"tags.`{LINE_TAG}` = '{line}' and tags.`perennial.kind` = 'line'", tracking)
     if found:
         return found[0]
     return tracking.client.create_run(
-        tracking.experiment, run_name=line, tags={LINE_TAG: line, "perennial.kind": "line"}
+        tracking.experiment, run_name=line, tags={LINE_TAG: line, "perennial.kind": "line", **_source()}
     )
+
+
+def _tell_choices(files: GenerationFiles, parent: Run, tracking: Tracking) -> None:
+    """Let the run of a line say what its founder was made with, so that lines compare; params are written once.
+
+    Where the founder was recorded by an older version, the first generation that is recorded speaks for it.
+    """
+    chosen = {key: files.recipe[key] for key in COMPARED if key in files.recipe}
+    said = {**dict(_flatten(chosen)), "detector": files.card["detector"], "strategy": files.card["strategy"]}
+    params = [Param(key, value) for key, value in said.items() if key not in parent.data.params]
+    if files.index > 1 and parent.data.params:
+        return
+    for start in range(0, len(params), PER_BATCH):
+        tracking.client.log_batch(parent.info.run_id, params=params[start : start + PER_BATCH])
+
+
+def _describe(files: GenerationFiles, parent: Run, registered: ModelVersion, tracking: Tracking) -> None:
+    """Model cards as the descriptions of the version, and of the model and the run of its line, where they changed."""
+    client, name, version = tracking.client, catalogue.model_name(files.line), str(registered.version)
+    card = model_card.of_generation(files)
+    if registered.description != card:
+        client.update_model_version(name, version, card)
+    if catalogue.versions(files.line, tracking)[-1].version == registered.version:
+        card = model_card.of_line(files)
+        if client.get_registered_model(name).description != card:
+            client.update_registered_model(name, card)
+        if parent.data.tags.get(NOTE_TAG) != card:
+            client.set_tag(parent.info.run_id, NOTE_TAG, card)
 
 
 def _draw_curves(files: GenerationFiles, parent: Run, tracking: Tracking) -> None:
@@ -203,7 +269,7 @@ def _log_missing(run: Run, points: Mapping[str, float], step: int, tracking: Tra
         for key in run.data.metrics.keys() & {_key(key) for key in points}
         for metric in tracking.client.get_metric_history(run.info.run_id, key)
     }
-    missing = [_metric(key, value, step) for key, value in points.items() if (_key(key), step, value) not in drawn]
+    missing = [metric(key, value, step) for key, value in points.items() if (_key(key), step, value) not in drawn]
     if missing:
         tracking.client.log_batch(run.info.run_id, metrics=missing)
     return bool(missing)
@@ -216,7 +282,7 @@ def _finished_run(files: GenerationFiles, parent: Run, tracking: Tracking) -> Ru
     """The run of exactly these files; unfinished ones are cleared away."""
     wanted = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' and tags.`{DIGEST_TAG}` = '{files.digest}'"
     finished = None
-    for run in _runs(wanted, tracking):
+    for run in runs_where(wanted, tracking):
         if finished is None and run.info.status == "FINISHED":
             finished = run
         else:
@@ -230,15 +296,24 @@ def _clear(run: Run, tracking: Tracking) -> None:
     tracking.client.delete_run(run.info.run_id)
 
 
-def _make_run(files: GenerationFiles, parent: Run, tracking: Tracking) -> Run:
+def _make_run(
+    files: GenerationFiles, parent: Run, tracking: Tracking, raised: tuple[float, float] | None = None
+) -> Run:
     client = tracking.client
-    run = client.create_run(tracking.experiment, run_name=files.name, tags=_tags(files, parent))
+    began, ended = (int(when * 1000) for when in raised) if raised else (None, None)
+    run = _drawn_live(files, tracking) or client.create_run(
+        tracking.experiment, began, _tags(files, parent), files.name
+    )
     run_id = run.info.run_id
+    client.log_batch(run_id, tags=[RunTag(key, value) for key, value in _tags(files, parent).items()])
     params = [Param(key, value) for key, value in _params(files)]
     for start in range(0, len(params), PER_BATCH):
         client.log_batch(run_id, params=params[start : start + PER_BATCH])
     client.log_inputs(run_id, datasets=list(_inputs(files)))
-    losses = list(_curve(files))
+    drawn = {
+        (key, point.step) for key in run.data.metrics for point in client.get_metric_history(run_id, key)
+    }  # while it learned
+    losses = [point for point in _curve(files) if (point.key, point.step) not in drawn]
     for start in range(0, len(losses), PER_BATCH):
         client.log_batch(run_id, metrics=losses[start : start + PER_BATCH])
     shown = [files.judged / VERDICT_FILE, files.judged / MATRIX_FILE, files.scores / METRICS_FILE]
@@ -248,9 +323,29 @@ def _make_run(files: GenerationFiles, parent: Run, tracking: Tracking) -> Run:
     with mlflow.start_run(run_id=run_id, nested=True):  # its end says FINISHED: a run without that word was killed
         model_id = _log_model(files)
         points = {**_row(files), **_summary(files), **_point(files)}
-        cells = [_metric(k, v, files.index, model_id) for k, v in points.items()]
+        cells = [metric(k, v, files.index, model_id) for k, v in points.items()]
         client.log_batch(run_id, metrics=cells)
+    if LIVE_TAG in run.data.tags:
+        client.delete_tag(run_id, LIVE_TAG)
+    client.set_terminated(run_id, end_time=ended)
     return client.get_run(run_id)
+
+
+def _drawn_live(files: GenerationFiles, tracking: Tracking) -> Run | None:
+    """The run that was drawn while it learned, if its curves are those on disk; others are cleared away."""
+    expected = {(point.key, point.step): point.value for point in _curve(files)}
+    for run in _live_runs(files.name, tracking):
+        points = [
+            point for key in run.data.metrics for point in tracking.client.get_metric_history(run.info.run_id, key)
+        ]
+        if all(expected.get((point.key, point.step)) == point.value for point in points):
+            return run
+        _clear(run, tracking)
+    return None
+
+
+def _live_runs(generation: str, tracking: Tracking) -> list[Run]:
+    return runs_where(f"tags.`{LIVE_TAG}` = '{generation}'", tracking)
 
 
 def _tags(files: GenerationFiles, parent: Run) -> dict[str, str]:
@@ -266,7 +361,15 @@ def _tags(files: GenerationFiles, parent: Run) -> dict[str, str]:
         "perennial.teacher": files.card["teacher"],
         "perennial.detector": files.card["detector"],
         "perennial.strategy": files.card["strategy"],
+        NOTE_TAG: model_card.of_generation(files),
+        **_source((files.card.get("code") or {}).get("commit")),
     }
+
+
+def _source(commit: str | None = None) -> dict[str, str]:
+    """By whose hand, and from which commit of the code where that is known; MLflow shows them under these names."""
+    said = {"mlflow.user": ledger.somebody(), "mlflow.source.name": "perennial", "mlflow.source.type": "PROJECT"}
+    return {**said, "mlflow.source.git.commit": commit} if commit else said
 
 
 def _tag_code(run: Run, card: Mapping[str, Any], today: str | None, tracking: Tracking) -> bool:
@@ -336,7 +439,7 @@ def _curve(files: GenerationFiles) -> Iterator[Metric]:
         clock = next((name for name in ("step", "epoch") if name in row), "")
         for name, value in row.items():
             if name != clock:
-                yield _metric(f"training/{name}", value, int(row.get(clock, number)))
+                yield metric(f"training/{name}", value, int(row.get(clock, number)))
 
 
 def _row(files: GenerationFiles) -> dict[str, float]:
@@ -351,7 +454,11 @@ def _row(files: GenerationFiles) -> dict[str, float]:
 
 def _summary(files: GenerationFiles) -> dict[str, float]:
     summary = files.matrix["summary"].get(files.name, {})
-    return {name: float(entry["value"]) for name, entry in summary.items() if _known(entry)}
+    return {
+        name if name in IN_FRONT else f"transfer/{name}": float(entry["value"])
+        for name, entry in summary.items()
+        if _known(entry)
+    }
 
 
 def _point(files: GenerationFiles) -> dict[str, float]:
@@ -423,7 +530,7 @@ def _register(files: GenerationFiles, run: Run, tracking: Tracking) -> ModelVers
         source=f"models:/{logged.model_id}",
         run_id=run.info.run_id,
         model_id=logged.model_id,
-        description=f"{files.name} learned '{files.card['learns']}' from {files.card['teacher']}",
+        description=model_card.of_generation(files),
         tags={
             catalogue.GENERATION_TAG: files.name,
             catalogue.WEIGHTS_TAG: files.weights,
@@ -446,12 +553,12 @@ def _attach(page: Path, run: Run, tracking: Tracking, *, replace: bool, tag: str
     tracking.client.set_tag(run.info.run_id, tag, digest)
 
 
-def _runs(wanted: str, tracking: Tracking) -> list[Run]:
+def runs_where(wanted: str, tracking: Tracking) -> list[Run]:
     """Oldest first, so that every process picks the same one."""
     return list(tracking.client.search_runs([tracking.experiment], wanted, order_by=["attributes.start_time ASC"]))
 
 
-def _metric(key: str, value: float, step: int, model_id: str | None = None) -> Metric:
+def metric(key: str, value: float, step: int, model_id: str | None = None) -> Metric:
     return Metric(_key(key), value, int(time.time() * 1000), step, model_id=model_id)
 
 

@@ -1,6 +1,7 @@
-"""Stage publish: the page of a line, one HTML file that needs nothing else.
+"""Stage publish: the page of a line, one HTML file that needs nothing else, and its numbers for DVC.
 
-    python -m components.reports.publish VERDICTS SCORES GENERATIONS FACES EXAMINATION PAGE --last NAME [--beside LINE,LINE]
+    python -m components.reports.publish VERDICTS SCORES GENERATIONS FACES EXAMINATION PAGE METRICS PLOTS
+        --last NAME [--beside LINE,LINE]
 
 Same files, same bytes: no date, no random id. Nothing is fetched; the page works from a folder, offline.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from components import stage
-from components.reports import mistakes, sections
+from components.reports import mistakes, numbers, sections
 from components.reports.pages import write_page
 from components.reports.story import read_story
 
@@ -24,6 +25,8 @@ def publish(
     faces: Path,
     examination: Path,
     page: Path,
+    metrics: Path,
+    plots: Path,
     *,
     last: str,
     beside: str = "",
@@ -33,6 +36,8 @@ def publish(
     verdicts, scores, generations, faces   the folders with all of them, by name
     examination                            the line's last examination; nobody's is empty
     page                                   output: index.html
+    metrics                                output: a JSON file, for `dvc metrics`
+    plots                                  output: folders of CSV files, for `dvc plots`
     last                                   the youngest generation of the line
     beside                                 other lines, separated by commas: linked as ../LINE/index.html
     """
@@ -41,6 +46,7 @@ def publish(
     alarms, misses = mistakes.most_wrong(generations / last, scores / last, faces, examined, each=EACH)
     others = [name for name in beside.split(",") if name]
     write_page(page, "line.html", **sections.line(story, others, alarms, misses))
+    numbers.write(story, metrics, plots)
 
 
 if __name__ == "__main__":

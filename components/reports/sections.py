@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -13,10 +13,12 @@ from components.reports import figures
 from components.reports.mistakes import Mistake
 from components.reports.pages import fixed
 from components.reports.story import Story
+from components.reports.terms import TERMS
 
 RUNGS: tuple[str, ...] = get_args(Rung)
 RULES = {True: "passed", False: "refused", None: "skipped"}
 """Words for what a rule said."""
+SIGNS = {"min_": "≥", "max_": "≤"}
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,23 @@ class Tile:
     name: str
     value: str
     note: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a rule of the gate said, as a row of a table."""
+
+    rule: str
+    benchmark: str
+    value: str
+    """What was measured; empty where the rule knows more than one number, or none."""
+    limit: str
+    """``≥ 0.700``."""
+    passed: bool | None
+    verdict: str
+    words: str
+    explains: bool
+    """Whether the row needs its words: it did not pass, or not by that number alone."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +75,10 @@ def line(story: Story, beside: Sequence[str], alarms: Sequence[Mistake], misses:
         "tiles": tiles(story),
         "matrix": {generation.name: cells(story, generation) for generation in story.generations},
         "added": [f"{one.generation} on {one.benchmark}" for one in story.added],
+        "rules": {
+            generation.name: [_rule(said) for said in generation.verdict["rules"]] for generation in story.generations
+        },
+        "terms": [(name, TERMS.get(name, "")) for name, _ in figures.loss_colours(story.generations)],
         "tallies": {generation.name: tally(generation) for generation in story.generations},
         "points": [at_threshold(generation) for generation in story.generations],
         "ladder": ladder(story.last),
@@ -78,14 +101,15 @@ def known(story: Story) -> list[tuple[str, float]]:
 
 
 def tiles(story: Story) -> list[Tile]:
-    """Who answers, what it knows, what was lost, and how many tried."""
-    last, champion = story.last, story.champion
+    """Who answers, what it knows and lost, and how many tried; numbers of one generation, without a champion the youngest."""
+    champion = story.champion
+    shown = champion or story.last
     learned = f"learned {champion.learns} last" if champion else "the gate has not opened"
     opened = sum(generation.opens for generation in story.generations)
     return [
         Tile("Champion", champion.short if champion else "none", learned),
-        _measured("Average AUC", story.summed(last.name, "average_auc"), f"of what {last.short} was taught"),
-        _measured("Forgetting", story.summed(last.name, "forgetting"), "AUC lost on older tasks"),
+        _measured("Average AUC", story.summed(shown.name, "average_auc"), f"of what {shown.short} was taught"),
+        _measured("Forgetting", story.summed(shown.name, "forgetting"), f"AUC that {shown.short} lost on older tasks"),
         Tile("Generations", str(len(story.generations)), f"the gate opened for {opened}"),
     ]
 
@@ -96,6 +120,28 @@ def cells(story: Story, generation: GenerationFiles) -> list[Cell]:
         Cell(benchmark, story.cell(generation.name, benchmark), _kind(story, generation, benchmark))
         for benchmark in story.benchmarks
     ]
+
+
+def _rule(said: Mapping[str, Any]) -> Rule:
+    """One number and its limit, where it asks for one: ``min_auc`` is the least ``auc``, ``max_drop`` the largest ``drop``."""
+    measured, required = said.get("measured") or {}, said.get("required") or {}
+    asked = {key[4:]: (SIGNS[key[:4]], limit) for key, limit in required.items() if key[:4] in SIGNS}
+    found = [(measured[key], *asked[key]) for key in asked if key in measured]
+    value, sign, limit = found[0] if len(found) == 1 else (None, "", None)
+    within = value is not None and limit is not None and (value >= limit if sign == SIGNS["min_"] else value <= limit)
+    shown = (_plain(value), f"{sign} {_plain(limit)}") if limit is not None else ("", "")
+    name, on, passed = str(said["rule"]).replace("_", " "), str(said.get("benchmark") or ""), said["passed"]
+    return Rule(name, on, *shown, passed, RULES[passed], said["words"], passed is not True or not within)
+
+
+def _plain(number: Any) -> str:
+    return (
+        f"{number:z.3f}"
+        if isinstance(number, float) and abs(number) >= 0.001
+        else f"{number:g}"
+        if number is not None
+        else "–"
+    )
 
 
 def tally(generation: GenerationFiles) -> str:

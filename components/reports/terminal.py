@@ -38,7 +38,7 @@ def status_json(
     champions   who answers for each line, as the ledger knows; a line that is not in it has nobody
 
         {"lines": {LINE: {"champion": NAME | null, "generations": [
-            {"name", "learns", "teacher", "detector", "strategy", "opens": true | false | null (not judged yet),
+            {"name", "learns", "teacher", "retired", "detector", "strategy", "opens": true | false | null (not judged yet),
              "scores": {BENCHMARK: {"auc": float | null, "low": float | null, "high": float | null}},
              "code": "today's" | "older" | "before 0.2" | null (not born yet, or nobody asked),
              "forgetting": float | null, "average_auc": float | null, "refused": [words of the rules that refused],
@@ -51,6 +51,7 @@ def status_json(
         line["generations"].append(_generation(name, row, data, today or {}))
     for name, line in lines.items():
         head = (raw.get("heads") or {}).get(name, {})
+        _tell_retired(line["generations"])
         _fill(line["generations"], data, late.read(data("examinations", head.get("examined", NOBODY))))
     return {"lines": lines}
 
@@ -81,6 +82,21 @@ def _generation(name: str, row: Mapping[str, Any], data: Place, today: Mapping[s
         "refused": [rule["words"] for rule in judged.get("rules", []) if rule["passed"] is False],
         **_threshold(point_files.told(verdict) if judged else None),
     }
+
+
+def _tell_retired(generations: list[Status]) -> None:
+    """Whoever is no ancestor of the youngest is retired: others learned in its place."""
+    living = {one["name"] for one in _ancestors(generations[-1], generations)}
+    for one in generations:
+        one["retired"] = one["name"] not in living
+
+
+def _ancestors(one: Status, generations: Iterable[Status]) -> list[Status]:
+    """A generation and those who taught it, youngest first."""
+    named, found = {other["name"]: other for other in generations}, [one]
+    while (teacher := named.get(found[-1]["teacher"])) and teacher not in found:
+        found.append(teacher)
+    return found
 
 
 def _threshold(said: Mapping[str, Any] | None) -> Status:
@@ -135,14 +151,14 @@ def _panel(name: str, line: Status) -> Panel:
         table.add_column(heading, no_wrap=True)
     for heading in (*benchmarks, "average", "forgotten"):
         table.add_column(heading, justify="right", no_wrap=True)
-    learned: set[str] = set()
     for one in generations:
-        learned.add(one["learns"])
+        learned = {other["learns"] for other in _ancestors(one, generations)}
         star = Text("★" if one["name"] == line["champion"] else "", "bold yellow")
         cells = [_cell(one, benchmark, known=benchmark in learned) for benchmark in benchmarks]
         sums = [_number(one["average_auc"], 2), _number(one["forgetting"], 3)]
         born = one["code"] if one["code"] in ("older", "before 0.2") else ""
-        who_made = Text.assemble(one["name"], (f"  code {born}" if born else "", "dim"))
+        notes = ", ".join([*(["retired"] if one["retired"] else []), *([f"code {born}"] if born else [])])
+        who_made = Text.assemble((one["name"], "dim" if one["retired"] else ""), (f"  {notes}" if notes else "", "dim"))
         table.add_row(star, who_made, Text(one["learns"]), _gate(one["opens"]), *cells, *sums)
     last = generations[-1]
     refused = [Text(f"{last['name']}: {words}", "red") for words in last["refused"]]

@@ -83,10 +83,12 @@ class Witnesses:
 
     @property
     def current(self) -> list[str]:
-        """The youngest generation of each line that left a memory: the one that is replayed next."""
-        rows = self.lineage.generations
-        left = [name for name in rows if (self.data / "memories" / name / EXEMPLARS).is_file()]
-        return list({rows[name].line: name for name in left}.values())
+        """Of each line's living branch the youngest generation that left a memory: the one that is replayed next."""
+        left = [
+            [name for name in self.lineage.living(line) if (self.data / "memories" / name / EXEMPLARS).is_file()]
+            for line in self.lineage.heads
+        ]
+        return [names[-1] for names in left if names]
 
     def holding(self, orders: Sequence[Withdrawal]) -> list[str]:
         """Whose current memory holds something withdrawn."""

@@ -14,7 +14,11 @@ import typer
 from flows.cli import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "infra").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "infra").glob("*.md")),
+]
 FENCED = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 PERENNIAL = re.compile(r"(?<![\w/.-])perennial(?: +[^|;&#`\n]+)?")
 INLINE = re.compile(r"`(perennial [^`]+)`")

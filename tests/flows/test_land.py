@@ -265,7 +265,7 @@ def _lands_and_is_cropped(workspace, archive):
 
 
 def test_links_that_do_not_work_here_are_refused_before_anything_changes(workspace, archive):
-    if "reflink" in pipeline._links(workspace.root).working:
+    if "reflink" in pipeline.links_of(workspace.root).working:
         pytest.skip("this file system knows reflinks")
     choose(workspace, type="reflink")
     before = left(workspace)
@@ -294,7 +294,7 @@ def test_hard_links_are_made_where_nobody_chose_and_nobody_can_write_through_the
 
 @pytest.mark.slow
 def test_root_makes_no_hard_links_and_who_does_has_no_second_copy(workspace, archive, monkeypatch):
-    assert pipeline._links(workspace.root).guarded == (os.getuid() != 0)
+    assert pipeline.links_of(workspace.root).guarded == (os.getuid() != 0)
     monkeypatch.setattr(pipeline._Links, "are_safe", True)
     land(workspace, "swaps", str(archive), layout="crops")
     file = (workspace.data("archives", "swaps") / "labels.csv").stat()

@@ -16,8 +16,11 @@ from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE
 from components.generations.card import WEIGHTS, write_card
 from components.generations.lineage import Bench, Head, Lineage
-from components.generations.recipe import Row
-from flows import drift, near_duplicates, pending
+from components.generations.recipe import Recipe, Row
+from components.registry import ledger
+from components.registry.ledger import Decision, Holder
+from components.vocabulary import NOBODY
+from flows import drift, durations, near_duplicates, pending, retries
 from flows.land import land
 from flows.workspace import Workspace, only_one
 
@@ -95,6 +98,7 @@ def test_faces_a_generation_learned_from_stay_and_dvc_is_not_asked_about_them(wo
     was_learned(workspace, "a")
     digest = has_born(workspace, b"weights")
     _write(workspace.page("small"), f"a page of {digest}")
+    _write(workspace.metrics("small"), "{}")
     assert pending.stale(workspace) == set()
     assert pending.faceless(workspace, set()) == ()
 
@@ -131,6 +135,96 @@ def test_choices_that_passed_are_looked_at_again_once_they_change(workspace: Wor
     for _ in range(2):  # what did not pass is not remembered
         with pytest.raises(BadParams, match="sise"):
             pending.proposal(workspace)
+
+
+def raised(workspace: Workspace, *opens: bool) -> None:
+    """A line of generations, each the teacher of the next, and what the gate said of them."""
+    rows = {
+        f"small-M{n}": Row(
+            line="small",
+            detector="rsia_net",
+            strategy="cffd",
+            learns="a",
+            bench="a",
+            teacher=f"small-M{n - 1}" if n > 1 else NOBODY,
+        )
+        for n in range(1, len(opens) + 1)
+    }
+    head = Head(generation=f"small-M{len(opens)}", detector="rsia_net", strategy="cffd")
+    Lineage(benches={"a": Bench()}, generations=rows, heads={"small": head}).write(workspace.lineage_file)
+    for (name, row), opened in zip(rows.items(), opens, strict=True):
+        _write(workspace.data("verdicts", name) / VERDICT_FILE, json.dumps({"opens": opened}))
+        choices = {"name": "rsia_net"}, {"name": "cffd"}
+        resolved = dict(zip(("detector", "strategy"), choices, strict=True))
+        about = {"generation": name, "row": row, "memory": {}, "training": {}, "evaluation": {}, "seed": 0}
+        Recipe.resolved(**about, **resolved, gate=[{"rule": "infra"}], benchmarks=["a"]).write(
+            workspace.recipes / f"{name}.yaml"
+        )
+
+
+def decided(workspace: Workspace, action: str, came_from: str, to: str) -> None:
+    before = Holder(came_from, "weights") if came_from else None
+    ledger.append(
+        workspace.ledger, Decision(ledger.now(), "ann", action, "small", before, Holder(to, "weights"), "for a reason")
+    )
+
+
+def test_accepted_is_who_passed_the_gate_or_was_promoted_by_a_person_and_was_not_rolled_back(
+    workspace: Workspace,
+) -> None:
+    raised(workspace, True, False, True)
+    found = pending.outcomes(workspace)
+    assert found.accepted == {"small-M1", "small-M3"} and set(found.refused) == {"small-M2"} and not found.champions
+    decided(workspace, ledger.PROMOTE, "", "small-M1")
+    decided(workspace, ledger.PROMOTE, "small-M1", "small-M3")
+    decided(workspace, ledger.ROLLBACK, "small-M3", "small-M1")
+    found = pending.outcomes(workspace)
+    assert set(found.refused) == {"small-M2", "small-M3"} and found.champions == {"small": "small-M1"}
+    decided(workspace, ledger.PROMOTE, "small-M1", "small-M2")
+    found = pending.outcomes(workspace)
+    assert found.accepted == {"small-M1", "small-M2"} and found.champions == {"small": "small-M2"}
+
+
+def test_a_line_that_waits_says_what_it_waits_for(workspace: Workspace) -> None:
+    has_faces(workspace, "a")
+    raised(workspace, True, False)
+    assert retries.told(workspace) == [], "by default a line goes on from whoever was refused"
+    workspace.rewrite(lambda document: document["lines"]["small"].update(after_refusal="hold"))
+    assert retries.told(workspace) == ["small waits, because small-M2 was refused: perennial retry small-M2"]
+    workspace.rewrite(lambda document: document["lines"]["small"].update(after_refusal="retry"))
+    assert retries.told(workspace)[0].endswith("choose otherwise in params.yaml, then perennial run")
+
+
+def test_a_retry_is_planned_with_what_differs_in_words_and_the_retired_are_raised_no_more(workspace: Workspace) -> None:
+    has_faces(workspace, "a", "b")
+    raised(workspace, True, False, False)
+    decided(workspace, ledger.PROMOTE, "", "small-M1")
+    lineage = workspace.lineage()
+    rows = {
+        n: row.model_copy(update={"learns": t}) for (n, row), t in zip(lineage.generations.items(), "aba", strict=True)
+    }
+    lineage.model_copy(update={"generations": rows}).write(workspace.lineage_file)
+    for name, row in rows.items():
+        file = workspace.recipes / f"{name}.yaml"
+        Recipe.read(file).model_copy(update={"row": row}).write(file)
+    workspace.rewrite(lambda document: document.update(training={"epochs": 77}))
+    (workspace.data("verdicts", "small-M3") / VERDICT_FILE).unlink()
+    assert pending.unjudged(workspace) == ("small-M3",)
+    said = retries.retry(workspace, "small-M2")
+    assert said.startswith("small-M4 learns 'b' from the champion, small-M1. Other choices: ")
+    assert "training.epochs 10 -> 77" in said and said.endswith("register: small-M2, small-M3. Next: perennial run")
+    assert pending.unjudged(workspace) == ("small-M4",), "nobody raises who would be retired"
+    assert (workspace.data("withdrawals", "generations") / "small-M4.yaml").is_file()
+    assert retries.told(workspace) == []
+
+
+def test_what_a_generation_took_is_known_from_its_training_to_its_verdict(tmp_path: Path) -> None:
+    assert durations.raised(tmp_path, "small-M1") is None
+    durations.clock(tmp_path, "evolve@small-M1", 40)
+    durations.clock(tmp_path, "judge@small-M1", 2)
+    found = durations.raised(tmp_path, "small-M1")
+    assert found and found[1] - found[0] == pytest.approx(40, abs=1)
+    assert durations.clocked(tmp_path) == {"evolve@small-M1": 40, "judge@small-M1": 2}
 
 
 def test_an_archive_too_much_of_which_looks_like_another_split_is_learned_by_nobody(workspace: Workspace) -> None:

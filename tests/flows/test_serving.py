@@ -35,3 +35,16 @@ def test_a_record_says_what_its_line_was_taught_until_then_and_when_each_lesson_
         ("reenactments", "line-M2", "2026-11-20"),
     ]
     assert (told.line, told.since, told.weights, told.code) == ("line", "2026-11-20", WEIGHTS, "cd")
+
+
+def test_what_a_retired_generation_learned_was_not_taught_to_those_in_its_place(tmp_path: Path) -> None:
+    workspace = Workspace.create(tmp_path / "ws", template("params.yaml"))
+    about = {"line": "line", "detector": "rsia_net", "strategy": "er", "bench": "nobody"}
+    born = [("line-M1", "nobody", "swaps"), ("line-M2", "line-M1", "mesh"), ("line-M3", "line-M1", "later")]
+    rows = {name: Row(learns=task, teacher=teacher, **about) for name, teacher, task in born}
+    Lineage(generations=rows).write(workspace.lineage_file)
+    folder = tmp_path / "generation"
+    folder.mkdir()
+    write_card(folder, {**about, "learns": "later", "generation": "line-M3", "weights": WEIGHTS})
+    told = told_of(workspace, Holder("line-M3", WEIGHTS), folder)
+    assert [one.archive for one in told.taught] == ["swaps", "later"]

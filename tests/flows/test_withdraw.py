@@ -32,7 +32,7 @@ from components.params import Withdrawal
 from components.vocabulary import GENUINE, LABELS, REAL, TEST, TRAIN
 from components.withdrawal import files, notes
 from components.withdrawal.told import told
-from components.withdrawal.witnesses import Seen
+from components.withdrawal.witnesses import Seen, Witnesses
 from flows.land import land
 from flows.withdraw import withdraw, withdraw_archive
 from flows.workspace import Workspace
@@ -126,6 +126,16 @@ def _raised(_fresh: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def raised(_raised: Path, tmp_path: Path) -> Workspace:
     """A workspace in which small-M1 learned 'swap' and small-M2 'mesh', each leaving a memory of sixteen."""
     return Workspace.at(shutil.copytree(_raised, tmp_path / "raised", symlinks=True))
+
+
+def test_the_memory_that_is_replayed_next_is_the_teachers_of_the_branch_that_lives(raised: Workspace) -> None:
+    lineage = raised.lineage()
+    assert Witnesses(raised.data(), lineage).current == ["small-M2"]
+    retry = lineage.generations["small-M2"].model_copy(update={"teacher": "small-M1"})
+    head = lineage.heads["small"].model_copy(update={"generation": "small-M3"})
+    generations = {**lineage.generations, "small-M3": retry}
+    grown = lineage.model_copy(update={"generations": generations, "heads": {"small": head}})
+    assert Witnesses(raised.data(), grown).current == ["small-M1"]
 
 
 def remembered(workspace: Workspace, name: str) -> pd.DataFrame:

@@ -15,8 +15,9 @@ from components.detectors import Detector
 from components.errors import BadArchive
 from components.faces.table import FaceTable
 from components.generations import keeping, training
+from components.generations.evolve import foretold
 from components.generations.training import Lesson, Progress
-from components.params import MemoryOptions, TrainingOptions
+from components.params import MemoryOptions, Params, TrainingOptions, parse
 from components.progress import OnStep
 from components.tasks.dataset import Faces
 from tests.generations.test_training import Bytes, Make, PowerCut, cut_after, pinhole
@@ -152,3 +153,16 @@ def test_tasks_share_a_batch_alike_for_whoever_asks(task: Faces, faces: Make) ->
     assert {len(draw.new) for draw in training.Epochs(lesson).draws(Progress())} == {6}
     apart = replace(lesson, options=lesson.options.model_copy(update={"alike": False}), keeps=MemoryOptions())
     assert {len(draw.new) for draw in training.Epochs(apart).draws(Progress())} == {3}
+
+
+def test_a_gate_that_will_probably_stay_closed_is_foretold_by_the_best_epoch() -> None:
+    gate = parse(Params, {"gate": [{"rule": "absolute", "min_auc": 0.8}, {"rule": "infra"}]}, "params.yaml").gate
+    rows = [
+        {"epoch": 1.0, "validation_auc": 0.61},
+        {"epoch": 2.0, "validation_auc": 0.72},
+        {"epoch": 3.0, "validation_auc": 0.7},
+    ]
+    words = foretold(gate, rows)
+    assert "was 0.720 at best, after 2 of 3 epochs, and 0.800 is asked of clips" in words
+    assert foretold(gate[1:], rows) == foretold(gate, [{"epoch": 1.0}]) == ""
+    assert foretold(gate, [*rows, {"epoch": 4.0, "validation_auc": 0.8}]) == ""

@@ -29,6 +29,7 @@ from components.registry.record import (
     record,
     tell_code,
     tell_examination,
+    tell_retired,
 )
 from components.reports import PAGE_FILE
 from components.tracking import Tracking, connect
@@ -83,7 +84,8 @@ def test_the_operating_point_and_the_ladder_are_metrics_of_the_generation_and_of
     verdict = json.loads((first.verdict / VERDICT_FILE).read_text())
     standing["false_alarms"] = {"deepfakes": 0.04}
     (first.verdict / VERDICT_FILE).write_text(json.dumps({**verdict, "standing": standing}))
-    point = {"threshold": 0.731, "found": {"cllr": 0.2}}
+    alarms = {"value": 0.04, "low": None, "high": None, "reason": None}
+    point = {"threshold": 0.731, "found": {"cllr": 0.2, "false_alarms": alarms}}
     climbed = {"faces": 64, "clean": 0.95, "rungs": {"jpeg_50": 0.6, "noise_15": None}}
     point_files.write(first.verdict, {"point": point, "reason": None, "ladder": {"deepfakes": climbed}})
     recorded = record(first.generation, tracking=tracking, **first.recording)
@@ -293,6 +295,30 @@ def test_the_challenger_is_the_newest_generation_until_it_is_champion(bear, trac
     assert challenger is not None and challenger.tags[catalogue.GENERATION_TAG] == "rsia-M2"
 
 
+def test_whoever_is_retired_stays_in_the_register_and_is_no_challenger(bear, tracking):
+    first, second = bear(1), bear(2, opens=False)
+    for born in (first, second):
+        record(born.generation, tracking=tracking, **born.recording)
+    assert tell_retired("rsia", {"rsia-M2"}, tracking) and not tell_retired("rsia", {"rsia-M2"}, tracking)
+    assert [v.tags.get(catalogue.RETIRED_TAG) for v in catalogue.versions("rsia", tracking)] == [None, "true"]
+    (run,) = [run for run in runs(tracking, "generation") if catalogue.RETIRED_TAG in run.data.tags]
+    assert run.data.tags[catalogue.GENERATION_TAG] == "rsia-M2"
+    challenger = catalogue.holder("rsia", catalogue.CHALLENGER, tracking)
+    assert challenger is not None and challenger.tags[catalogue.GENERATION_TAG] == "rsia-M1"
+    assert tell_retired("rsia", (), tracking), "its branch lives again"
+    challenger = catalogue.holder("rsia", catalogue.CHALLENGER, tracking)
+    assert challenger is not None and challenger.tags[catalogue.GENERATION_TAG] == "rsia-M2"
+    assert not [run for run in runs(tracking, "generation") if catalogue.RETIRED_TAG in run.data.tags]
+
+
+def test_a_run_lasts_from_the_beginning_of_training_to_the_verdict(bear, tracking):
+    first = bear(1)
+    recorded = record(first.generation, tracking=tracking, raised=(1.7e9, 1.7e9 + 480.5), **first.recording)
+    run = tracking.client.get_run(recorded.run_id).info
+    assert (run.status, run.start_time, run.end_time) == ("FINISHED", 1_700_000_000_000, 1_700_000_480_500)
+    assert record(first.generation, tracking=tracking, **first.recording) == recorded
+
+
 INTERRUPTED = """
 import os, shutil, signal, sys
 from pathlib import Path
@@ -409,3 +435,57 @@ def test_the_books_of_a_workspace_lie_in_it_whatever_its_name_means_in_an_addres
     connect(workspace)
     assert (workspace / "mlflow.db").is_file()
     assert list(tmp_path.iterdir()) == [workspace]
+
+
+def test_models_and_versions_describe_themselves(bear, tracking):
+    first = bear(1)
+    second = bear(2, champion=first, opens=False)
+    for born in (first, second):
+        record(born.generation, tracking=tracking, **born.recording)
+    founder, refused = catalogue.versions("rsia", tracking)
+    assert "It learned `deepfakes` as the founder of its line." in founder.description
+    assert "| face2face | no | 0.850 | 0.830–0.870 | 8 |" in founder.description
+    assert (
+        "It learned `face2face`, with a memory of the older tasks, from `rsia-M1`, which had learned `deepfakes`."
+        in refused.description
+    )
+    assert "The gate stayed closed: it is not fit to answer. AUC 0.500 is below 0.800" in refused.description
+    assert "No operating point: it was raised before there were operating points." in refused.description
+    model = tracking.client.get_registered_model(catalogue.model_name("rsia"))
+    assert "| rsia-M2 | face2face | 0.850 | 0.030 |" in model.description
+    (line,) = runs(tracking, "line")
+    assert line.data.tags["mlflow.note.content"] == model.description
+
+
+def test_a_verdict_that_changed_changes_the_description(bear, tracking):
+    first = bear(1)
+    record(first.generation, tracking=tracking, **first.recording)
+    first.judge(opens=False, champion=None)
+    record(first.generation, tracking=tracking, **first.recording)
+    (version,) = catalogue.versions("rsia", tracking)
+    assert "The gate stayed closed" in version.description
+
+
+def test_runs_of_lines_compare_by_params_and_one_forgetting_stands_in_front(bear, tracking):
+    first = bear(1, about={"code": {"digest": "d" * 64, "commit": "c" * 40}})
+    second = bear(2, champion=first)
+    matrix = json.loads((second.verdict / MATRIX_FILE).read_text())
+    matrix["summary"][second.name] |= {
+        "forgetting_acc": {"value": 0.01, "reason": None},
+        "bwt": {"value": -0.03, "reason": None},
+    }
+    (second.verdict / MATRIX_FILE).write_text(json.dumps(matrix))
+    recorded = [record(born.generation, tracking=tracking, **born.recording) for born in (first, second)]
+    (line,) = runs(tracking, "line")
+    assert line.data.params == {"detector": "rsia_net", "strategy": "cffd", "memory.budget": "500"}
+    summaries = {key for key in line.data.metrics if "/" not in key}
+    assert summaries == {"average_auc", "forgetting"}
+    assert {"transfer/forgetting_acc", "transfer/bwt"} <= set(line.data.metrics)
+    tags = tracking.client.get_run(recorded[0].run_id).data.tags
+    assert tags["mlflow.source.git.commit"] == "c" * 40 and tags["mlflow.user"]
+
+
+def test_a_server_has_a_page_that_opens_on_training_and_a_file_has_none(tracking):
+    assert tracking.page == ""
+    served = Tracking("http://mlflow:5000/", "7", tracking.models)
+    assert served.page == "http://mlflow:5000/#/experiments/7/runs?workflowType=machine_learning"

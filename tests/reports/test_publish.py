@@ -18,6 +18,7 @@ from components.gates.verdict import VERDICT_FILE
 from components.generations.card import read_card
 from components.reports import PAGE_FILE
 from components.reports.publish import publish
+from components.reports.terms import TERMS
 
 ROOT = Path(__file__).parents[2]
 VOID = {"meta", "link", "img", "br"}
@@ -45,7 +46,9 @@ class WellFormed(HTMLParser):
 def page_of(root: Path, last: str, page: Path, examined: str = "nobody", **keywords) -> str:
     data = root / "data"
     folders = [data / kind for kind in ("verdicts", "scores", "generations", "faces")]
-    publish(*folders, data / "examinations" / examined, page, last=last, **keywords)
+    publish(
+        *folders, data / "examinations" / examined, page, page / "metrics.json", page / "plots", last=last, **keywords
+    )
     return (page / PAGE_FILE).read_text()
 
 
@@ -98,7 +101,7 @@ def test_the_page_is_well_formed(html):
 def test_the_page_fetches_nothing(html):
     sources = re.findall(r'(?:src|href)="([^"]*)"|url\(([^)]*)\)', html)
     elsewhere = [a or b for a, b in sources if not (a or b).startswith(("data:", "#"))]
-    others = ["../finetune/index.html", "../../data_docs/index.html", "../../asked/rsia/index.html"]
+    others = ["../../index.html", "../finetune/index.html", "../../data_docs/index.html", "../../asked/rsia/index.html"]
     assert elsewhere == others, "links to other pages alone leave it"
     assert "<script" not in html and "@import" not in html
 
@@ -107,10 +110,89 @@ def test_the_same_files_give_the_same_bytes_in_another_process(grown, html, tmp_
     data = [
         str(grown / "data" / part) for part in ("verdicts", "scores", "generations", "faces", "examinations/nobody")
     ]
-    command = [sys.executable, "-m", "components.reports.publish", *data, str(tmp_path), "--last", "rsia-M3"]
+    command = [
+        sys.executable,
+        "-m",
+        "components.reports.publish",
+        *data,
+        *map(str, (tmp_path, tmp_path / "metrics.json", tmp_path / "plots")),
+        "--last",
+        "rsia-M3",
+    ]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     subprocess.run([*command, "--beside", "finetune"], check=True, cwd=ROOT, env=environment)
     assert (tmp_path / PAGE_FILE).read_text() == html
+
+
+def test_tiles_tell_of_one_generation_the_champion_where_there_is_one(grow, tmp_path):
+    html = page_of(grow(3, opens=False), "rsia-M3", tmp_path)
+    tiles = re.search(r'<dl class="tiles">(.*?)</dl>', html, re.DOTALL)[1]
+    assert re.findall(r"<dd>(.*?)<small>(.*?)</small>", tiles) == [
+        ("M1", "learned deepfakes last"), ("0.900", "of what M1 was taught"), ("–", "nothing older"),
+        ("3", "the gate opened for 1"),
+    ]  # fmt: skip
+
+
+def test_the_gate_is_a_table_of_value_limit_and_verdict_with_words_where_a_rule_refused(grow, tmp_path):
+    root = grow(1)
+    file = root / "data/verdicts/rsia-M1" / VERDICT_FILE
+    rules = [
+        {"rule": "absolute", "benchmark": "deepfakes", "measured": {"auc": 0.9}, "required": {"min_auc": 0.7},
+         "passed": True, "words": "high enough"},
+        {"rule": "forgetting", "measured": {"mean": 0.4, "per_task": {}}, "required": {"max_mean": 0.15},
+         "passed": False, "words": "too much was forgotten"},
+        {"rule": "infra", "measured": {"difference": 0.0}, "required": {"max_difference": 1e-4, "max_seconds": 120.0},
+         "passed": True, "words": "it answers alike"},
+        {"rule": "relative", "passed": None, "words": "nobody to compare with"},
+        {"rule": "relative", "benchmark": "mask", "measured": {"drop": 0.6}, "required": {"max_drop": 0.1}, "passed": True,
+         "words": "that may be chance"},
+    ]  # fmt: skip
+    file.write_text(json.dumps({**json.loads(file.read_text()), "rules": rules}))
+    html = page_of(root, "rsia-M1", tmp_path)
+    rows = [
+        re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)
+        for row in re.findall(r'<tr class="(?:true|false|null)" .*?</tr>', html, re.DOTALL)
+    ]
+    assert rows == [
+        ["absolute", "deepfakes", "0.900", "≥ 0.700", "✓ passed"],
+        ["forgetting", "", "0.400", "≤ 0.150", "✕ refused"],
+        ["infra", "", "0", "≤ 0.0001", "✓ passed"],
+        ["relative", "", "", "", "– skipped"],
+        ["relative", "mask", "0.600", "≤ 0.100", "✓ passed"],
+    ]
+    assert re.findall(r'<td colspan="5">(.*?)</td>', html) == [
+        "too much was forgotten", "nobody to compare with", "that may be chance",
+    ]  # fmt: skip
+
+
+def test_whatever_scrolls_can_be_reached_by_keyboard_and_has_a_name(html):
+    scrolling = re.findall(r'<div class="scroll[^>]*>', html)
+    assert len(scrolling) >= 5
+    assert all('tabindex="0" role="region" aria-label="' in tag for tag in scrolling)
+
+
+def test_terms_of_the_loss_are_explained(html):
+    assert "<dt>cross_entropy</dt><dd>how wrong genuine-or-forged was on the faces of the batch</dd>" in html
+
+
+def test_every_term_that_weighs_something_in_a_strategy_is_explained():
+    from components import strategies
+
+    terms = {term for name in strategies.names() for term in strategies.find(name).terms}
+    assert terms and terms - set(TERMS) == set()
+
+
+def test_numbers_for_dvc_lie_beside_the_page(grown, html, tmp_path):
+    page_of(grown, "rsia-M3", tmp_path)
+    numbers = json.loads((tmp_path / "metrics.json").read_text())
+    assert (numbers["generation"], numbers["champion"], numbers["opens"]) == ("rsia-M3", "rsia-M3", 1)
+    assert numbers["auc"] == pytest.approx({"deepfakes": 0.82, "face2face": 0.86, "faceswap": 0.9})
+    files = {path.relative_to(tmp_path / "plots").as_posix(): path for path in (tmp_path / "plots").rglob("*.csv")}
+    assert files["forgetting/face2face.csv"].read_text() == "generation,auc\n2,0.9\n3,0.86\n"
+    assert files["curves/rsia-M1/cross_entropy.csv"].read_text() == "epoch,loss\n0.0,0.7\n1.0,0.5\n"
+    assert sorted(path for path in files if path.startswith("matrix/")) == [
+        f"matrix/rsia-M{number}.csv" for number in (1, 2, 3)
+    ]
 
 
 def test_a_founder_alone_has_a_page(grow, tmp_path):

@@ -59,6 +59,17 @@ def test_the_champion_has_a_star_and_a_refusal_its_words(grow):
     assert "✕ closed" in text and "fell <b>too far</b>" in text
 
 
+def test_whoever_is_no_ancestor_of_the_youngest_is_retired_and_taught_it_nothing(grow):
+    root = grow(3, opens=False)
+    lineage = yaml.safe_load((root / "lineage.yaml").read_text())
+    lineage["generations"]["rsia-M3"] |= {"teacher": "rsia-M1", "learns": "face2face"}
+    (root / "lineage.yaml").write_text(yaml.safe_dump(lineage, sort_keys=False))
+    status = status_of(root, {"rsia": "rsia-M1"})
+    assert [one["retired"] for one in status["lines"]["rsia"]["generations"]] == [False, True, False]
+    (retired,) = [row for row in shown(status).splitlines() if "retired" in row]
+    assert "rsia-M2" in retired and "✕ closed" in retired
+
+
 def test_the_champions_threshold_is_shown_or_why_it_has_none(grow):
     root = grow(2)
     answering = {"rsia": "rsia-M2"}

@@ -24,6 +24,8 @@ STORED = Path(__file__).with_name("workspace_0_1.tar.xz")
 GENERATIONS = ("icarl-M1", "icarl-M2")
 YOUNGER = {"gauge@first", "gauge@second"}
 """Stages that 0.1 did not have, of archives that were learned; nobody waits for them."""
+UNTOLD = {"publish@icarl"}
+"""It wrote no numbers for DVC: the next run does."""
 
 
 @pytest.fixture
@@ -50,8 +52,8 @@ def withdrawn_in(root: Path, kind: str, name: str) -> list[str]:
 def test_an_upgrade_makes_nothing_stale_and_nothing_anew(old: Path) -> None:
     before, clip = weights_of(old), card_of(old, "icarl-M2")["withdrawn"][0]["clip"]
     found = upgrade.upgrade(old)
-    assert found.generations == list(GENERATIONS) and found.stages == 2 * 3 + 2 + 2 * 5 + 1
-    assert pipeline.stale(old) == YOUNGER
+    assert found.generations == list(GENERATIONS) and found.stages == 2 * 3 + 2 + 2 * 5
+    assert pipeline.stale(old) == YOUNGER | UNTOLD
     assert weights_of(old) == before
     assert not (old / "components").exists()
     for name in GENERATIONS:
@@ -79,7 +81,7 @@ def test_an_upgrade_that_was_killed_is_done_again(old: Path, step: str, monkeypa
         with pytest.raises(KeyboardInterrupt):
             upgrade.upgrade(old)
     assert upgrade.upgrade(old).generations == list(GENERATIONS)
-    assert pipeline.stale(old) == YOUNGER
+    assert pipeline.stale(old) == YOUNGER | UNTOLD
 
 
 def test_what_was_out_of_date_before_is_out_of_date_afterwards(old: Path) -> None:
@@ -87,7 +89,7 @@ def test_what_was_out_of_date_before_is_out_of_date_afterwards(old: Path) -> Non
     params.write_text(params.read_text().replace("min_per_class: 2", "min_per_class: 1"))
     upgrade.upgrade(old)
     late = {f"{stage}@{name}" for stage in ("validate", "crop") for name in ("first", "second")}
-    assert pipeline.stale(old) == late | YOUNGER
+    assert pipeline.stale(old) == late | YOUNGER | UNTOLD
 
 
 def test_a_generation_that_is_not_what_its_card_says_stops_the_upgrade_before_it_begins(old: Path) -> None:
@@ -102,7 +104,7 @@ def test_a_generation_that_is_not_what_its_card_says_stops_the_upgrade_before_it
 def test_a_workspace_of_0_1_asks_for_its_upgrade_and_goes_on_learning(old: Path, place_at) -> None:
     place, before = place_at(old), weights_of(old)
     assert "`perennial upgrade` mends the workspace; nothing is raised again" in place.perennial("status", fails=True)
-    assert "19 results stand as they were made" in place.perennial("upgrade")
+    assert "18 results stand as they were made" in place.perennial("upgrade")
     assert place.perennial("status").count("code before 0.2") == 2
     render_archive(
         old.parent / "third", families=["mouth_resynthesis"], people=6, first_person=20, clips_per_person=1, frames=2,

@@ -57,8 +57,14 @@ def test_every_folder_a_stage_is_given_is_wired_as_what_it_reads_or_writes(verb)
     stage = STAGES[verb]["do"]
     given = re.findall(r"(?:data|reports|recipes)/\S+", stage["cmd"])
     named_by_inputs = {"data/verdicts", "data/scores", "data/generations", "data/faces"}
-    wired = tuple(f"{path}/" for path in (*stage["deps"], *stage["outs"]))
-    assert [path for path in given if not f"{path}/".startswith(wired) and path not in named_by_inputs] == []
+    shown = [
+        next(iter(one)) if isinstance(one, dict) else one
+        for kind in ("metrics", "plots")
+        for one in stage.get(kind, ())
+    ]
+    wired = [f"{path}/" for path in (*stage["deps"], *stage["outs"], *shown)]
+    within = {path for path in given for one in wired if f"{path}/".startswith(one) or one.startswith(f"{path}/")}
+    assert [path for path in given if path not in within | named_by_inputs] == []
 
 
 def test_the_wiring_can_be_read_while_the_register_is_still_empty(found):
