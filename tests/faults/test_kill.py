@@ -23,7 +23,7 @@ from flows import pipeline
 from flows.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_S = 240
+PATIENCE_S = 900
 LINGER = """\
 import time
 from pathlib import Path
