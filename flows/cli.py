@@ -397,8 +397,9 @@ def history(
         return
     told = notes.told(books, line)
     if as_json:
-        action = {notes.Note: {"action": notes.WITHDRAW}}
-        say(json.dumps([action.get(type(entry), {}) | asdict(entry) for entry in told], indent=2))
+        withdrawn = {"action": notes.WITHDRAW}
+        entries = [(withdrawn if isinstance(entry, notes.Note) else {}) | asdict(entry) for entry in told]
+        say(json.dumps(entries, indent=2))
     elif told:
         console.print(history_table(told))
     else:

@@ -681,10 +681,8 @@ def _dvc(
             _at_work.discard(process)
             timer.cancel()
     if exit_code == -signal.SIGKILL:
-        why = (
-            f"it ran for longer than {timeout_s:.0f} s" if late.is_set() else "by somebody, or because memory was short"
-        )
-        lines.append(f"killed: {why}")
+        why = f"because it ran for longer than {timeout_s:.0f} s" if late.is_set() else BY_WHOM
+        lines.append(f"killed {why}")
     return exit_code, list(lines)
 
 
