@@ -397,9 +397,8 @@ def history(
         return
     told = notes.told(books, line)
     if as_json:
-        withdrawn = {"action": notes.WITHDRAW}
-        entries = [(withdrawn if isinstance(entry, notes.Note) else {}) | asdict(entry) for entry in told]
-        say(json.dumps(entries, indent=2))
+        action = {"action": notes.WITHDRAW}
+        say(json.dumps([(action if isinstance(one, notes.Note) else {}) | asdict(one) for one in told], indent=2))
     elif told:
         console.print(history_table(told))
     else:

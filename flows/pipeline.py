@@ -54,7 +54,7 @@ VERSIONED = """\
 /.dvc/tmp
 /.perennial/
 /answers/
-/data/*/*
+/data/*/?*
 !/data/*/nobody/
 !/data/archives/*.dvc
 !/data/weights/*
@@ -66,7 +66,8 @@ VERSIONED = """\
 *.fresh
 *.partial
 """
-"""What git leaves out of a workspace."""
+"""What git leaves out of a workspace. Not ``/data/*/*``: dulwich, whom DVC asks, takes that for ``data/archives/`` itself,
+and DVC then knows of no archive."""
 CONFIG = f"""\
 [core]
     no_scm = True

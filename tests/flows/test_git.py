@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from flows import pipeline
 from flows.land import land
@@ -44,6 +45,13 @@ def test_git_keeps_choices_wiring_and_ledger_and_neither_clips_nor_what_was_made
     assert {"data/archives/swaps.dvc", "data/generations/nobody/.gitkeep"} <= kept
     large = ("mlflow", "mlartifacts/", "reports/", ".perennial/", ".dvc/cache", ".dvc/tmp", "data/faces", "data/code")
     assert [name for name in kept if name.startswith(large) or name.endswith((".png", ".local"))] == []
+
+
+def test_dvc_pushes_the_archives_that_git_leaves_out(landed: Workspace, tmp_path: Path) -> None:
+    dvc(landed.root, "remote", "add", "--default", "store", str(tmp_path / "store"))
+    dvc(landed.root, "push")
+    (content,) = yaml.safe_load((landed.root / "data/archives/swaps.dvc").read_text())["outs"]
+    assert (tmp_path / "store" / "files" / "md5" / content["md5"][:2] / content["md5"][2:]).is_file()
 
 
 def test_choices_of_two_commits_are_compared_by_dvc_itself(landed: Workspace) -> None:

@@ -16,7 +16,7 @@ from flows import durations
 pytestmark = pytest.mark.slow
 
 LINE = {"detector": "rsia_net", "strategy": "cffd", "after_refusal": "hold"}
-SLOW = {"detector": "rsia_net", "strategy": "finetune", "changes": {"training": {"founder_epochs": 60, "epochs": 60}}}
+SLOW = {"detector": "rsia_net", "strategy": "finetune", "changes": {"training": {"founder_epochs": 240, "epochs": 60}}}
 CLOSED = [{"rule": "absolute", "min_auc": 1.0, "max_false_alarms": 0.0}, {"rule": "infra"}]
 OPEN = [{"rule": "absolute", "min_auc": 0.0}, {"rule": "infra"}]
 

@@ -146,7 +146,7 @@ class YuNet(FaceDetector):
 
     def _network(self, where: str | View, min_score: float) -> Any:
         """One for frames and one for each view: a network that is shown another size is set up anew."""
-        mine = self._local.__dict__
+        mine: dict[str | View, Any] = self._local.__dict__.setdefault("networks", {})
         if where not in mine:
             mine[where] = _load(self._weights, min_score)
         return mine[where]
