@@ -36,7 +36,10 @@ from flows.workspace import Workspace
 
 T = TypeVar("T")
 Listener = Callable[[str], None]
-NOISE = ("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto")
+NOISE = (
+    *("ERROR: failed to reproduce", "Running stage", "> ", "WARNING:", "To track the changes", "To enable auto"),
+    *("Updating lock file", "Generating lock file", "Use `dvc push`"),
+)
 IGNORED = "# DVC looks for dvc.yaml everywhere else\n/.perennial/\n/mlartifacts/\n"
 IGNORED_IN_0_2 = IGNORED.replace("/.", ".").replace("/ml", "ml")
 """It left out folders of these names inside archives as well."""
@@ -79,6 +82,7 @@ BUSY = ("is busy", "Unable to acquire lock", "is being blocked", "dvc.lock' vali
 """The last: DVC writes that file in place, and whoever reads it meanwhile meets a part of it."""
 KILLED = re.compile(r"^ERROR: failed to reproduce .* exited with -9$")
 """What DVC says when the stage got a SIGKILL, such as the one by which a system short of memory helps itself."""
+BY_WHOM = f"by somebody, or because memory was short: then {OUT_OF_MEMORY}."
 PATIENCE_S = 20.0
 _at_work: set[subprocess.Popen[str]] = set()
 _given_up = threading.Event()
@@ -119,7 +123,7 @@ def reproduce(
     if _is_busy(lines):
         raise Busy(f"stage {stage} waits for another DVC process: {lines[-1] if lines else ''}")
     if any(KILLED.search(line) for line in lines):
-        raise StageFailed(f"stage {stage} was killed: by somebody, or because memory was short. Then {OUT_OF_MEMORY}.")
+        raise StageFailed(f"stage {stage} was killed {BY_WHOM}")
     raise StageFailed(f"stage {stage} failed: {_last_words(lines)}")
 
 
@@ -678,10 +682,8 @@ def _dvc(
             _at_work.discard(process)
             timer.cancel()
     if exit_code == -signal.SIGKILL:
-        why = (
-            f"it ran for longer than {timeout_s:.0f} s" if late.is_set() else "by somebody, or because memory was short"
-        )
-        lines.append(f"killed: {why}")
+        why = f"because it ran for longer than {timeout_s:.0f} s" if late.is_set() else BY_WHOM
+        lines.append(f"killed {why}")
     return exit_code, list(lines)
 
 

@@ -64,11 +64,12 @@ def withdraw(
         elsewhere.forget(workspace.root)
         params = workspace.params()
         files.resolve(data, params, lineage)
-        for name in everybody.holding(orders):
-            say(f"making the memory of {name} anew")
-            files.tell_generation(data, name, params, lineage, kinds=(files.MEMORIES,))
-            pipeline.reproduce(workspace.root, f"curate@{name}", timeout_s=settings().stage_timeout_s, force=True)
-            found.renewed.append(name)
+        for whose in (lambda: everybody.lost, lambda: everybody.holding(orders)):
+            for name in whose():
+                say(f"making the memory of {name} anew")
+                files.tell_generation(data, name, params, lineage, kinds=(files.MEMORIES,))
+                pipeline.reproduce(workspace.root, f"curate@{name}", timeout_s=settings().stage_timeout_s, force=True)
+                found.renewed.append(name)
         if left := everybody.holding(orders):
             raise BrokenLineage(
                 f"expected the memories of {', '.join(left)} without {'; '.join(found.words)}, found it there. "

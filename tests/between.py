@@ -68,7 +68,7 @@ class _Passing(BaseHTTPRequestHandler):
             body = body[: len(body) // 2]
         self._answer(answer.status, kept, body, length, slow=mood == SLOW)
 
-    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass  # noqa: N815
+    do_GET = do_HEAD = do_PUT = do_POST = do_PATCH = do_DELETE = _pass  # noqa: N815
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes, length: int, *, slow: bool = False) -> None:
         with suppress(ConnectionError):

@@ -90,6 +90,17 @@ class Witnesses:
         ]
         return [names[-1] for names in left if names]
 
+    @property
+    def lost(self) -> list[str]:
+        """Of each line's living branch the youngest that was born, where its memory is gone: whoever made it anew was killed,
+        and the cache has none."""
+        born = [
+            [name for name in self.lineage.living(line) if (self.data / "generations" / name / CARD).is_file()]
+            for line in self.lineage.heads
+        ]
+        youngest = [names[-1] for names in born if names]
+        return [name for name in youngest if not (self.data / "memories" / name / EXEMPLARS).is_file()]
+
     def holding(self, orders: Sequence[Withdrawal]) -> list[str]:
         """Whose current memory holds something withdrawn."""
         return [name for name in self.current if self.held(name, orders)]

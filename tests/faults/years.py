@@ -194,8 +194,6 @@ class Life:
             "AWS_SECRET_ACCESS_KEY": SECRET,
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_EC2_METADATA_DISABLED": "true",
-            "NANIO_ACCESS_KEY": "life",
-            "NANIO_SECRET_KEY": SECRET,
         }
 
     @property
@@ -266,24 +264,24 @@ class Life:
             _kill(left)
         self._found(self.workspace)
         self._tell_remote()
+
+        def served(name: str, *words: str) -> Service:
+            port = self.about[name]
+            return Service(name, self._module(*words, "--host", "127.0.0.1", "--port", str(port)), port=port)
+
+        def own(name: str, word: str, *words: str) -> Service:
+            return Service(name, self._own(*words), word=word)
+
+        looks = ("watch", "s3://inbox", "--every", "1")
         self.services = [
-            Service(
-                "store",
-                self._module("nanio", "serve", "--data-dir", str(self.place / "store")),
-                port=self.about["store"],
-            ),
-            Service("books", self._module("mlflow", "server", *self._books), port=self.about["books"]),
-            Service("prefect", self._module("prefect", "server", "start"), port=self.about["prefect"]),
-            Service("deploy", self._own("deploy", "--cron", "* * * * *"), word="serving '"),
-            Service("watch", self._own("watch", "s3://inbox", "--every", "1"), word="watching '"),
-            Service("other", self._own("watch", "s3://inbox", "--every", "1"), word="watching '"),
+            served("store", "localbucket", str(self.place / "store")),
+            served("books", "mlflow", "server", *self._books),
+            served("prefect", "prefect", "server", "start"),
+            own("deploy", "serving '", "deploy", "--cron", "* * * * *"),
+            own("watch", "watching '", *looks),
+            own("other", "watching '", *looks),
         ]
-        for service in self.services[:2]:
-            service.command += ["--host", "127.0.0.1", "--port", str(service.port)]
-        self.services[2].command += ["--host", "127.0.0.1", "--port", str(self.about["prefect"])]
-        for service in self.services[
-            :3
-        ]:  # a first start makes a database, which those who make it do not let be cut off
+        for service in self.services[:3]:  # who makes a database does not let that be cut off
             self._start(service)
         self._until(lambda: all(service.answers for service in self.services[:3]), "the services do not answer")
 
