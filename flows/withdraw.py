@@ -64,12 +64,8 @@ def withdraw(
         elsewhere.forget(workspace.root)
         params = workspace.params()
         files.resolve(data, params, lineage)
-        for whose in (lambda: everybody.lost, lambda: everybody.holding(orders)):
-            for name in whose():
-                say(f"making the memory of {name} anew")
-                files.tell_generation(data, name, params, lineage, kinds=(files.MEMORIES,))
-                pipeline.reproduce(workspace.root, f"curate@{name}", timeout_s=settings().stage_timeout_s, force=True)
-                found.renewed.append(name)
+        found.renewed += _renewed(workspace, everybody.lost, say)
+        found.renewed += _renewed(workspace, everybody.holding(orders), say)
         if left := everybody.holding(orders):
             raise BrokenLineage(
                 f"expected the memories of {', '.join(left)} without {'; '.join(found.words)}, found it there. "
@@ -79,6 +75,15 @@ def withdraw(
         if purge:
             found.purged = pipeline.purge(workspace.root, lambda file: witnesses.shows(file, params.withdrawn))
         return found
+
+
+def _renewed(workspace: Workspace, names: Sequence[str], say: Say) -> Sequence[str]:
+    """Make the memories of these generations anew, without what was withdrawn."""
+    for name in names:
+        say(f"making the memory of {name} anew")
+        files.tell_generation(workspace.data(), name, workspace.params(), workspace.lineage(), kinds=(files.MEMORIES,))
+        pipeline.reproduce(workspace.root, f"curate@{name}", timeout_s=settings().stage_timeout_s, force=True)
+    return names
 
 
 def withdraw_archive(workspace: Workspace, name: str, *, why: str) -> None:
