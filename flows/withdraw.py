@@ -10,7 +10,7 @@ Every step can be killed and done again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -64,12 +64,16 @@ def withdraw(
         elsewhere.forget(workspace.root)
         params = workspace.params()
         files.resolve(data, params, lineage)
-        for whose in (lambda: everybody.lost, lambda: everybody.holding(orders)):
-            for name in whose():
+
+        def renew(names: Iterable[str]) -> None:
+            for name in names:
                 say(f"making the memory of {name} anew")
                 files.tell_generation(data, name, params, lineage, kinds=(files.MEMORIES,))
                 pipeline.reproduce(workspace.root, f"curate@{name}", timeout_s=settings().stage_timeout_s, force=True)
                 found.renewed.append(name)
+
+        renew(everybody.lost)
+        renew(everybody.holding(orders))
         if left := everybody.holding(orders):
             raise BrokenLineage(
                 f"expected the memories of {', '.join(left)} without {'; '.join(found.words)}, found it there. "
