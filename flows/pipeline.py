@@ -115,9 +115,17 @@ def reproduce(
         raise GivenUp(f"the run was stopped before stage {stage} began. Run again to go on.")
     how = ["--single-item", "--force"] if force else ["--single-item"]
     command = ["--wait-for-lock", "repro", *how, stage]
-    exit_code, lines = _dvc(root, command, timeout_s, listen, is_stage=True, environment=environment)
+    began = False
+
+    def hear(line: str) -> None:
+        nonlocal began
+        began = began or line.startswith("Running stage")
+        if listen:
+            listen(line)
+
+    exit_code, lines = _dvc(root, command, timeout_s, hear, is_stage=True, environment=environment)
     if exit_code == 0:
-        return "Running stage" in "\n".join(lines)
+        return began
     if _given_up.is_set():
         raise GivenUp(f"stage {stage} was stopped. Run again to go on.")
     if _is_busy(lines):

@@ -19,3 +19,11 @@ def test_a_lock_file_that_is_being_written_is_read_once_it_is_whole(workspace: W
         assert pipeline.stale(workspace.root) == stale
     finally:
         later.join()
+
+
+def test_a_stage_ran_however_much_it_printed_and_did_not_where_it_had_nothing_to_do(workspace: Workspace) -> None:
+    (workspace.root / "dvc.yaml").write_text("stages:\n  talk:\n    cmd: seq 2000 > said; seq 2000\n    outs: [said]\n")
+    heard: list[str] = []
+    ran = [pipeline.reproduce(workspace.root, "talk", timeout_s=60, listen=heard.append) for _ in range(2)]
+    assert ran == [True, False]
+    assert "1999" in heard
