@@ -122,6 +122,7 @@ def _alone(workspace: Workspace) -> Iterator[None]:
         ) from None
     try:
         with FileLock(workspace.landing_lock):
+            workspace.sweep()
             yield
     finally:
         lock.release()
