@@ -1,6 +1,7 @@
 """Every detector learns a forgery of the lab at its tiny size: the measurement of benchmarks/families.py, with a floor.
 
-Each has another family, so that five trainings touch all of them; the benchmark measures every pair.
+Each has another family, so that five trainings touch all of them; the benchmark measures every pair. A quarter of an hour:
+`make test-long`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("families")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.usefixtures("torch_as_it_was")
 @pytest.mark.parametrize(("name", "family"), list(zip(detectors.names(), cycle(FAMILIES), strict=False)))
 def test_a_tiny_detector_tells_a_forgery_of_people_it_never_saw(
