@@ -107,6 +107,7 @@ _ADVICE: Final = {
 }
 _SHORT_OF_MEMORY: Final = ("DefaultCPUAllocator: ", "CUDA out of memory", "Cannot allocate memory", "std::bad_alloc")
 """What libraries say that raise no MemoryError."""
+_OF_THE_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE)
 _OF_THE_PROGRAM: Final = (errno.ENOENT, errno.ELOOP)  # more often a mistake of ours than of a disk
 
 
@@ -124,9 +125,18 @@ def advice(fault: OSError) -> str:
 
 def in_words(fault: Exception) -> str:
     """A fault of the system that a person can mend, in one line; empty for others."""
+    fault = _of_the_disk(fault) or fault
     if isinstance(fault, MemoryError) or any(sign in str(fault) for sign in _SHORT_OF_MEMORY):
         return f"the memory of this machine does not suffice: {OUT_OF_MEMORY}."
     if not isinstance(fault, OSError) or fault.errno not in _ADVICE or fault.errno in _OF_THE_PROGRAM:
         return ""
     where = f"'{fault.filename}' cannot be read or written" if fault.filename else "a file cannot be read or written"
     return f"{where}: {advice(fault)}. What was made before is safe; run again."
+
+
+def _of_the_disk(fault: BaseException) -> OSError | None:
+    """What a disk said while a fault was raised: torch closes a half-written file, and fails of that in its turn."""
+    beneath: BaseException | None = fault
+    while beneath is not None and not (isinstance(beneath, OSError) and beneath.errno in _OF_THE_DISK):
+        beneath = beneath.__cause__ or beneath.__context__
+    return beneath

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from components.writing import replace_text
+
 REPORT_FILE, VALIDATION_FILE = "report.json", "validation.json"
 
 Validation = dict[str, Any]
@@ -20,7 +22,7 @@ Validation = dict[str, Any]
 def write_report(folder: Path, report: Mapping[str, Any], validations: Sequence[Validation]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name, said in ((REPORT_FILE, report), (VALIDATION_FILE, validations)):
-        (folder / name).write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        replace_text(folder / name, json.dumps(said, indent=1, sort_keys=True) + "\n")
 
 
 def read_report(folder: Path) -> dict[str, Any] | None:

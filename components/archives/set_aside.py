@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from components.writing import replace_text
+
 LIST_FILE: Final = "set_aside.parquet"
 REASONS_FILE: Final = "set_aside.json"
 
@@ -15,7 +17,7 @@ REASONS_FILE: Final = "set_aside.json"
 def write_reasons(folder: Path, reasons: Iterable[str]) -> None:
     """Reason -> clips, the most frequent first; `reasons` has one a clip."""
     counts = sorted(Counter(reasons).items(), key=lambda count: (-count[1], count[0]))
-    (folder / REASONS_FILE).write_text(json.dumps(dict(counts), indent=1) + "\n", encoding="utf-8")
+    replace_text(folder / REASONS_FILE, json.dumps(dict(counts), indent=1) + "\n")
 
 
 def words_of(folder: Path) -> list[str]:

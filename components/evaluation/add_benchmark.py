@@ -13,6 +13,7 @@ from pathlib import Path
 from components import stage
 from components.errors import BrokenLineage
 from components.faces.about import read_about
+from components.writing import replace_text
 
 BENCH_FILE = "bench.json"
 
@@ -33,7 +34,7 @@ def add_benchmark(faces: Path, before: Path, bench: Path, *, name: str) -> None:
     digest: str = read_about(faces)["digest"]
     entries = {**{old: {"faces": known} for old, known in listed.items()}, name: {"faces": digest}}
     bench.mkdir(parents=True, exist_ok=True)
-    (bench / BENCH_FILE).write_text(json.dumps(entries, indent=2) + "\n")  # the order of landing is information
+    replace_text(bench / BENCH_FILE, json.dumps(entries, indent=2) + "\n")  # the order of landing is information
 
 
 def read_bench(folder: Path) -> dict[str, str]:

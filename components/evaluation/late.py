@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from components.writing import replace_text
+
 LATE_FILE = "late.json"
 
 
@@ -33,4 +35,4 @@ def read(examination: Path) -> list[Cell]:
 
 def write(examination: Path, cells: Iterable[Cell]) -> None:
     """Write ``late.json``."""
-    (examination / LATE_FILE).write_text(json.dumps([asdict(cell) for cell in cells], indent=2, sort_keys=True) + "\n")
+    replace_text(examination / LATE_FILE, json.dumps([asdict(cell) for cell in cells], indent=2, sort_keys=True) + "\n")

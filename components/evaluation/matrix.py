@@ -17,6 +17,7 @@ import numpy as np
 from components.errors import BrokenLineage
 from components.evaluation import MATRIX_FILE, transfer
 from components.evaluation.estimate import Estimate
+from components.writing import replace_text
 
 Cell = Mapping[str, Estimate]
 Row = Mapping[str, Cell]
@@ -115,7 +116,7 @@ class Matrix:
 
     def write(self, folder: Path) -> None:
         """Write ``matrix.json`` into `folder`; a missing cell is null with a reason."""
-        (folder / MATRIX_FILE).write_text(json.dumps(self.as_json(), indent=2, sort_keys=True) + "\n")
+        replace_text(folder / MATRIX_FILE, json.dumps(self.as_json(), indent=2, sort_keys=True) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Matrix:

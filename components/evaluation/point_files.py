@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from components.writing import replace_text
+
 POINT_FILE = "operating_point.json"
 FAMILIARITY_FILE, POPULATION_FILE = "familiarity.safetensors", "population.parquet"
 NOT_CALIBRATED = "it was raised before there were operating points"
@@ -29,4 +31,4 @@ def write(folder: Path, said: Mapping[str, Any]) -> None:
     for file in (FAMILIARITY_FILE, POPULATION_FILE):
         (folder / file).unlink(missing_ok=True)
     content = {"format": FORMAT, **said}
-    (folder / POINT_FILE).write_text(json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")
+    replace_text(folder / POINT_FILE, json.dumps(content, indent=2, sort_keys=True, allow_nan=False) + "\n")

@@ -22,6 +22,7 @@ from components.evaluation.estimate import Estimate
 from components.evaluation.metrics import METRICS, brier, by_method, calibration_error, clip_scores, measure
 from components.params import EvaluationOptions
 from components.vocabulary import FORGED, REAL
+from components.writing import replace_text
 
 COLUMNS = ["archive", "clip", "frame", "source", "identity", "method", "label", "p_fake"]
 METRICS_FILE = "metrics.json"
@@ -84,7 +85,7 @@ class Scores:
             if path != folder / f"{name}.parquet":
                 shutil.copyfile(path, folder / f"{name}.parquet")
         content = {"generation": self.generation, "weights": self.weights, "benchmarks": self.measured}
-        (folder / METRICS_FILE).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+        replace_text(folder / METRICS_FILE, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def metrics_of(faces: pd.DataFrame, digest: str, options: EvaluationOptions, seed: int) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from components.faces import decoded
 from components.faces.about import read_about
 from components.progress import shown
 from components.settings import settings
+from components.writing import replace_text
 
 ELSEWHERE_FILE: Final = "elsewhere.json"
 ROWS_FILE: Final = "rows.parquet"
@@ -79,7 +80,7 @@ def put(folder: Path, store: str) -> str:
     ]
     pq.write_table(rows.replace_schema_metadata(None), folder / ROWS_FILE, compression="zstd", version="2.6")
     said = json.dumps({"address": address, "shards": shards}, indent=2, sort_keys=True) + "\n"
-    (folder / ELSEWHERE_FILE).write_text(said)
+    replace_text(folder / ELSEWHERE_FILE, said)
     for file in [*files, folder / "state.json", folder / "dataset_info.json"]:
         file.unlink(missing_ok=True)
     return address

@@ -42,6 +42,7 @@ from components.faces import decoded, quality
 from components.faces.about import FACES_FILE, read_about
 from components.faces.elsewhere import Elsewhere, is_elsewhere
 from components.vocabulary import Codec
+from components.writing import replace_text
 
 Images = npt.NDArray[np.uint8]
 Shares = npt.NDArray[np.float32]
@@ -531,7 +532,7 @@ def _size_px(image: bytes) -> tuple[int, int]:
 
 
 def _write_json(path: Path, content: Any) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
+    replace_text(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def _metadata(schema: pa.Schema) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from components.reports import story
 from components.reports.story import Story
+from components.writing import replace_text
 
 PLOTS = ("forgetting", "matrix", "reliability", "curves")
 
@@ -26,7 +27,7 @@ PLOTS = ("forgetting", "matrix", "reliability", "curves")
 def write(told: Story, metrics: Path, plots: Path) -> None:
     """Write the file `metrics` and the four folders of `plots`; same story, same bytes."""
     metrics.parent.mkdir(parents=True, exist_ok=True)
-    metrics.write_text(json.dumps(_metrics(told), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    replace_text(metrics, json.dumps(_metrics(told), indent=2, sort_keys=True) + "\n")
     for folder in PLOTS:
         (plots / folder).mkdir(parents=True, exist_ok=True)
     for task in told.tasks:

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from components.evaluation.estimate import Estimate
 from components.reports import PAGE_FILE
 from components.texts import harmless
+from components.writing import replace_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -23,7 +24,7 @@ def render(template: str, **said: Any) -> str:
 def write_page(folder: Path, template: str, **said: Any) -> None:
     """Write the filled template as the page in that folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / PAGE_FILE).write_text(render(template, **said), encoding="utf-8")
+    replace_text(folder / PAGE_FILE, render(template, **said))
 
 
 def fixed(value: float | None, digits: int) -> str:

@@ -32,6 +32,10 @@ def cut(clips: Path, faces: Path, *, name: str, limit: int = 3, faces_params: Cr
         raise ZeroDivisionError("a defect of ours")
     if name == "full":
         raise OSError(28, "No space left on device", "data/x")
+    if name == "half":
+        import torch
+        with open("/dev/full", "wb") as file:
+            torch.save({"weights": torch.zeros(1_000_000)}, file)
     if name == "hungry":
         bytearray(1 << 60)
     if name == "torch":
@@ -93,6 +97,14 @@ def test_a_disk_that_is_full_is_one_line_with_advice(start: Start) -> None:
         "'data/x' cannot be read or written: No space left on device: the disk is full: make room and try again. "
         "What was made before is safe; run again."
     )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
+def test_a_disk_that_is_full_is_told_though_a_library_fails_of_what_it_left_half_written(start: Start) -> None:
+    process = start("a", "b", "--name", "half")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "No space left on device: the disk is full" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("who", ["hungry", "torch"])
