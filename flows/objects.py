@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ from components.documents import load_yaml
 from components.progress import shown
 from components.writing import room
 from flows.pipeline import locked
+
+OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")
+"""What else lies in a cache DVC began to write when it was killed, or the disk was full: `perennial gc` takes it away."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ def look(root: Path) -> Damage:
 
     with Repo(str(root)) as repo:
         cache = repo.cache.local
-        objects = {name: Path(cache.oid_to_path(name)) for name in cache.all()}
+        objects = {name: Path(cache.oid_to_path(name)) for name in cache.all() if OBJECT.fullmatch(name)}
     spoilt = {
         name: path for name, path in shown(objects.items(), "the cache") if _md5(path) != name.removesuffix(".dir")
     }

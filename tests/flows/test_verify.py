@@ -61,6 +61,11 @@ def test_a_whole_workspace_has_no_fault(landed: Workspace) -> None:
     assert said(landed) == []
 
 
+def test_what_dvc_had_begun_to_write_into_its_cache_is_no_fault(landed: Workspace, kept: Path) -> None:
+    (kept.parent / ".JgDfSOBTTNliBhCJIzFb0w.tmp").write_bytes(kept.read_bytes()[:9])
+    assert verify(landed).faults == ()
+
+
 def test_a_spoilt_file_is_brought_back_from_the_cache(landed: Workspace, picture: Path) -> None:
     before = picture.read_bytes()
     spoil(picture)
