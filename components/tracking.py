@@ -20,6 +20,7 @@ import os
 import re
 import socket
 import sqlite3
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -48,6 +49,8 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)  # it reports every table 
 
 EXPERIMENT = "perennial"
 DATABASE, ARTIFACTS, MODELS = "mlflow.db", "mlartifacts", Path(".perennial", "models")
+_CONNECTING = threading.RLock()
+"""Alembic, which makes the tables, holds what it works on in variables of its module: two threads would share them."""
 PATIENCE_S = 10.0
 PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 LOCATIONS = (
@@ -90,7 +93,8 @@ def connect(workspace: Path, uri: str = "") -> Tracking:
     `uri` wins over ``PERENNIAL_TRACKING_URI``, which wins over the workspace's own sqlite file. Raises PerennialError where
     nobody answers there.
     """
-    return _connect(workspace.resolve(), uri or settings().tracking_uri)
+    with _CONNECTING:
+        return _connect(workspace.resolve(), uri or settings().tracking_uri)
 
 
 @cache

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
-from threading import Thread
+from threading import Lock, Thread
 
 from components.progress import EPOCH
 from flows.workspace import Workspace
@@ -15,6 +15,8 @@ from flows.workspace import Workspace
 PATIENCE_S = 10.0
 """For the last epochs to be drawn, once the training has ended."""
 Row = dict[str, float]
+_DRAWING = Lock()
+"""Lines learn side by side; MLflow and all that it imports are met by one thread at a time."""
 
 
 @contextmanager
@@ -49,13 +51,15 @@ def _draw(workspace: Workspace, generation: str, began: float, rows: SimpleQueue
     run = ""
     try:
         while not isinstance(row := rows.get(), bool):
-            from components.registry import live
-            from components.tracking import connect
+            with _DRAWING:
+                from components.registry import live
+                from components.tracking import connect
 
-            tracking = connect(workspace.root)
-            run = run or live.begin(generation, workspace.lineage().generations[generation].line, began, tracking)
-            live.draw(run, row, tracking)
+                tracking = connect(workspace.root)
+                run = run or live.begin(generation, workspace.lineage().generations[generation].line, began, tracking)
+                live.draw(run, row, tracking)
         if run and not row:
-            live.fail(run, tracking)
+            with _DRAWING:
+                live.fail(run, tracking)
     except Exception:  # no server, no permission, no disk: `record` draws what is missing, and says what is wrong
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 
 import pytest
 
@@ -55,3 +56,18 @@ def test_a_server_that_is_away_ends_no_training(planned: Workspace, monkeypatch:
     monkeypatch.undo()
     settings.cache_clear()
     assert not (planned.root / "mlflow.db").exists()
+
+
+def test_lines_that_learn_side_by_side_are_both_drawn_in_books_that_were_not_there(
+    planned: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "PATIENCE_S", 60.0)
+    lineage = planned.lineage()
+    names = [f"small-M{number}" for number in range(1, 5)]
+    grown = dict.fromkeys(names, lineage.generations["small-M1"])
+    lineage.model_copy(update={"generations": grown}).write(planned.lineage_file)
+    with ExitStack() as learning:
+        for hear in [learning.enter_context(live.curves(planned, f"evolve@{name}")) for name in names]:
+            hear(epoch(1, 0.5))
+    tracking = connect(planned.root)
+    assert sorted(run.info.run_name for run in runs_where(f"tags.`{LIVE_TAG}` like '%'", tracking)) == names
