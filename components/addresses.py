@@ -18,5 +18,7 @@ def bucket_and_prefix(address: str) -> tuple[str, str]:
 
 
 def sqlite(database: Path) -> str:
-    """A database as SQLAlchemy reads it; with the driver named MLflow makes no folder of the spelling."""
-    return f"sqlite+pysqlite:///{quote(str(database))}"
+    """A database as SQLAlchemy 2.0 reads it: a path as it stands, but for `?`. With the driver named MLflow makes no folder of
+    the spelling."""
+    path = str(database)
+    return f"sqlite+pysqlite:///file:{quote(path)}?uri=true" if "?" in path else f"sqlite+pysqlite:///{path}"
