@@ -107,7 +107,8 @@ _ADVICE: Final = {
 }
 _SHORT_OF_MEMORY: Final = ("DefaultCPUAllocator: ", "CUDA out of memory", "Cannot allocate memory", "std::bad_alloc")
 """What libraries say that raise no MemoryError."""
-_OF_THE_DISK: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE)
+OF_THE_DISK: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE})
+"""And not of what is written to it or read from it."""
 _OF_THE_PROGRAM: Final = (errno.ENOENT, errno.ELOOP)  # more often a mistake of ours than of a disk
 
 
@@ -137,6 +138,6 @@ def in_words(fault: Exception) -> str:
 def _of_the_disk(fault: BaseException) -> OSError | None:
     """What a disk said while a fault was raised: torch closes a half-written file, and fails of that in its turn."""
     beneath: BaseException | None = fault
-    while beneath is not None and not (isinstance(beneath, OSError) and beneath.errno in _OF_THE_DISK):
+    while beneath is not None and not (isinstance(beneath, OSError) and beneath.errno in OF_THE_DISK):
         beneath = beneath.__cause__ or beneath.__context__
     return beneath

@@ -80,6 +80,11 @@ class Line(Section):
     more from the champion, as soon as params.yaml chooses otherwise; or nothing until a person says `perennial retry`."""
     changes: Changes = Changes()
 
+    @property
+    def waits(self) -> bool:
+        """Whether its next generation is planned only once the last was judged."""
+        return self.after_refusal != "continue"
+
 
 class CropOptions(Section):
     """Stage crop."""

@@ -227,7 +227,7 @@ def _planned_on(workspace: Workspace, outcome: Outcome, line: str) -> list[str]:
     """What is planned since a generation of the line was judged, if the line waits for that; a fault ends nothing."""
     try:
         lines = workspace.params().lines
-        return plan(workspace, outcome) if line in lines and lines[line].after_refusal != "continue" else []
+        return plan(workspace, outcome) if line in lines and lines[line].waits else []
     except PerennialError as fault:  # params.yaml was edited meanwhile
         outcome.failed[f"plan {line}"] = str(fault)
         return []

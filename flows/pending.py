@@ -101,7 +101,8 @@ def proposal(workspace: Workspace, waiting: Collection[str] = ()) -> Proposal:
     params, lineage = workspace.params(), workspace.lineage()
     check(lineage, workspace.recipes, workspace.data("generations"))
     _check_choices(workspace, params)
-    return propose(params, lineage, learnable(workspace, params) - {*waiting}, outcomes(workspace), checked=True)
+    known = outcomes(workspace) if any(line.waits for line in params.lines.values()) else None
+    return propose(params, lineage, learnable(workspace, params) - {*waiting}, known, checked=True)
 
 
 def learnable(workspace: Workspace, params: Params) -> set[str]:

@@ -591,9 +591,7 @@ def unused(root: Path, places: Iterable[Path]) -> dict[str, Path]:
 
 def _made_of(root: Path) -> set[str]:
     """Digests of all inputs in ``dvc.lock``: the old texts of the code among them, by which `status --why` tells."""
-    lock = root / "dvc.lock"
-    stages = (load_yaml(lock.read_bytes()) or {}).get("stages", {}) if lock.is_file() else {}
-    return {str(dep["md5"]) for stage in stages.values() for dep in stage.get("deps", ()) if "md5" in dep}
+    return {str(dep["md5"]) for stage in locked(root).values() for dep in stage.get("deps", ()) if "md5" in dep}
 
 
 def forget(root: Path, names: Iterable[str]) -> None:

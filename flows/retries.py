@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from components.generations import lineage as lineages
+from components.generations.lineage import Judged
 from components.generations.recipe import Recipe
 from components.vocabulary import NOBODY
 from flows import pipeline
@@ -45,17 +46,14 @@ def retry(workspace: Workspace, generation: str) -> str:
 
 def told(workspace: Workspace) -> list[str]:
     """A line for each line that waits since its youngest generation was refused."""
-    lineage, params, known = workspace.lineage(), workspace.params(), outcomes(workspace)
-    waiting = {
-        line: head.generation
-        for line, head in lineage.heads.items()
-        if head.generation in known.refused and line in params.lines and params.lines[line].after_refusal != "continue"
-    }
-    automatic = {line for line in waiting if params.lines[line].after_refusal == "retry"}
+    lines, heads = workspace.params().lines, workspace.lineage().heads
+    patient = {line: heads[line].generation for line in heads if line in lines and lines[line].waits}
+    known = outcomes(workspace) if patient else Judged()
+    ways = {"retry": "choose otherwise in params.yaml, then perennial run", "hold": "perennial retry {name}"}
     return [
-        f"{line} waits, because {name} was refused: "
-        + ("choose otherwise in params.yaml, then perennial run" if line in automatic else f"perennial retry {name}")
-        for line, name in waiting.items()
+        f"{line} waits, because {name} was refused: {ways[lines[line].after_refusal].format(name=name)}"
+        for line, name in patient.items()
+        if name in known.refused
     ]
 
 

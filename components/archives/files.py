@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from components.errors import BadArchive, OutOfReach, advice
+from components.errors import OF_THE_DISK, BadArchive, OutOfReach, advice
 from components.texts import printable
 
 CLIP: Final = "clip"
@@ -67,8 +67,7 @@ _REFUSED: Final = {
     b"/annex/objects": "a git-annex pointer in place of the file: `git annex get` in its checkout brings the file",
     b"<": "text of a web page or a playlist, perhaps what a server answered in place of the file: fetch it again",
 }
-_OF_THE_COPY: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})  # not of what is copied
-_OF_THE_DISK: Final = _OF_THE_COPY | {errno.EIO, errno.ESTALE}
+_OF_THE_COPY: Final = OF_THE_DISK - {errno.EIO, errno.ESTALE}  # not of what is copied
 
 
 def recognised(head: bytes) -> Format:
@@ -120,7 +119,7 @@ def troubles_with(path: Path) -> Iterator[None]:
     except OSError as fault:
         named = (fault.filename2 if fault.errno in _OF_THE_COPY else None) or fault.filename or path
         where = spelled(named) if isinstance(named, (str, os.PathLike)) else spelled(path)
-        error = OutOfReach if fault.errno in _OF_THE_DISK else BadArchive
+        error = OutOfReach if fault.errno in OF_THE_DISK else BadArchive
         raise error(f"'{where}' cannot be read or written: {advice(fault)}.") from fault
 
 

@@ -20,7 +20,6 @@ Validation = dict[str, Any]
 
 
 def write_report(folder: Path, report: Mapping[str, Any], validations: Sequence[Validation]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for name, said in ((REPORT_FILE, report), (VALIDATION_FILE, validations)):
         replace_text(folder / name, json.dumps(said, indent=1, sort_keys=True) + "\n")
 

@@ -33,7 +33,6 @@ def add_benchmark(faces: Path, before: Path, bench: Path, *, name: str) -> None:
         )
     digest: str = read_about(faces)["digest"]
     entries = {**{old: {"faces": known} for old, known in listed.items()}, name: {"faces": digest}}
-    bench.mkdir(parents=True, exist_ok=True)
     replace_text(bench / BENCH_FILE, json.dumps(entries, indent=2) + "\n")  # the order of landing is information
 
 

@@ -308,7 +308,7 @@ class _Growth:
         """Add the rows that a line is due now."""
         choice, head = self._params.lines[line], self._head(line)
         _check_kin(line, choice, self.lineage)
-        if choice.after_refusal == "continue":
+        if not choice.waits:
             for task in self._unlearned(line):
                 self.add(self.recipe_of(line, task, self._head(line)))
         elif head == NOBODY or head in self._judged.accepted:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from components.gates.files import GenerationFiles
+from components.tables import markdown, plain
 
 FORGETTING = "mean over older tasks of the best AUC since each was learned less the AUC of today"
 
@@ -31,7 +32,7 @@ def of_line(files: GenerationFiles) -> str:
             f"Line **{files.line}** of Perennial: detector `{card['detector']}`, strategy `{card['strategy']}`. Every "
             "version is a generation, raised from the one before it on a new task and a memory of the older ones. The alias "
             "`champion` answers; `challenger` is younger and was refused.",
-            _table(("generation", "learned", "average AUC", "forgetting"), rows),
+            markdown(("generation", "learned", "average AUC", "forgetting"), rows).rstrip(),
             f"*Forgetting*: {FORGETTING}.",
         ]
     )
@@ -50,10 +51,10 @@ def _paragraphs(files: GenerationFiles) -> Iterator[str]:
     )
     cells = [(name, found["auc"], found.get("clips")) for name, found in files.metrics["benchmarks"].items()]
     rows = [
-        (name, "yes" if name in (*before, files.learns) else "no", _fixed(auc), _interval(auc), _whole(clips))
+        (name, "yes" if name in (*before, files.learns) else "no", _fixed(auc), _interval(auc), plain(clips, 0))
         for name, auc, clips in cells
     ]
-    yield _table(("benchmark", "learned", "AUC", "interval", "clips"), rows)
+    yield markdown(("benchmark", "learned", "AUC", "interval", "clips"), rows).rstrip()
     summary = matrix["summary"].get(files.name, {})
     yield f"Average AUC {_fixed(summary.get('average_auc'))}, forgetting {_fixed(summary.get('forgetting'))} ({FORGETTING})."
     yield _gate(files)
@@ -92,17 +93,12 @@ def _limits(files: GenerationFiles, before: Sequence[str]) -> Iterator[str]:
     yield f"Weights `{files.weights}`."
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
 def _listed(names: Sequence[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
 def _fixed(estimate: Any) -> str:
-    return "–" if not estimate or estimate["value"] is None else f"{estimate['value']:.3f}"
+    return plain(estimate["value"] if estimate else None)
 
 
 def _interval(estimate: Any) -> str:
@@ -111,7 +107,3 @@ def _interval(estimate: Any) -> str:
         if estimate.get("low") is None or estimate.get("high") is None
         else f"{estimate['low']:.3f}–{estimate['high']:.3f}"
     )
-
-
-def _whole(count: int | None) -> str:
-    return "–" if count is None else str(count)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -130,9 +130,8 @@ def tell_code(generation: Path, *, today: str, tracking: Tracking) -> bool:
     run to say it.
     """
     card = read_card(generation)
-    named = {catalogue.GENERATION_TAG: card["generation"], catalogue.WEIGHTS_TAG: card["weights"]}
-    wanted = " and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items())
-    changed = [_tag_code(run, card, today, tracking) for run in runs_where(wanted, tracking)]
+    runs = _runs_of(card["generation"], card["weights"], tracking)
+    changed = [_tag_code(run, card, today, tracking) for run in runs]
     return any(changed)
 
 
@@ -174,8 +173,7 @@ def tell_examination(
     files.expect_examined()
     parent = line_run(files.line, tracking)
     changed = _log_missing(parent, _row(files), files.index, tracking)
-    named = {catalogue.GENERATION_TAG: files.name, catalogue.WEIGHTS_TAG: files.weights}
-    for run in runs_where(" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items()), tracking):
+    for run in _runs_of(files.name, files.weights, tracking):
         if _log_missing(run, _row(files), files.index, tracking):
             tracking.client.log_inputs(run.info.run_id, datasets=list(_benchmarks(files)))
             changed = True
@@ -187,8 +185,7 @@ def tell_examination(
 
 def tell_population(generation: str, weights: str, numbers: Mapping[str, float], step: int, tracking: Tracking) -> bool:
     """Draw ``asked/<number>`` on the runs of a generation, at a `step` in seconds since 1970; True if it has a run."""
-    named = {catalogue.GENERATION_TAG: generation, catalogue.WEIGHTS_TAG: weights}
-    runs = runs_where(" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items()), tracking)
+    runs = _runs_of(generation, weights, tracking)
     for run in runs:
         _log_missing(run, {f"asked/{name}": value for name, value in numbers.items()}, step, tracking)
     return bool(runs)
@@ -238,8 +235,7 @@ def _tell_choices(files: GenerationFiles, parent: Run, tracking: Tracking) -> No
     params = [Param(key, value) for key, value in said.items() if key not in parent.data.params]
     if files.index > 1 and parent.data.params:
         return
-    for start in range(0, len(params), PER_BATCH):
-        tracking.client.log_batch(parent.info.run_id, params=params[start : start + PER_BATCH])
+    _log_params(parent.info.run_id, params, tracking)
 
 
 def _describe(files: GenerationFiles, parent: Run, registered: ModelVersion, tracking: Tracking) -> None:
@@ -306,13 +302,9 @@ def _make_run(
     )
     run_id = run.info.run_id
     client.log_batch(run_id, tags=[RunTag(key, value) for key, value in _tags(files, parent).items()])
-    params = [Param(key, value) for key, value in _params(files)]
-    for start in range(0, len(params), PER_BATCH):
-        client.log_batch(run_id, params=params[start : start + PER_BATCH])
+    _log_params(run_id, [Param(key, value) for key, value in _params(files)], tracking)
     client.log_inputs(run_id, datasets=list(_inputs(files)))
-    drawn = {
-        (key, point.step) for key in run.data.metrics for point in client.get_metric_history(run_id, key)
-    }  # while it learned
+    drawn = {(point.key, point.step) for point in _points(run, tracking)}  # while it learned
     losses = [point for point in _curve(files) if (point.key, point.step) not in drawn]
     for start in range(0, len(losses), PER_BATCH):
         client.log_batch(run_id, metrics=losses[start : start + PER_BATCH])
@@ -335,10 +327,7 @@ def _drawn_live(files: GenerationFiles, tracking: Tracking) -> Run | None:
     """The run that was drawn while it learned, if its curves are those on disk; others are cleared away."""
     expected = {(point.key, point.step): point.value for point in _curve(files)}
     for run in _live_runs(files.name, tracking):
-        points = [
-            point for key in run.data.metrics for point in tracking.client.get_metric_history(run.info.run_id, key)
-        ]
-        if all(expected.get((point.key, point.step)) == point.value for point in points):
+        if all(expected.get((point.key, point.step)) == point.value for point in _points(run, tracking)):
             return run
         _clear(run, tracking)
     return None
@@ -551,6 +540,23 @@ def _attach(page: Path, run: Run, tracking: Tracking, *, replace: bool, tag: str
         return
     tracking.client.log_artifact(run.info.run_id, str(page), tag.removeprefix("perennial."))
     tracking.client.set_tag(run.info.run_id, tag, digest)
+
+
+def _runs_of(generation: str, weights: str, tracking: Tracking) -> list[Run]:
+    """Those that were recorded; more than one where it was raised again with the same weights."""
+    named = {catalogue.GENERATION_TAG: generation, catalogue.WEIGHTS_TAG: weights}
+    return runs_where(" and ".join(f"tags.`{tag}` = '{value}'" for tag, value in named.items()), tracking)
+
+
+def _points(run: Run, tracking: Tracking) -> Iterator[Metric]:
+    """Every point of every curve of a run."""
+    for key in run.data.metrics:
+        yield from tracking.client.get_metric_history(run.info.run_id, key)
+
+
+def _log_params(run_id: str, params: Sequence[Param], tracking: Tracking) -> None:
+    for start in range(0, len(params), PER_BATCH):
+        tracking.client.log_batch(run_id, params=params[start : start + PER_BATCH])
 
 
 def runs_where(wanted: str, tracking: Tracking) -> list[Run]:

@@ -21,9 +21,13 @@ def write_index(reports: Path, name: str, status: Mapping[str, Any], tracking: s
     page = reports / PAGE_FILE
     lines = [_line(reports, name, line) for name, line in status["lines"].items()]
     said = render(
-        "index.html", name=name, lines=lines, tracking=tracking, studies=_studies(reports), docs=_docs(reports)
+        "index.html",
+        name=name,
+        lines=lines,
+        tracking=tracking,
+        studies=_studies(reports),
+        docs=_there(reports, "data_docs"),
     )
-    reports.mkdir(parents=True, exist_ok=True)
     replace_text(page, said)
     return page
 
@@ -48,10 +52,6 @@ def _line(reports: Path, name: str, line: Mapping[str, Any]) -> dict[str, Any]:
 def _there(reports: Path, *folders: str) -> str:
     """The address of a page from the index; empty where there is none."""
     return "/".join((*folders, PAGE_FILE)) if reports.joinpath(*folders, PAGE_FILE).is_file() else ""
-
-
-def _docs(reports: Path) -> str:
-    return _there(reports, "data_docs")
 
 
 def _studies(reports: Path) -> list[tuple[str, str]]:

@@ -26,7 +26,6 @@ PLOTS = ("forgetting", "matrix", "reliability", "curves")
 
 def write(told: Story, metrics: Path, plots: Path) -> None:
     """Write the file `metrics` and the four folders of `plots`; same story, same bytes."""
-    metrics.parent.mkdir(parents=True, exist_ok=True)
     replace_text(metrics, json.dumps(_metrics(told), indent=2, sort_keys=True) + "\n")
     for folder in PLOTS:
         (plots / folder).mkdir(parents=True, exist_ok=True)

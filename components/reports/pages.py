@@ -23,7 +23,6 @@ def render(template: str, **said: Any) -> str:
 
 def write_page(folder: Path, template: str, **said: Any) -> None:
     """Write the filled template as the page in that folder."""
-    folder.mkdir(parents=True, exist_ok=True)
     replace_text(folder / PAGE_FILE, render(template, **said))
 
 

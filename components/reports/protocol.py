@@ -27,7 +27,7 @@ from components.evaluation.scores import Scores
 from components.protocols import Protocol
 from components.reports import Place
 from components.reports.study import Run
-from components.reports.tables import markdown, plain
+from components.tables import markdown, plain
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95

@@ -45,7 +45,7 @@ from components.evaluation.scores import VALIDATION, Scores
 from components.generations.card import CARRY_OVER, read_card
 from components.memory import EXEMPLARS
 from components.reports import Place
-from components.reports.tables import markdown, mean_if_known, plain
+from components.tables import markdown, mean_if_known, plain
 
 Split = Literal["validation", "test"]
 JOINT = "joint"

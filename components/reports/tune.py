@@ -26,7 +26,7 @@ from components.documents import dump_yaml
 from components.errors import StageFailed
 from components.evaluation import transfer
 from components.reports.study import METRICS, Run
-from components.reports.tables import markdown, mean_if_known, plain
+from components.tables import markdown, mean_if_known, plain
 
 AVERAGE = "average"
 ROUNDING = 1e-9
