@@ -8,6 +8,7 @@ the files, and follows them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from components.errors import PerennialError
@@ -129,7 +130,8 @@ def _repair(workspace: Workspace) -> None:
     for fault in _of_the_registry(workspace):
         if fault.unrecorded:
             marker(workspace, fault.unrecorded).unlink(missing_ok=True)
-    champions.settle(workspace)
+    with suppress(PerennialError):  # the second look says what it was
+        champions.settle(workspace)
 
 
 def _files(workspace: Workspace, name: str) -> GenerationFiles:
