@@ -122,7 +122,7 @@ def free(workspace: Workspace, deployment: UUID) -> list[str]:
                 flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=alive)),
             )
             for run in cut_off:
-                client.set_flow_run_state(run.id, Crashed(message="Its process was killed."), force=True)
+                client.set_flow_run_state(run.id, Crashed(message=shown.KILLED), force=True)
             limit = client.read_deployment(deployment).global_concurrency_limit
             if limit and limit.active_slots:
                 empty = GlobalConcurrencyLimitUpdate(active_slots=0)

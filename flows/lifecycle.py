@@ -102,7 +102,7 @@ def recorded(root: Path, again: Sequence[str]) -> Outcome:
 def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
     """From faces to the registry, within a flow; raises SomethingFailed at the end where a stage failed."""
     outcome = Outcome()
-    with pipeline.stoppable():
+    with shown.at_work(workspace), pipeline.stoppable():
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
         shown.begun(workspace, [*unjudged(workspace), *reborn])

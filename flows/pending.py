@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from components import code
 from components.archives.report import passed
@@ -17,7 +18,7 @@ from components.faces.about import FACES_FILE
 from components.gates.verdict import VERDICT_FILE, verdict_if_any
 from components.generations import lineage as lineages
 from components.generations.card import CARD, read_card
-from components.generations.lineage import Judged, Proposal, check, propose
+from components.generations.lineage import Judged, Lineage, Proposal, check, propose
 from components.generations.recipe import Recipe
 from components.params import Params
 from components.registry import ledger
@@ -101,7 +102,8 @@ def proposal(workspace: Workspace, waiting: Collection[str] = ()) -> Proposal:
     params, lineage = workspace.params(), workspace.lineage()
     check(lineage, workspace.recipes, workspace.data("generations"))
     _check_choices(workspace, params)
-    known = outcomes(workspace) if any(line.waits for line in params.lines.values()) else None
+    waits = any(line.waits for line in params.lines.values())
+    known = outcomes(workspace) if waits else Judged(reseated=reseated(workspace, lineage))
     return propose(params, lineage, learnable(workspace, params) - {*waiting}, known, checked=True)
 
 
@@ -126,7 +128,35 @@ def outcomes(workspace: Workspace) -> Judged:
             accepted.add(name)
         else:
             refused[name] = Recipe.read(workspace.recipes / f"{name}.yaml")
-    return Judged(frozenset(accepted), refused, champions)
+    return Judged(frozenset(accepted), refused, champions, reseated(workspace, workspace.lineage()))
+
+
+def reseated(workspace: Workspace, lineage: Lineage) -> dict[str, str]:
+    """Of heads and champions: who answers for the line, where that is another than the verdict on them left as champion.
+
+    A rollback does that, and an `--override` of a closed gate. Whoever is still to be promoted is no such case.
+    """
+    decisions = ledger.read(workspace.ledger)
+    was_promoted = {entry.to.generation for entry in decisions if entry.action == ledger.PROMOTE}
+
+    def said(name: str) -> Mapping[str, Any]:
+        return verdict_if_any(workspace.data("verdicts", name)) or {}
+
+    def is_coming(name: str | None, champion: str) -> bool:
+        """Judged against the champion of today, or against one who is coming, and promoted as soon as it is recorded."""
+        if name is None or name in was_promoted:
+            return False
+        before = (said(name).get("champion") or {}).get("name")
+        return before == champion or is_coming(before, champion)
+
+    found = {}
+    for line, champion in {entry.line: entry.to.generation for entry in decisions}.items():
+        for teacher in {champion, *([lineage.heads[line].generation] if line in lineage.heads else [])}:
+            if not (verdict := said(teacher)) or verdict.get("champion_after") == champion:
+                continue
+            if not is_coming(verdict.get("champion_after"), champion):
+                found[teacher] = champion
+    return found
 
 
 def waiting(workspace: Workspace) -> tuple[str, ...]:

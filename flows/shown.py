@@ -7,21 +7,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect import runtime
 from prefect.artifacts import create_link_artifact, create_markdown_artifact
 from prefect.client.orchestration import get_client
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 
 from components.errors import StageFailed
 from components.gates.verdict import VERDICT_FILE
+from components.writing import replace_text
 from flows import index
 from flows.outcome import Outcome
 from flows.workspace import Workspace
 
 LONGEST_NAME = 120
+KILLED = "Its process was killed."
 
 
 class SomethingFailed(StageFailed):
@@ -38,6 +43,27 @@ def outcome_of(run: Callable[..., Outcome], workspace: Workspace, *arguments: An
         return run(workspace.root, *arguments)
     except SomethingFailed as told:
         return told.outcome
+
+
+@contextmanager
+def at_work(workspace: Workspace) -> Iterator[None]:
+    """Whoever holds the workspace stands in a file of it, so that a run that was killed is shown as crashed by the next."""
+    file, mine = workspace.root / ".perennial" / "at_work", str(runtime.flow_run.id or "")
+    if file.is_file() and mine:
+        _was_killed(file.read_text(encoding="utf-8"))
+    replace_text(file, mine)
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _was_killed(run: str) -> None:
+    """Tell the server, unless it knows how the run ended, knows no such run, or is away."""
+    with suppress(ValueError, httpx.HTTPError, RuntimeError, ObjectNotFound), get_client(sync_client=True) as client:
+        state = client.read_flow_run(UUID(run)).state
+        if state is not None and not state.is_final():
+            client.set_flow_run_state(UUID(run), Crashed(message=KILLED), force=True)
 
 
 def begun(workspace: Workspace, generations: Sequence[str]) -> None:

@@ -30,7 +30,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 """The folder the package lies in: a checkout is a workspace of its own."""
 PACKED = Path(__file__).with_name("workspace_files")
 """What a wheel brings of a checkout's root."""
-NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts", "examinations")
+NOBODYS = ("manifests", "benches", "generations", "memories", "verdicts", "scores", "operating_points", "examinations")
 WIRED = ("archives", "faces", "validation")
 """Sections ``dvc.yaml`` reads as well: they must be there even where nothing in them is chosen."""
 
@@ -41,10 +41,13 @@ WIRING = (
     "\n  gauge:",
     "\n  calibrate:",
     "reports/metrics/${key}.json",
+    "data/scores/${item.champion}",
 )
 """Signs of today's ``dvc.yaml`` that older workspaces do not have."""
 EXAMINATIONS = "\nexaminations:"
 """Of the rows of the stage `examine` in ``lineage.yaml``: workspaces of 0.2 have none."""
+A_ROW, OF_A_ROW = "\n    teacher: ", "\n    champion: "
+"""What a generation's row in ``lineage.yaml`` always said, and what it says since 0.3."""
 
 
 class _Quoting(RoundTripRepresenter):
@@ -103,13 +106,14 @@ class Workspace:
             (nobody / ".gitkeep").touch()
 
     def complete(self) -> None:
-        """Give a workspace of 0.2 what it did not know: wiring and sections. No result is touched."""
+        """Give an older workspace what it did not know: wiring, sections, words of rows. No result is touched."""
         wired = (self.root / "dvc.yaml").read_text(encoding="utf-8")
         if not all(sign in wired for sign in WIRING):
             replace_text(self.root / "dvc.yaml", template("dvc.yaml"))
-        if EXAMINATIONS not in self.lineage_file.read_text(encoding="utf-8"):
+        said = self.lineage_file.read_text(encoding="utf-8")
+        if EXAMINATIONS not in said or (A_ROW in said and OF_A_ROW not in said):
             self.lineage().write(self.lineage_file)
-        if not (self.data("examinations", NOBODY) / ".gitkeep").is_file():
+        if not all((self.data(folder, NOBODY) / ".gitkeep").is_file() for folder in NOBODYS):
             self.make_nobodys()
 
     @property

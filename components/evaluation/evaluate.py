@@ -1,11 +1,11 @@
 """Stage evaluate: a generation is examined on every benchmark of its recipe: its row of the matrix.
 
-    python -m components.evaluation.evaluate RECIPE GENERATION TEACHER CHAMPION GENERATIONS BENCH FACES SCORES
+    python -m components.evaluation.evaluate RECIPE GENERATION TEACHER CHAMPION CHOSEN GENERATIONS BENCH FACES SCORES
 
 Its teacher is examined beside it on benchmarks it has never met: how blind the line was to what is new. So is the champion
-where that is an older one, because whoever came after it was refused: no benchmark escapes the comparison with it. Where
-the recipe says `evaluation.validation`, the generation also answers for the validation split of every benchmark, in a folder
-of its own, so that nobody who reads what it knows of test faces comes upon the others.
+where that is another one, because whoever came after it was refused, or because a person chose it: no benchmark escapes the
+comparison with it. Where the recipe says `evaluation.validation`, the generation also answers for the validation split of
+every benchmark, in a folder of its own, so that nobody who reads what it knows of test faces comes upon the others.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from components.evaluation.benches import benchmarks
 from components.evaluation.examiner import Examiner
 from components.evaluation.scores import VALIDATION, Scores
 from components.generations.recipe import Recipe
-from components.vocabulary import VAL
+from components.vocabulary import NOBODY, VAL
 
 
 def evaluate(
@@ -26,6 +26,7 @@ def evaluate(
     generation: Path,
     teacher: Path,
     champion: Path,
+    chosen: Path,
     generations: Path,
     bench: Path,
     faces: Path,
@@ -37,6 +38,7 @@ def evaluate(
     generation  its folder
     teacher     its teacher's folder; nobody's is empty
     champion    scores of the champion when its teacher had been judged; no folder where there was none
+    chosen      scores of the champion that a person chose since, if the recipe names one; nobody's are empty
     generations the folder with every generation, by name
     bench       the bench that lists its benchmarks
     faces       the folder with every archive's face table, by name
@@ -51,7 +53,7 @@ def evaluate(
     examiner.examine(generation, tables, scores)
     if unseen and not recipe.row.is_founder:
         examiner.examine(teacher, {name: tables[name] for name in unseen}, scores / "teacher")
-    best = Scores.read_if_any(champion)
+    best = Scores.read_if_any(champion if recipe.row.champion == NOBODY else chosen)
     if best and best.generation != recipe.row.teacher:
         unmet = {name: table for name, table in tables.items() if name not in best.measured}
         if unmet:

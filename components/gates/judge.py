@@ -1,6 +1,6 @@
 """Stage judge: the rules look at a candidate, and what they say becomes an artifact.
 
-    python -m components.gates.judge RECIPE GENERATION SCORES OPERATING_POINT TEACHER_VERDICT VERDICT
+    python -m components.gates.judge RECIPE GENERATION SCORES OPERATING_POINT TEACHER_VERDICT CHOSEN CHOSEN_POINT VERDICT
 
 A verdict folder carries all the next judge needs of the past: the matrix so far, and the champion's score tables and
 operating point. So does it the candidate's own operating point, for whoever tells of it.
@@ -25,6 +25,7 @@ from components.gates.rules import Case, Finding, judged
 from components.gates.verdict import CHAMPION, read_verdict, write_verdict
 from components.generations.card import WEIGHTS, read_card
 from components.generations.recipe import Recipe
+from components.vocabulary import NOBODY
 
 BESIDE = ("teacher", "champion")
 """Who was examined beside a candidate, in folders of its scores."""
@@ -36,10 +37,19 @@ class Past:
 
     matrix: Matrix
     champion: Scores | None
+    point: Path
+    """Folder of the champion's operating point, if it has one."""
 
 
 def judge(
-    recipe_file: Path, generation: Path, scores: Path, point_folder: Path, teacher_verdict: Path, verdict: Path
+    recipe_file: Path,
+    generation: Path,
+    scores: Path,
+    point_folder: Path,
+    teacher_verdict: Path,
+    chosen: Path,
+    chosen_point: Path,
+    verdict: Path,
 ) -> None:
     """Decide whether a generation may replace the champion of its line.
 
@@ -48,6 +58,8 @@ def judge(
     scores           how it did, and in teacher/ and champion/ how those did on benchmarks new to them
     point_folder     its operating point, or why it has none
     teacher_verdict  its teacher's verdict folder; nobody's is empty
+    chosen           scores of the champion that a person chose since, if the recipe names one; nobody's are empty
+    chosen_point     and the operating point of that champion
     verdict          output: verdict.json, matrix.json, operating_point.json (the candidate's), champion/ (the score tables
                      and the operating point of the champion from now on)
     """
@@ -55,7 +67,8 @@ def judge(
     candidate = Scores.read(scores)
     said = told(point_folder)
     _expect_one_candidate(recipe, generation, candidate, said)
-    past = _past(recipe, teacher_verdict, [found for who in BESIDE if (found := Scores.read_if_any(scores / who))])
+    past = _past(recipe, teacher_verdict, chosen, chosen_point)
+    past = _completed(past, recipe, [found for who in BESIDE if (found := Scores.read_if_any(scores / who))])
     _expect_same_faces(candidate, past.champion)
     matrix = past.matrix.with_row(recipe.generation, recipe.row.learns, _row(candidate, recipe.benchmarks))
     case = Case(
@@ -67,7 +80,7 @@ def judge(
         OperatingPoint.read_if_any(point_folder),
         str(said.get("reason")),
         said.get("ladder"),
-        OperatingPoint.read_if_any(teacher_verdict / CHAMPION) if past.champion else None,
+        OperatingPoint.read_if_any(past.point) if past.champion else None,
     )
     findings = judged(case, recipe.gate)
     opened = opens(findings)
@@ -76,7 +89,7 @@ def judge(
     shutil.rmtree(verdict / CHAMPION, ignore_errors=True)
     if champion:
         champion.write(verdict / CHAMPION)
-        _carry(point_folder if opened else teacher_verdict / CHAMPION, verdict / CHAMPION)
+        _carry(point_folder if opened else past.point, verdict / CHAMPION)
     _carry(point_folder, verdict)
     matrix.write(verdict)
     content = _verdict(recipe, candidate, past.champion, champion, findings)
@@ -90,23 +103,34 @@ def opens(findings: Sequence[Finding]) -> bool:
     return all(f.passed is not False for f in findings) and any(f.passed for f in findings)
 
 
-def _past(recipe: Recipe, teacher_verdict: Path, beside: Sequence[Scores]) -> Past:
-    """Matrix and champion as the teacher left them, completed by how it and the champion do on what is new to them."""
+def _past(recipe: Recipe, teacher_verdict: Path, chosen: Path, chosen_point: Path) -> Past:
+    """Matrix and champion as the teacher left them, or the champion that the recipe names."""
+    left = teacher_verdict / CHAMPION
     if recipe.row.is_founder:
-        return Past(Matrix.empty(recipe.row.line), None)
+        return Past(Matrix.empty(recipe.row.line), None, left)
     before = read_verdict(teacher_verdict)
-    if before["generation"] != recipe.row.teacher:
-        raise BrokenLineage(
-            f"expected the verdict on '{recipe.row.teacher}', the teacher of '{recipe.generation}', found one on "
-            f"'{before['generation']}' in '{teacher_verdict}'. Check dvc.yaml and lineage.yaml."
-        )
+    _expect("the verdict on", recipe.row.teacher, before["generation"], teacher_verdict)
     matrix = replace(Matrix.read(teacher_verdict), line=recipe.row.line)
-    champion = Scores.read(teacher_verdict / CHAMPION) if before["champion_after"] else None
+    if recipe.row.champion == NOBODY:
+        return Past(matrix, Scores.read(left) if before["champion_after"] else None, left)
+    champion = Scores.read(chosen)
+    _expect("scores of", recipe.row.champion, champion.generation, chosen)
+    return Past(matrix, champion, chosen_point)
+
+
+def _expect(what: str, who: str, found: str, folder: Path) -> None:
+    if found != who:
+        raise BrokenLineage(f"expected {what} '{who}' in '{folder}', found '{found}'. Check dvc.yaml and lineage.yaml.")
+
+
+def _completed(past: Past, recipe: Recipe, beside: Sequence[Scores]) -> Past:
+    """With how the teacher and the champion do on what is new to them."""
+    matrix, champion = past.matrix, past.champion
     for found in beside:
         matrix = matrix.with_cells(found.generation, _row(found, recipe.benchmarks))
         if champion and champion.generation == found.generation:
             champion = champion.joined(found)
-    return Past(matrix, champion)
+    return replace(past, matrix=matrix, champion=champion)
 
 
 def _row(scores: Scores, benchmarks: Sequence[str]) -> Row:

@@ -207,6 +207,8 @@ class Judged:
     """The others, and the recipes they were raised by."""
     champions: Mapping[str, str] = field(default_factory=dict)
     """Line -> who answers for it."""
+    reseated: Mapping[str, str] = field(default_factory=dict)
+    """Teacher -> who answers for its line, where a person's word made that another than the teacher's verdict did."""
 
 
 @dataclass(frozen=True)
@@ -339,7 +341,13 @@ class _Growth:
         chosen = resolved(choice, params)
         expect_room(chosen.memory, tasks=len(lineage.ancestors(teacher)) + 1)
         row = Row(
-            line=line, detector=choice.detector, strategy=choice.strategy, learns=task, teacher=teacher, bench=bench
+            line=line,
+            detector=choice.detector,
+            strategy=choice.strategy,
+            learns=task,
+            teacher=teacher,
+            bench=bench,
+            champion=self._judged.reseated.get(teacher, NOBODY),
         )
         return Recipe.resolved(
             generation=f"{line}-M{len(lineage.of(line)) + 1}",

@@ -37,6 +37,8 @@ class Row(Section):
     teacher: str = NOBODY
     bench: Name
     """The archive that closes its list of benchmarks."""
+    champion: str = NOBODY
+    """Whom it is compared with where a person chose another champion than its teacher's verdict left; nobody: that one."""
 
     @property
     def is_founder(self) -> bool:

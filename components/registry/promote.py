@@ -159,7 +159,8 @@ def _objection(name: str, weights: str, verdict: Path, reigning: Holder | None) 
     if judged_against != now:
         return (
             f"expected a verdict of '{name}' against the champion of today ({_short(reigning)}), found one against "
-            f"{_short_raw(said['champion'])}. Judge it again: `perennial run`."
+            f"{_short_raw(said['champion'])}: a person chose another champion since. The line's next generation is judged "
+            "against that one."
         )
     return ""
 

@@ -38,12 +38,17 @@ def recipe(workspace: Path) -> Callable[..., Path]:
     """Write a recipe and give its path."""
 
     def write(
-        generation: str, teacher: str, benchmarks: list[str], teacher_benchmarks: list[str], **evaluation: object
+        generation: str,
+        teacher: str,
+        benchmarks: list[str],
+        teacher_benchmarks: list[str],
+        champion: str = "nobody",
+        **evaluation: object,
     ) -> Path:
         row = {"line": "rsia_net", "detector": "rsia_net", "strategy": "finetune", "learns": benchmarks[-1]}
         raw = {
             "generation": generation,
-            "row": {**row, "teacher": teacher, "bench": benchmarks[-1]},
+            "row": {**row, "teacher": teacher, "bench": benchmarks[-1], "champion": champion},
             "detector": {"name": "rsia_net", "options": {"size": "tiny"}},
             "strategy": {"name": "finetune"},
             "memory": {},

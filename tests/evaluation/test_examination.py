@@ -30,10 +30,9 @@ def examine(workspace: Path, recipe: Path, generation: str, teacher: str, bench:
     generations = workspace / "generations"
     old = workspace / "nobody" if teacher == "nobody" else generations / teacher
     scores = workspace / out
-    champion, tables = workspace / "verdicts" / teacher / "champion", workspace / "faces"
-    evaluate(
-        recipe, generations / generation, old, champion, generations, workspace / "benches" / bench, tables, scores
-    )
+    champion, chosen = workspace / "verdicts" / teacher / "champion", workspace / "chosen"
+    of = workspace / "benches" / bench
+    evaluate(recipe, generations / generation, old, champion, chosen, generations, of, workspace / "faces", scores)
     return scores
 
 
@@ -53,6 +52,20 @@ def test_a_champion_older_than_the_teacher_is_examined_on_what_it_never_met(
     assert (found.generation, list(found.measured)) == ("M1", ["faceswap"])
     assert found.weights == Scores.read(founder).weights
     assert not (scores / "teacher").exists(), "M2 has met both"
+
+
+def test_the_champion_that_a_person_chose_is_examined_on_what_it_never_met(
+    workspace: Path, recipe: WriteRecipe
+) -> None:
+    """The gate opened for M2, and a person went back to M1: M3 learns from M2 and is compared with M1."""
+    founder = examine(workspace, recipe("M1", "nobody", ["deepfakes"], []), "M1", "nobody", "faceswap", "of M1")
+    Scores.read(founder).write(workspace / "chosen")
+    asked = recipe("M3", "M2", ["deepfakes", "faceswap"], ["deepfakes", "faceswap"], champion="M1")
+    scores = examine(workspace, asked, "M3", "M2", "faceswap")
+    found = Scores.read(scores / "champion")
+    assert (found.generation, list(found.measured)) == ("M1", ["faceswap"])
+    unchosen = recipe("M3", "M2", ["deepfakes", "faceswap"], ["deepfakes", "faceswap"])
+    assert not (examine(workspace, unchosen, "M3", "M2", "faceswap", "unchosen") / "champion").exists()
 
 
 def test_a_champion_that_is_the_teacher_is_examined_once(workspace: Path, recipe: WriteRecipe) -> None:

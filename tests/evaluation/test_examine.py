@@ -42,7 +42,7 @@ def looked_at(workspace: Path, recipe: Path, generation: Path, teacher: Path) ->
     """Its scores by the stage evaluate, in a line without a champion."""
     scores, bench = workspace / "scores", workspace / "benches" / "faceswap"
     no_champion, generations = workspace / "none", workspace / "generations"
-    evaluate(recipe, generation, teacher, no_champion, generations, bench, workspace / "faces", scores)
+    evaluate(recipe, generation, teacher, no_champion, no_champion, generations, bench, workspace / "faces", scores)
     return scores
 
 

@@ -152,8 +152,15 @@ def raised(workspace: Workspace, *opens: bool) -> None:
     }
     head = Head(generation=f"small-M{len(opens)}", detector="rsia_net", strategy="cffd")
     Lineage(benches={"a": Bench()}, generations=rows, heads={"small": head}).write(workspace.lineage_file)
+    champion = None
     for (name, row), opened in zip(rows.items(), opens, strict=True):
-        _write(workspace.data("verdicts", name) / VERDICT_FILE, json.dumps({"opens": opened}))
+        said = {
+            "opens": opened,
+            "champion": champion and {"name": champion},
+            "champion_after": name if opened else champion,
+        }
+        _write(workspace.data("verdicts", name) / VERDICT_FILE, json.dumps(said))
+        champion = said["champion_after"]
         choices = {"name": "rsia_net"}, {"name": "cffd"}
         resolved = dict(zip(("detector", "strategy"), choices, strict=True))
         about = {"generation": name, "row": row, "memory": {}, "training": {}, "evaluation": {}, "seed": 0}
@@ -183,6 +190,42 @@ def test_accepted_is_who_passed_the_gate_or_was_promoted_by_a_person_and_was_not
     decided(workspace, ledger.PROMOTE, "small-M1", "small-M2")
     found = pending.outcomes(workspace)
     assert found.accepted == {"small-M1", "small-M2"} and found.champions == {"small": "small-M2"}
+
+
+@pytest.mark.parametrize(
+    ("opens", "moves", "found"),
+    [
+        ((True, True), [("promote", 0, 1), ("promote", 1, 2)], {}),
+        ((True, True, True), [("promote", 0, 1)], {}),  # the others will be, as soon as they are recorded
+        ((True, True), [("promote", 0, 1), ("promote", 1, 2), ("rollback", 2, 1)], {2: 1}),
+        ((True, True), [("promote", 0, 1), ("promote", 1, 2), ("rollback", 2, 1), ("promote", 1, 2)], {}),
+        ((True, False), [("promote", 0, 1), ("promote", 1, 2)], {2: 2}),
+        ((True, False, False), [("promote", 0, 1), ("promote", 1, 2)], {2: 2, 3: 2}),
+        ((False,), [("promote", 0, 1)], {1: 1}),
+        # judged while a person went back: nobody will promote M3
+        ((True, True, True), [("promote", 0, 1), ("promote", 1, 2), ("rollback", 2, 1)], {3: 1}),
+    ],
+    ids=["in peace", "not recorded yet", "back", "back and forth", "refused", "refused twice", "founder", "meanwhile"],
+)
+def test_whoever_a_person_made_champion_is_whom_the_next_is_compared_with(
+    workspace: Workspace, opens: tuple[bool, ...], moves: list[tuple[str, int, int]], found: dict[int, int]
+) -> None:
+    raised(workspace, *opens)
+    for action, before, to in moves:
+        decided(workspace, action, before and f"small-M{before}", f"small-M{to}")
+    known = pending.outcomes(workspace).reseated
+    assert known == {f"small-M{teacher}": f"small-M{champion}" for teacher, champion in found.items()}
+
+
+@pytest.mark.parametrize("after", ["continue", "hold"])
+def test_a_row_names_the_champion_that_a_person_went_back_to(workspace: Workspace, after: str) -> None:
+    has_faces(workspace, "a", "b")
+    workspace.rewrite(lambda document: document["lines"]["small"].update(after_refusal=after, sequence=["a", "b"]))
+    raised(workspace, True, False)
+    decided(workspace, ledger.PROMOTE, "", "small-M1")
+    decided(workspace, ledger.PROMOTE, "small-M1", "small-M2")
+    (recipe,) = pending.proposal(workspace).recipes.values()
+    assert (recipe.row.learns, recipe.row.teacher, recipe.row.champion) == ("b", "small-M2", "small-M2")
 
 
 def test_a_line_that_waits_says_what_it_waits_for(workspace: Workspace) -> None:

@@ -54,21 +54,26 @@ def judged(tmp_path: Path, examine, point_at) -> Judge:
             examine(champion, unmet, folder=scores / "champion", weights=best)
         before = tmp_path / "verdicts" / teacher
         before.mkdir(parents=True, exist_ok=True)
-        recipe = recipe_of(tmp_path, name, teacher, list(gaps), more.get("rules", RULES))
+        chosen = more.get("champion", "nobody")
+        recipe = recipe_of(tmp_path, name, teacher, list(gaps), more.get("rules", RULES), chosen)
         if "point" in more:
             about = {"generation": name, "weights": more.get("point_of", weights), "ladder": None}
             point_at(more["point"]).write(tmp_path / "operating_points" / name, about)
-        judge(recipe, generation, scores, tmp_path / "operating_points" / name, before, tmp_path / "verdicts" / name)
+        point, best = tmp_path / "operating_points" / name, more.get("scores_of", chosen)
+        chosen_files = (tmp_path / "scores" / best, tmp_path / "operating_points" / best)
+        judge(recipe, generation, scores, point, before, *chosen_files, tmp_path / "verdicts" / name)
         return read_verdict(tmp_path / "verdicts" / name)
 
     return run
 
 
-def recipe_of(folder: Path, name: str, teacher: str, benchmarks: list[str], rules: list[dict[str, Any]]) -> Path:
+def recipe_of(
+    folder: Path, name: str, teacher: str, benchmarks: list[str], rules: list[dict[str, Any]], champion: str = "nobody"
+) -> Path:
     row = {"line": "rsia_net", "detector": "rsia_net", "strategy": "finetune", "learns": SEQUENCE[name]}
     raw = {
         "generation": name,
-        "row": {**row, "teacher": teacher, "bench": SEQUENCE[name]},
+        "row": {**row, "teacher": teacher, "bench": SEQUENCE[name], "champion": champion},
         "detector": {"name": "rsia_net"},
         "strategy": {"name": "finetune"},
         "memory": {},
@@ -207,6 +212,7 @@ def test_judging_again_gives_the_same_bytes(judged: Judge, tmp_path: Path) -> No
         tmp_path / "scores" / "M2",
         tmp_path / "operating_points" / "M2",
         tmp_path / "verdicts" / "M1",
+        *(tmp_path / kind / "nobody" for kind in ("scores", "operating_points")),
         again,
     )
     first = tmp_path / "verdicts" / "M2"
@@ -227,6 +233,31 @@ def test_the_operating_point_goes_with_the_verdict_and_the_champions_with_the_ch
     assert OperatingPoint.read(folder / "champion").threshold == 0.5
     assert set(verdict["standing"]) == {"accuracy", "balanced_accuracy", "calibration_error", "false_alarms", "misses"}
     assert set(verdict["standing"]["false_alarms"]) == {"deepfakes", "faceswap"}
+
+
+def test_an_heir_is_compared_with_the_champion_that_a_person_chose(judged: Judge, tmp_path: Path) -> None:
+    """The gate stayed closed for M2, and a person promoted it all the same."""
+    judged("M1", "nobody", {"deepfakes": 3.0}, point=0.5)
+    refused = judged("M2", "M1", {"deepfakes": 0.2, "faceswap": 3.0}, {"faceswap": 0.2}, point=0.7)
+    assert (refused["opens"], refused["champion_after"]) == (False, "M1")
+    gaps = {"deepfakes": 0.3, "faceswap": 0.2, "face2face": 3.0}
+    verdict = judged("M3", "M2", gaps, {"face2face": 0.2}, champion="M2", rules=RULES[:2])
+    weights = file_digest(tmp_path / "generations" / "M2" / WEIGHTS)
+    assert verdict["champion"] == {"name": "M2", "weights": weights}
+    compared = {r["benchmark"]: r["passed"] for r in verdict["rules"] if r["rule"] == "relative"}
+    assert compared == {"deepfakes": True, "faceswap": False, "face2face": True}, (
+        "by M2's, the last by what it said beside M3"
+    )
+    assert verdict["champion_after"] == "M2"
+    folder = tmp_path / "verdicts" / "M3" / "champion"
+    assert (Scores.read(folder).generation, OperatingPoint.read(folder).threshold) == ("M2", 0.7)
+
+
+def test_scores_of_somebody_else_are_not_those_of_the_chosen_champion(judged: Judge) -> None:
+    judged("M1", "nobody", {"deepfakes": 3.0})
+    judged("M2", "M1", {"deepfakes": 3.0, "faceswap": 3.0}, {"faceswap": 0.2})
+    with pytest.raises(BrokenLineage, match=r"expected scores of 'M1' in .*found 'M2'\. Check dvc.yaml"):
+        judged("M3", "M2", {"face2face": 3.0}, champion="M1", scores_of="M2")
 
 
 def test_a_generation_without_an_operating_point_is_judged_by_the_rules_that_need_none(
@@ -257,7 +288,7 @@ def test_an_heir_whose_teacher_was_never_judged_cannot_be_judged(judged: Judge) 
 def test_a_verdict_on_somebody_else_is_not_the_teachers(judged: Judge, tmp_path: Path) -> None:
     judged("M1", "nobody", {"deepfakes": 3.0})
     shutil.copytree(tmp_path / "verdicts" / "M1", tmp_path / "verdicts" / "M2")
-    with pytest.raises(BrokenLineage, match=r"expected the verdict on 'M2'.*found one on 'M1'"):
+    with pytest.raises(BrokenLineage, match=r"expected the verdict on 'M2'.*found 'M1'"):
         judged("M3", "M2", {"face2face": 3.0})
 
 
@@ -275,6 +306,7 @@ def test_scores_by_other_weights_than_the_candidates_are_refused(judged: Judge, 
             tmp_path / "scores" / "M1",
             tmp_path / "operating_points" / "M1",
             tmp_path / "verdicts" / "nobody",
+            *(tmp_path / kind / "nobody" for kind in ("scores", "operating_points")),
             tmp_path / "again",
         )
 
@@ -295,7 +327,7 @@ def test_a_verdict_is_plain_json_whose_rules_have_all_they_promise(judged: Judge
 
 def test_from_the_command_line_a_missing_recipe_is_advice_and_exit_code_1(tmp_path: Path) -> None:
     ran = subprocess.run(
-        [sys.executable, "-m", "components.gates.judge", *(str(tmp_path / part) for part in "RGSPTV")],
+        [sys.executable, "-m", "components.gates.judge", *(str(tmp_path / part) for part in "RGSPTCQV")],
         cwd=Path(__file__).parents[2],
         capture_output=True,
         text=True,

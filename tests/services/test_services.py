@@ -125,6 +125,11 @@ def test_two_workers_on_one_workspace_double_nothing_and_one_goes_on_where_the_o
     assert ledger.broken_at(relayed.family / "ledger.jsonl") == 0
 
 
+def test_a_run_whose_worker_was_killed_is_shown_as_crashed_by_the_next(relayed):
+    runs = prefect(relayed, "POST", "/flow_runs/filter", {"flow_runs": {"state": {"type": {"any_": ["CRASHED"]}}}})
+    assert "Its process was killed." in {run["state"]["message"] for run in runs if run["work_queue_name"]}
+
+
 def test_prefect_shows_runs_by_what_they_did_and_where_to_read_on(raised):
     (run, *_) = prefect(raised, "POST", "/flow_runs/filter", {"flow_runs": {"name": {"like_": "promoted small-M1"}}})
     assert run["state_type"] == "COMPLETED" and set(run["tags"]) == {"perennial", "family"}

@@ -88,6 +88,18 @@ def test_the_same_choices_once_more_are_refused(refused, copied):
     assert "found that 'cffd-M1' is the champion" in place.perennial("retry", "cffd-M1", fails=True)
 
 
+def test_a_line_goes_on_when_a_person_let_the_refused_through_and_compares_with_that_one(refused, copied):
+    place = copied(refused[0])
+    place.perennial("promote", "cffd-M2", "--override", "better than nothing")
+    choose(place, gate=OPEN)
+    assert "waits, because" not in place.perennial("run")
+    champions = [entry.to.generation for entry in ledger.read(place.root / "ledger.jsonl", "cffd")]
+    assert champions == ["cffd-M1", "cffd-M2", "cffd-M3"]
+    verdict = json.loads((place.root / "data" / "verdicts" / "cffd-M3" / "verdict.json").read_text())
+    assert verdict["champion"]["name"] == "cffd-M2"
+    assert "Running stage" not in place.dvc("repro")
+
+
 def test_a_retry_becomes_champion_and_the_line_goes_on_from_it(retried):
     place, said, _ = retried
     assert said.startswith("cffd-M3 learns 'second' from the champion, cffd-M1.") and "training.epochs 1 -> 2" in said
