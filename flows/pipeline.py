@@ -83,6 +83,8 @@ BUSY = ("is busy", "Unable to acquire lock", "is being blocked", "dvc.lock' vali
 KILLED = re.compile(r"^ERROR: failed to reproduce .* exited with -9$")
 """What DVC says when the stage got a SIGKILL, such as the one by which a system short of memory helps itself."""
 BY_WHOM = f"by somebody, or because memory was short: then {OUT_OF_MEMORY}."
+UNFETCHED = ("ERROR:", "WARNING: Some of the cache files do not exist", "No remote")
+"""How DVC begins to say that it could not fetch everything; its exit code is 0 where the remote lacks it too, or is none."""
 PATIENCE_S = 20.0
 _at_work: set[subprocess.Popen[str]] = set()
 _given_up = threading.Event()
@@ -180,12 +182,11 @@ def checkout(root: Path) -> None:
         _dvc(root, arguments, 24 * 3600, None)
 
 
-def bring_back(root: Path) -> None:
-    """Fetch from the remote what the cache lacks, if there is one, and check everything out."""
-    _dvc(
-        root, ["--wait-for-lock", "fetch", "--quiet"], 24 * 3600, None
-    )  # without a remote, or with one that lacks it too
+def bring_back(root: Path) -> str:
+    """Fetch from the remote what the cache lacks and check everything out; why not all could be fetched, in DVC's words."""
+    _, lines = _dvc(root, ["--wait-for-lock", "fetch"], 24 * 3600, None)
     checkout(root)
+    return "; ".join(line.removeprefix("ERROR: ") for line in lines if line.startswith(UNFETCHED))
 
 
 def complete(root: Path) -> None:

@@ -19,6 +19,9 @@ from flows import champions, objects, pipeline
 from flows.pending import judged, marker
 from flows.workspace import Workspace, only_one
 
+FETCHED = ("cache", "file")
+"""Kinds of fault that a remote mends."""
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -45,8 +48,10 @@ def verify(workspace: Workspace, *, repair: bool = False) -> Verified:
         found = tuple(_faults(workspace))
         if not found or not repair:
             return Verified(found)
-        _repair(workspace)
+        unfetched = _repair(workspace)
         left = tuple(_faults(workspace))
+    if unfetched and any(fault.what in FETCHED for fault in left):
+        left = (*left, Fault("remote", f"expected to fetch what is lacking, found: {unfetched}"))
     return Verified(left, tuple(fault for fault in found if fault not in left))
 
 
@@ -121,17 +126,22 @@ def _of_the_registry(workspace: Workspace) -> Iterator[Fault]:
         yield Fault("registry", str(fault))
 
 
-def _repair(workspace: Workspace) -> None:
-    """From the workspace, from the cache and from DVC's remote; and what the registry lacks is recorded by the next run."""
+def _repair(workspace: Workspace) -> str:
+    """From the workspace, from the cache and from DVC's remote; and what the registry lacks is recorded by the next run.
+
+    Returns why not all could be fetched.
+    """
+    unfetched = ""
     for _ in range(2):  # a list of a folder that was lost names more files once it is back
         if found := objects.look(workspace.root):
             with objects.mended(workspace.root, found):
-                pipeline.bring_back(workspace.root)
+                unfetched = pipeline.bring_back(workspace.root)
     for fault in _of_the_registry(workspace):
         if fault.unrecorded:
             marker(workspace, fault.unrecorded).unlink(missing_ok=True)
     with suppress(PerennialError):  # the second look says what it was
         champions.settle(workspace)
+    return unfetched
 
 
 def _files(workspace: Workspace, name: str) -> GenerationFiles:

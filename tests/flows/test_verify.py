@@ -90,6 +90,8 @@ def test_what_is_spoilt_here_and_in_the_cache_comes_back_from_the_remote(
     spoil(picture)
     without = verify(landed, repair=True).faults
     assert any("neither here nor in the cache" in fault.words for fault in without)
+    (remote,) = (fault.words for fault in without if fault.what == "remote")
+    assert remote.startswith("expected to fetch what is lacking, found: ") and "No remote provided" in remote
     assert len(picture.read_bytes()) == len(before), "it may be all that is left"
     picture.write_bytes(before)
     verify(landed, repair=True)
