@@ -90,14 +90,14 @@ def _disk(root: Path) -> Check:
 
 
 def _workspace(root: Path) -> Iterator[Check]:
-    from flows import pipeline, set_asides
+    from flows import cache, set_asides
     from flows.pending import look
     from flows.workspace import AtWork, Workspace
 
     try:
         workspace = Workspace.at(root)
         if (workspace.root / ".dvc").is_dir():
-            pipeline.expect_links(workspace.root)
+            cache.expect_links(workspace.root)
         found = look(workspace)
     except AtWork:
         yield Check("workspace", "good", "a lifecycle is running there")
@@ -138,14 +138,14 @@ def _prefect() -> Check:
 
 
 def _dvc(root: Path) -> Iterator[Check]:
-    from flows import pipeline
+    from flows import cache
 
-    links = pipeline.links_of(root)
+    links = cache.links_of(root)
     how = "chosen" if links.chosen else "DVC's choice"
     words = f"{links.cache}; its files can lie here as {', '.join(sorted(links.working))} ({how}: {links.preferred})"
     yield Check("dvc cache", "good", words)
     try:
-        name, found = pipeline.default_remote(root)
+        name, found = cache.default_remote(root)
     except PerennialError as fault:
         yield Check("dvc remote", "bad", str(fault))
         return

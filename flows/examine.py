@@ -12,7 +12,7 @@ from pathlib import Path
 from prefect import flow
 
 from components.generations.examinations import extended
-from flows import engine, index, lifecycle, pipeline, shown
+from flows import dvc_process, engine, index, lifecycle, pipeline, shown
 from flows.examinations import plan
 from flows.outcome import Outcome
 from flows.workspace import Workspace, only_one
@@ -25,7 +25,7 @@ def examine(root: Path, benchmarks: Sequence[str] = (), lines: Sequence[str] = (
     """
     workspace = Workspace.at(Path(root))
     with only_one(workspace, patience_s=0), engine.beside() as engine_is_up:
-        with pipeline.stoppable():
+        with dvc_process.stoppable():
             pipeline.checkout(workspace.root)
             pipeline.refresh(workspace.root, patience_s=lifecycle.PATIENCE_S)
         lineage = workspace.lineage()
@@ -41,7 +41,7 @@ def examine(root: Path, benchmarks: Sequence[str] = (), lines: Sequence[str] = (
 def recorded(root: Path, planned: list[str]) -> Outcome:
     """Make what the lineage asks for, as Prefect shows it."""
     workspace, outcome = Workspace.at(root), Outcome(planned=planned)
-    with pipeline.stoppable():
+    with dvc_process.stoppable():
         met = lifecycle.examine(workspace, outcome)
         lifecycle.publish(workspace, outcome, met)
         lifecycle.remember(workspace, outcome)

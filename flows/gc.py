@@ -20,7 +20,7 @@ from components.generations.evolve import CHECKPOINTS
 from components.registry import ledger
 from components.settings import settings
 from components.tracking import DATABASE, MODELS
-from flows import pipeline
+from flows import cache
 from flows.pending import judged
 from flows.study import FOLDER as STUDIES
 from flows.workspace import Workspace, only_one
@@ -104,10 +104,10 @@ def _of_files(place: Workspace) -> Iterator[Heap]:
 
 def _of_the_cache(workspace: Workspace, places: Iterable[Workspace]) -> Iterator[Heap]:
     """Objects that nothing here or in a study is; raises PerennialError where others share the cache."""
-    unused = pipeline.unused(workspace.root, [place.root for place in places])
+    unused = cache.unused(workspace.root, [place.root for place in places])
     size = sum(path.stat().st_size for path in unused.values())
     words = f"{len(unused)} files in DVC's cache that no archive, no stage and no study of today made or was made of"
-    yield Heap(words, len(unused), size, partial(pipeline.forget, workspace.root, unused))
+    yield Heap(words, len(unused), size, partial(cache.forget, workspace.root, unused))
 
 
 def _of_mlflow(workspace: Workspace, _places: Iterable[Workspace]) -> Iterator[Heap]:

@@ -36,7 +36,7 @@ from components.settings import settings
 from components.vocabulary import NOBODY, VAL
 from components.withdrawal import files
 from components.writing import room
-from flows import next_steps, pipeline, set_asides
+from flows import cache, next_steps, pipeline, set_asides
 from flows.orders import name_in
 from flows.workspace import Workspace
 
@@ -291,11 +291,11 @@ def _holds(workspace: Workspace, source: str, target: Path, layout: str) -> bool
     """Whether `source` holds what landed: byte for byte, unless the object store says that nothing was written there."""
     if not source.startswith(CLOUD):
         return _same(layout, Path(source).expanduser().resolve(), target)
-    if pipeline.is_unchanged(workspace.root, source, target):
+    if cache.is_unchanged(workspace.root, source, target):
         return True
     with room(workspace.root / ".perennial" / "comparisons") as here:
         fetched = here / target.name
-        pipeline.get_url(workspace.root, source, fetched)
+        cache.get_url(workspace.root, source, fetched)
         return _same(layout, fetched, target)
 
 
@@ -367,18 +367,18 @@ class _Attempt:
             self._workspace.forget_archive(self._name)
             files.forget_archive(data, self._name)
             weights.forget(data, self._name)
-            pipeline.remove(self._workspace.root, self._workspace.data("archives", self._name), since=self._since)
+            cache.remove(self._workspace.root, self._workspace.data("archives", self._name), since=self._since)
 
 
 def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt: _Attempt, expect: Expect) -> _Read:
     """Put the archive where stages look for it, and its files under version control unless they stay where they are."""
     target = workspace.data("archives", name)
     if not entry.at:
-        pipeline.expect_links(workspace.root)
+        cache.expect_links(workspace.root)
     if source.startswith(CLOUD):  # what does not pass is taken away again
         attempt.begin()
-        pipeline.remove(workspace.root, target)  # of a landing that was killed: DVC would fetch into what is there
-        pipeline.import_url(workspace.root, source, target)
+        cache.remove(workspace.root, target)  # of a landing that was killed: DVC would fetch into what is there
+        cache.import_url(workspace.root, source, target)
         seen = _read(workspace, name, target, entry, expect)
     else:
         folder = Path(source).expanduser().resolve()
@@ -388,20 +388,20 @@ def _bring(workspace: Workspace, source: str, name: str, entry: Archive, attempt
             )
         names = _own(entry.layout, files_of(folder))
         seen = _read(workspace, name, folder, entry, expect)
-        _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))
+        _refuse_left_out(source, cache.passed_over(workspace.root, target, names))
         attempt.begin()
         if target.is_symlink() or (
             target.is_dir() and not _same(entry.layout, folder, target)
         ):  # of a landing that was killed
-            pipeline.remove(workspace.root, target)
+            cache.remove(workspace.root, target)
         if entry.at:
             target.symlink_to(folder)
-            _refuse_left_out(source, pipeline.passed_over(workspace.root, target, names))  # a repository inside
+            _refuse_left_out(source, cache.passed_over(workspace.root, target, names))  # a repository inside
             return seen
         stage_copy(folder, target, names)
         del names  # of a large archive
-        pipeline.add(workspace.root, target)
-    _refuse_left_out(source, parts_of(target) - pipeline.versioned(workspace.root, target))
+        cache.add(workspace.root, target)
+    _refuse_left_out(source, parts_of(target) - cache.versioned(workspace.root, target))
     return seen
 
 

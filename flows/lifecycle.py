@@ -25,7 +25,18 @@ from components.faces import weights
 from components.settings import settings
 from components.withdrawal import files as withdrawals
 from components.writing import temporaries
-from flows import champions, engine, index, near_duplicates, pipeline, population, provenance, shown, stopping
+from flows import (
+    champions,
+    dvc_process,
+    engine,
+    index,
+    near_duplicates,
+    pipeline,
+    population,
+    provenance,
+    shown,
+    stopping,
+)
 from flows.durations import clock, raised
 from flows.live import curves
 from flows.outcome import Outcome
@@ -82,7 +93,7 @@ def lifecycle_within(root: Path, patience_s: float = 0) -> Outcome:
 
 def gather(workspace: Workspace, again: Sequence[str]) -> tuple[str, ...]:
     """Have the files at hand that everything rests on; returns `again` with its descendants."""
-    with pipeline.stoppable():
+    with dvc_process.stoppable():
         workspace.sweep()
         pipeline.checkout(workspace.root)
         workspace.link_archives()
@@ -102,7 +113,7 @@ def recorded(root: Path, again: Sequence[str]) -> Outcome:
 def proceed(workspace: Workspace, reborn: Sequence[str]) -> Outcome:
     """From faces to the registry, within a flow; raises SomethingFailed at the end where a stage failed."""
     outcome = Outcome()
-    with shown.at_work(workspace), pipeline.stoppable():
+    with shown.at_work(workspace), dvc_process.stoppable():
         prepare(workspace, outcome)  # bad data stops here, archive by archive
         plan(workspace, outcome)
         shown.begun(workspace, [*unjudged(workspace), *reborn])
@@ -357,7 +368,7 @@ def tell_of_all(workspace: Workspace, but_for: Collection[str] = ()) -> None:
     retries=5,
     retry_delay_seconds=3,
     retry_condition_fn=lambda _task, _run, state: (
-        isinstance(state.data, pipeline.Busy) or "waits for another" in str(state.message)
+        isinstance(state.data, dvc_process.Busy) or "waits for another" in str(state.message)
     ),
 )
 def stage(root: Path, name: str, force: bool = False) -> bool | State[bool]:
@@ -380,7 +391,7 @@ def stage(root: Path, name: str, force: bool = False) -> bool | State[bool]:
                 force=force,
                 environment=environment(devices),
             )
-    except pipeline.GivenUp as stopped:
+    except dvc_process.GivenUp as stopped:
         _tell(name, "stopped")
         return Cancelled(message=str(stopped))
     except PerennialError:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components import code
 from components.errors import UnknownName
-from flows import pipeline
+from flows import cache, pipeline
 from flows.pending import GENERATION_STAGES
 from flows.workspace import Workspace
 
@@ -39,10 +39,10 @@ def why(workspace: Workspace, name: str) -> list[str]:
     stages = [stage for stage in (name, *(f"{stage}@{name}" for stage in GENERATION_STAGES)) if stage in recorded]
     if not stages:
         raise UnknownName("stage or generation", name, {*recorded, *workspace.lineage().generations})
-    cache = pipeline.cache_folder(workspace.root)
+    kept = cache.where(workspace.root)
     lines = []
     for stage in stages:
-        told = _differences(recorded[stage], now, cache)
+        told = _differences(recorded[stage], now, kept)
         lines.append(f"{stage}: " + ("today's code would make it otherwise" if told else "made by today's code"))
         lines += [f"  {line}" for line in told]
     return lines

@@ -26,7 +26,7 @@ from components.reports import study as report
 from components.reports.study import Run, RunKey, Split
 from components.vocabulary import VAL
 from components.writing import replace_text
-from flows import parts, pipeline
+from flows import cache, parts, pipeline
 from flows.durations import clocked
 from flows.lifecycle import lifecycle
 from flows.orders import name_in
@@ -122,7 +122,7 @@ def prepare(workspace: Workspace, study: Study) -> Workspace:
     own = Workspace.create(workspace.root / FOLDER / study.name, _cut(_params(workspace), study.faces))
     _refuse_other_faces(own, study)
     pipeline.start(own.root)
-    pipeline.share_cache(own.root, workspace.root)
+    cache.share(own.root, workspace.root)
     _leave_out(own, workspace.params().withdrawn)
     _leave_out(own, parts.renamed(workspace.params().withdrawn, study.parts))
     known = workspace.params().archives

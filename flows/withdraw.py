@@ -25,7 +25,7 @@ from components.vocabulary import NOBODY
 from components.withdrawal import files, notes, witnesses
 from components.withdrawal.told import Withdrawn
 from components.withdrawal.witnesses import Witnesses
-from flows import pipeline
+from flows import cache, pipeline
 from flows.orders import name_in
 from flows.workspace import Workspace
 
@@ -73,7 +73,7 @@ def withdraw(
             )
         found.still_here = everybody.still_here(orders)
         if purge:
-            found.purged = pipeline.purge(workspace.root, lambda file: witnesses.shows(file, params.withdrawn))
+            found.purged = cache.purge(workspace.root, lambda file: witnesses.shows(file, params.withdrawn))
         return found
 
 
@@ -104,7 +104,7 @@ def withdraw_archive(workspace: Workspace, name: str, *, why: str) -> None:
         weights.forget(workspace.data(), name)
         decoded.forget(workspace.root)
         elsewhere.forget(workspace.root)
-        pipeline.remove(workspace.root, workspace.data("archives", name))
+        cache.remove(workspace.root, workspace.data("archives", name))
         workspace.forget_archive(name)
         workspace.write_docs()
 

@@ -20,7 +20,7 @@ from components.generations.recipe import Row
 from components.registry import ledger
 from components.registry.ledger import Decision, Holder
 from components.tracking import MODELS
-from flows import pipeline
+from flows import cache, pipeline
 from flows.gc import gc, told
 from flows.land import land
 from flows.study import FOLDER as STUDIES
@@ -44,7 +44,7 @@ def rubbish(workspace: Workspace, words: str) -> None:
     folder = workspace.root / "once"
     folder.mkdir()
     (folder / "file.txt").write_text(words)
-    pipeline.add(workspace.root, folder)
+    cache.add(workspace.root, folder)
     (workspace.root / "once.dvc").unlink()
     shutil.rmtree(folder)
 
@@ -117,9 +117,9 @@ def test_the_old_code_that_results_were_made_of_stays_so_that_it_can_be_compared
 def test_what_a_study_rests_on_stays(landed: Workspace) -> None:
     study = Workspace.create(landed.root / STUDIES / "one", template("params.yaml"))
     pipeline.start(study.root)
-    pipeline.share_cache(study.root, landed.root)
+    cache.share(study.root, landed.root)
     (study.root / "data" / "kept.txt").write_text("of the study")
-    pipeline.add(study.root, study.root / "data" / "kept.txt")
+    cache.add(study.root, study.root / "data" / "kept.txt")
     before = cached(landed)
     assert gc(landed, delete=True).heaps == () and cached(landed) == before
     with only_one(study, patience_s=0), pytest.raises(AtWork, match="studies/one"):

@@ -17,8 +17,8 @@ from components.errors import BadArchive, BadParams, MissingWeights, NameTaken, 
 from components.generations.lineage import Lineage
 from components.params import parse
 from components.settings import settings
+from flows import cache, pipeline, versions
 from flows import land as landing
-from flows import pipeline, versions
 from flows.cli import app
 from flows.land import land
 from flows.workspace import Workspace
@@ -176,19 +176,19 @@ def test_files_that_dvc_would_leave_out_are_refused_before_anything_changes(work
     assert left(workspace) == before
 
 
-FAULTS = [("add", OSError(28, "No space left on device")), ("reproduce", KeyboardInterrupt())]
+FAULTS = [(cache, "add", OSError(28, "No space left on device")), (pipeline, "reproduce", KeyboardInterrupt())]
 
 
-@pytest.mark.parametrize(("step", "fault"), FAULTS)
-def test_a_landing_that_fails_at_any_step_leaves_nothing(workspace, archive, monkeypatch, step, fault):
+@pytest.mark.parametrize(("where", "step", "fault"), FAULTS)
+def test_a_landing_that_fails_at_any_step_leaves_nothing(workspace, archive, monkeypatch, where, step, fault):
     before, params = left(workspace), workspace.params_file.read_bytes()
-    real = getattr(pipeline, step)
+    real = getattr(where, step)
 
     def fails_after(*args, **options):
         real(*args, **options)
         raise fault
 
-    monkeypatch.setattr(pipeline, step, fails_after)
+    monkeypatch.setattr(where, step, fails_after)
     with pytest.raises(type(fault)):
         land(workspace, "swaps", str(archive), layout="crops")
     assert left(workspace) | {"dvc.lock"} == before | {"dvc.lock"}
@@ -198,7 +198,7 @@ def test_a_landing_that_fails_at_any_step_leaves_nothing(workspace, archive, mon
 
 def test_what_others_have_in_the_cache_survives_a_landing_that_fails(landed, archive, monkeypatch):
     before = left(landed)
-    monkeypatch.setattr(pipeline, "versioned", lambda *_: set())
+    monkeypatch.setattr(cache, "versioned", lambda *_: set())
     with pytest.raises(BadArchive, match="found 9 that DVC leaves out"):
         land(landed, "others", str(archive), layout="crops")
     assert left(landed) == before
@@ -265,7 +265,7 @@ def _lands_and_is_cropped(workspace, archive):
 
 
 def test_links_that_do_not_work_here_are_refused_before_anything_changes(workspace, archive):
-    if "reflink" in pipeline.links_of(workspace.root).working:
+    if "reflink" in cache.links_of(workspace.root).working:
         pytest.skip("this file system knows reflinks")
     choose(workspace, type="reflink")
     before = left(workspace)
@@ -288,14 +288,14 @@ def test_links_that_do_not_work_here_are_refused_before_anything_changes(workspa
 def test_hard_links_are_made_where_nobody_chose_and_nobody_can_write_through_them(
     chosen, working, guarded, safe, copies
 ):
-    links = pipeline._Links(Path(), frozenset(chosen), frozenset(working), guarded)
+    links = cache._Links(Path(), frozenset(chosen), frozenset(working), guarded)
     assert (links.are_safe, links.are_copies) == (safe, copies)
 
 
 @pytest.mark.slow
 def test_root_makes_no_hard_links_and_who_does_has_no_second_copy(workspace, archive, monkeypatch):
-    assert pipeline.links_of(workspace.root).guarded == (os.getuid() != 0)
-    monkeypatch.setattr(pipeline._Links, "are_safe", True)
+    assert cache.links_of(workspace.root).guarded == (os.getuid() != 0)
+    monkeypatch.setattr(cache._Links, "are_safe", True)
     land(workspace, "swaps", str(archive), layout="crops")
     file = (workspace.data("archives", "swaps") / "labels.csv").stat()
     assert (file.st_nlink, file.st_mode & 0o777) == (2, 0o444)

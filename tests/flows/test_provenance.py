@@ -11,7 +11,7 @@ import yaml
 
 from components import code
 from components.errors import PerennialError, UnknownName
-from flows import pipeline, provenance
+from flows import cache, pipeline, provenance
 from flows.workspace import Workspace
 
 EVOLVE, STRATEGY = "stages/evolve", "strategies/lwf"
@@ -26,7 +26,7 @@ def record(workspace: Workspace, stage: str, made_of: dict[str, str], *, cached:
         md5 = hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
         deps.append({"path": f"data/code/{name}", "hash": "md5", "md5": md5})
         if cached:
-            kept = pipeline.cache_folder(workspace.root) / "files/md5" / md5[:2] / md5[2:]
+            kept = cache.where(workspace.root) / "files/md5" / md5[:2] / md5[2:]
             kept.parent.mkdir(parents=True, exist_ok=True)
             kept.write_text(text)
     known["stages"][stage] = {"cmd": "x", "deps": [*deps, {"path": "data/faces/a", "hash": "md5", "md5": "0.dir"}]}

@@ -12,11 +12,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 HELD = """\
 import sys, threading, time
-from flows import pipeline, stopping
+from flows import dvc_process, stopping
 stopping.prompt("Stopped; `perennial run` continues.")
 threading.Thread(target=time.sleep, args=(600,)).start()   # a thread that waits for a server
 try:
-    with pipeline.stoppable():
+    with dvc_process.stoppable():
         print("at work", flush=True)
         time.sleep(600)
 except stopping.Stopped as stopped:
