@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,17 +22,35 @@ SAMPLE_DIGEST = "e08588de83b1144abe0170045fe3c4dc8e56de06dd47353421a83f335af405c
 TODAY = parts()
 
 
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package, beside a cache that knows it."""
+    root = tmp_path_factory.mktemp("copied")
+    shutil.copytree(ROOT / "components", root / "components", ignore=shutil.ignore_patterns("__pycache__"))
+    parts(root, root / "code.json")
+    return root
+
+
 @pytest.fixture
-def package(tmp_path: Path) -> Path:
-    """A copy of the package to change."""
-    shutil.copytree(ROOT / "components", tmp_path / "components", ignore=shutil.ignore_patterns("__pycache__"))
-    return tmp_path
+def package(copied: Path) -> Iterator[Path]:
+    """The copy, to change: it is what it was when the test has ended."""
+    yield copied
+    there = {path.relative_to(copied): path for path in (copied / "components").rglob("*") if path.is_file()}
+    for name, path in there.items():
+        if not (ROOT / name).is_file():
+            path.unlink()
+        elif not filecmp.cmp(ROOT / name, path, shallow=False):
+            shutil.copy2(ROOT / name, path)
+    for path in (ROOT / "components").rglob("*"):
+        name = path.relative_to(ROOT)
+        if path.is_file() and "__pycache__" not in name.parts and not (copied / name).is_file():
+            shutil.copy2(path, copied / name)
+    parts(copied, copied / "code.json")
 
 
 @pytest.fixture
 def cache(package: Path) -> Path:
     """A cache that knows the copy."""
-    parts(package, package / "code.json")
     return package / "code.json"
 
 
@@ -60,6 +80,7 @@ def test_every_stage_and_every_choice_has_a_closure() -> None:
         assert not WORDS & made_of.keys(), name
 
 
+@pytest.mark.slow
 def test_a_change_of_any_part_changes_those_that_have_it_and_a_comment_nobody(package: Path, cache: Path) -> None:
     for part in {part for made_of in TODAY.values() for part in made_of}:
         path = package / part if "/" in part else source(package, part)

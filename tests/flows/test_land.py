@@ -249,6 +249,7 @@ def test_it_lands_and_is_cropped_whatever_links_dvc_makes(workspace, archive, li
     _lands_and_is_cropped(workspace, archive)
 
 
+@pytest.mark.slow
 def test_it_lands_and_is_cropped_where_files_are_links_to_a_cache_elsewhere(workspace, archive, tmp_path):
     choose(workspace, type="symlink", dir=tmp_path / "elsewhere")
     _lands_and_is_cropped(workspace, archive)
@@ -435,6 +436,7 @@ def test_clips_that_would_leak_are_told_when_they_land_and_whenever_somebody_ask
 # --- what comes next
 
 
+@pytest.mark.slow
 def test_the_next_step_is_one_that_works(workspace, archive, crops_at, tmp_path):
     mended(archive, (",train\n", ",test\n"))  # nothing to learn from
     found = land(workspace, "swaps", str(archive), layout="crops")
