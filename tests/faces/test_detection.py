@@ -16,6 +16,7 @@ from components import weight_files
 from components.errors import BadArchive, MissingWeights, UnknownName
 from components.faces import detection, frames
 from components.faces.detection import Face, Frame, largest
+from components.faces.table import Images
 from components.params import CropOptions
 from components.settings import settings
 
@@ -115,18 +116,31 @@ def test_yunet_finds_the_same_face_in_a_frame_it_has_to_scale_down(real_data: Pa
 
 @pytest.mark.usefixtures("yunet")
 def test_landmarks_do_not_depend_on_the_size_at_which_a_face_was_found(real_data: Path) -> None:
-    seen = []
     for clip in sorted((real_data / "clips" / "portraits").glob("*.mp4")):
         _, pixels = next(frames.read(clip, 1))
-        large = np.repeat(np.repeat(pixels, 3, axis=0), 3, axis=1)
-        found = []
-        for detect_px in (320, 1280):
-            detector = detection.build("yunet", CropOptions(detect_px=detect_px))
-            frame = Frame("a", 0, large)
-            found.append(detector.refine(frame, largest(detector.detect([frame])[0])).landmarks)  # type: ignore[arg-type]
-        eyes = np.linalg.norm(found[1][LEFT_EYE] - found[1][RIGHT_EYE])
-        seen.append(np.linalg.norm(found[0] - found[1], axis=1).mean() / eyes)
-    assert np.mean(seen) < 0.03
+        assert apart(np.repeat(np.repeat(pixels, 3, axis=0), 3, axis=1)) <= 0.03, clip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("yunet")
+def test_faces_of_every_real_clip_have_the_landmarks_of_full_size(real_data: Path) -> None:
+    for clip in sorted((real_data / "clips").glob("*/*.mp4")):
+        for number, pixels in frames.read(clip, 5):
+            assert apart(pixels) <= 0.03, (clip, number)
+
+
+def apart(pixels: Images) -> float:
+    """How far a landmark of the largest face is from where full size has it, in distances of the eyes."""
+    frame = Frame("a", 0, pixels)
+    small, full = (detection.build("yunet", CropOptions(detect_px=px)) for px in (320, 1280))
+    face = largest(small.detect([frame])[0])
+    assert face is not None
+    x0, y0, x1, y1 = map(round, face.box)
+    same = detection.at(full.detect([frame])[0], (x0, y0, x1 - x0, y1 - y0))
+    assert same is not None
+    found = [small.refine(frame, face).landmarks, full.refine(frame, same).landmarks]
+    eyes = np.linalg.norm(found[1][LEFT_EYE] - found[1][RIGHT_EYE])
+    return float(np.linalg.norm(found[0] - found[1], axis=1).max() / eyes)
 
 
 @pytest.mark.usefixtures("yunet")
