@@ -33,8 +33,9 @@ NOISE = (
 DVC = "dvc"
 BUSY = ("is busy", "Unable to acquire lock", "is being blocked", "dvc.lock' validation failed")
 """The last: DVC writes that file in place, and whoever reads it meanwhile meets a part of it."""
-KILLED = re.compile(r"^ERROR: failed to reproduce .* exited with -9$")
-"""What DVC says when the stage got a SIGKILL, such as the one by which a system short of memory helps itself."""
+KILLED = re.compile(r"^ERROR: failed to reproduce .* exited with (-9|137)$")
+"""What DVC says when the stage got a SIGKILL, such as the one by which a system short of memory helps itself: a shell that
+waited for it, as `sh` does where SHELL names none, tells that as 137."""
 BY_WHOM = f"by somebody, or because memory was short: then {OUT_OF_MEMORY}."
 PATIENCE_S = 20.0
 _at_work: set[subprocess.Popen[str]] = set()
