@@ -34,7 +34,7 @@ test: $(TOOLS)
 	pytest -m "not slow and not long and not gpu" $(PARALLEL)
 
 test-slow: $(TOOLS)
-	pytest -m slow --timeout=1800 $(PARALLEL)
+	pytest -m "slow and not long" --timeout=1800 $(PARALLEL)
 
 test-long: $(TOOLS) # longer than .ci/run has time for
 	pytest -m long --timeout=14400 --capture=no

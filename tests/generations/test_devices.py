@@ -87,7 +87,7 @@ def raised(root: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("detector", ["lnclip", "masm"])
+@pytest.mark.parametrize("detector", ["lnclip", pytest.param("masm", marks=pytest.mark.long)])
 def test_two_processes_give_the_matrix_of_one(family: Make, detector: str) -> None:
     one, two = raised(family(detector, 1)), None
     for kind in ("generations", "memories"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from filelock import FileLock
 
 from components.lab.archive import render_archive
 
@@ -102,23 +104,28 @@ def archives(tmp_path_factory) -> dict[str, Path]:
 def found(tmp_path_factory) -> Callable[[], Place]:
     """An empty workspace at each call."""
 
-    def make() -> Place:
-        place = Place(tmp_path_factory.mktemp("workspace"))
-        _said([sys.executable, "-m", "flows.cli", "init", str(place.root)], ROOT)
-        (place.root / "params.yaml").write_text(PARAMS)
-        return place
-
-    return make
+    return lambda: _founded(tmp_path_factory.mktemp("workspace"))
 
 
 @pytest.fixture(scope="session")
-def raised(found, archives) -> Place:
-    """Two archives landed, one line raised on both by ``perennial run``; nobody may change it."""
-    place = found()
-    for name in ("first", "second"):
-        place.land(name, archives[name])
-    place.perennial("run")
-    return place
+def raised(archives, tmp_path_factory) -> Place:
+    """Two archives landed, one line raised on both by ``perennial run``; nobody may change it. All workers share one."""
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "raised"
+    with FileLock(f"{root}.lock"):
+        if not (done := root.with_suffix(".done")).exists():
+            place = _founded(root)
+            for name in ("first", "second"):
+                place.land(name, archives[name])
+            place.perennial("run")
+            done.touch()
+    return Place(root)
+
+
+def _founded(root: Path) -> Place:
+    _said([sys.executable, "-m", "flows.cli", "init", str(root)], ROOT)
+    (root / "params.yaml").write_text(PARAMS)
+    return Place(root)
 
 
 @pytest.fixture(scope="session")
