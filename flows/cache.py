@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from components.documents import load_yaml
 from components.errors import BadParams, PerennialError, StageFailed
@@ -208,10 +209,11 @@ def _digests(target: Path) -> set[str]:
         return set()
     tracked = target.with_name(target.name + ".dvc")
     said = load_yaml(tracked.read_bytes())["outs"][0] if tracked.is_file() else {}
-    return {str(said.get("md5"))} | {_md5(path) for path in target.rglob("*") if path.is_file()}
+    return {str(said.get("md5"))} | {md5(path) for path in target.rglob("*") if path.is_file()}
 
 
-def _md5(path: Path) -> str:
+def md5(path: Path) -> str:
+    """Of the bytes of a file, as DVC names them."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()
 
@@ -238,10 +240,15 @@ def unused(root: Path, places: Iterable[Path]) -> dict[str, Path]:
     for place in places:
         used |= _made_of(place)
         with Repo(str(place)) as repo:
-            used |= {found.value for objects in repo.used_objs().values() for found in objects}
+            used |= _used(repo)
     with Repo(str(root)) as repo:
         local = repo.cache.local
         return {name: Path(local.oid_to_path(name)) for name in local.all() if name not in used}
+
+
+def _used(repo: Any) -> set[str]:
+    """Objects that a repository is made of."""
+    return {found.value for objects in repo.used_objs().values() for found in objects}
 
 
 def _made_of(root: Path) -> set[str]:
@@ -264,8 +271,7 @@ def _purge(root: Path, among: Collection[str] | None, doomed: Callable[[Path], b
 
     purged = 0
     with Repo(str(root)) as repo, repo.lock:
-        used = {found.value for objects in repo.used_objs().values() for found in objects}
-        cache = repo.cache.local
+        used, cache = _used(repo), repo.cache.local
         for name in list(cache.all()) if among is None else sorted(filter(cache.exists, among)):
             if name not in used and doomed(Path(cache.oid_to_path(name))):
                 cache.delete(name)

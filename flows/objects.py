@@ -6,18 +6,17 @@ fails, and what is spoilt is checked out as if it were whole.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from components.documents import load_yaml
 from components.progress import shown
 from components.writing import room
+from flows.cache import md5
 from flows.pipeline import locked
 
 OBJECT = re.compile(r"[0-9a-f]{32}(\.dir)?")
@@ -49,7 +48,7 @@ def look(root: Path) -> Damage:
         cache = repo.cache.local
         objects = {name: Path(cache.oid_to_path(name)) for name in cache.all() if OBJECT.fullmatch(name)}
     spoilt = {
-        name: path for name, path in shown(objects.items(), "the cache") if _md5(path) != name.removesuffix(".dir")
+        name: path for name, path in shown(objects.items(), "the cache") if md5(path) != name.removesuffix(".dir")
     }
     sound = {name: path for name, path in objects.items() if name not in spoilt}
     there = {_identity(path) for path in sound.values()}
@@ -59,7 +58,7 @@ def look(root: Path) -> Damage:
         if path.is_file():
             if _identity(path) in there:
                 continue
-            if _md5(path) == digest:
+            if md5(path) == digest:
                 whole.update({} if known else {digest: path})
             else:
                 files[path] = digest
@@ -113,8 +112,3 @@ def _tracked(root: Path, sound: dict[str, Path]) -> Iterator[tuple[Path, str]]:
 def _identity(path: Path) -> tuple[int, int]:
     known = path.stat()
     return known.st_dev, known.st_ino
-
-
-def _md5(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, partial(hashlib.md5, usedforsecurity=False)).hexdigest()

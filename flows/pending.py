@@ -119,8 +119,8 @@ def outcomes(workspace: Workspace) -> Judged:
     stepped_back = {
         entry.came_from.generation for entry in decisions if entry.action == ledger.ROLLBACK and entry.came_from
     }
-    accepted, refused = set(champions.values()), {}
-    for name, row in workspace.lineage().generations.items():
+    accepted, refused, lineage = set(champions.values()), {}, workspace.lineage()
+    for name, row in lineage.generations.items():
         said = verdict_if_any(workspace.data("verdicts", name))
         if said is None or name == champions.get(row.line):
             continue
@@ -128,7 +128,7 @@ def outcomes(workspace: Workspace) -> Judged:
             accepted.add(name)
         else:
             refused[name] = Recipe.read(workspace.recipes / f"{name}.yaml")
-    return Judged(frozenset(accepted), refused, champions, reseated(workspace, workspace.lineage()))
+    return Judged(frozenset(accepted), refused, champions, reseated(workspace, lineage))
 
 
 def reseated(workspace: Workspace, lineage: Lineage) -> dict[str, str]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -26,25 +26,29 @@ TODAY = parts()
 def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the package, beside a cache that knows it."""
     root = tmp_path_factory.mktemp("copied")
-    shutil.copytree(ROOT / "components", root / "components", ignore=shutil.ignore_patterns("__pycache__"))
+    copy(root, shutil.copy2)
     parts(root, root / "code.json")
     return root
+
+
+def copy(root: Path, how: Callable[[str, str], object]) -> None:
+    without = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "components", root / "components", ignore=without, copy_function=how, dirs_exist_ok=True)
+
+
+def unless_alike(source: str, target: str) -> None:
+    if not (Path(target).is_file() and filecmp.cmp(source, target, shallow=False)):
+        shutil.copy2(source, target)
 
 
 @pytest.fixture
 def package(copied: Path) -> Iterator[Path]:
     """The copy, to change: it is what it was when the test has ended."""
     yield copied
-    there = {path.relative_to(copied): path for path in (copied / "components").rglob("*") if path.is_file()}
-    for name, path in there.items():
-        if not (ROOT / name).is_file():
+    for path in (copied / "components").rglob("*"):
+        if path.is_file() and not (ROOT / path.relative_to(copied)).is_file():
             path.unlink()
-        elif not filecmp.cmp(ROOT / name, path, shallow=False):
-            shutil.copy2(ROOT / name, path)
-    for path in (ROOT / "components").rglob("*"):
-        name = path.relative_to(ROOT)
-        if path.is_file() and "__pycache__" not in name.parts and not (copied / name).is_file():
-            shutil.copy2(path, copied / name)
+    copy(copied, unless_alike)
     parts(copied, copied / "code.json")
 
 
