@@ -221,8 +221,8 @@ def _crossing(fpr: Floats, tpr: Floats) -> Floats:
     after = np.maximum((gap >= 0).argmax(1), 1)[:, None]
     f0, f1 = (np.take_along_axis(fpr, k, 1)[:, 0] for k in (after - 1, after))
     g0, g1 = (np.take_along_axis(gap, k, 1)[:, 0] for k in (after - 1, after))
-    meeting: Floats = f0 + (f1 - f0) * -g0 / (g1 - g0)
-    return meeting
+    meeting = f0 + (f1 - f0) * -g0 / (g1 - g0)
+    return np.clip(meeting, f0, f1)  # between both, but for rounding
 
 
 def _with_interval(found: Estimate, drawn: Floats, bootstrap: int, confidence: float) -> Estimate:
